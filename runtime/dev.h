@@ -1,0 +1,213 @@
+/*
+ * Device operations: the joint between networks (runtime/models) and arithmetic (kernels).
+ *
+ * A network is straight-line code over the operations below. Each has a plain C meaning, given here and in
+ * kernels/cpu/<op>.c; a device fills the table DevOps without holes and may fuse what `pre` and `post` name, or do the
+ * steps in turn. Two devices exist: `cpu` computes; `plan` is the same device with its memory and arithmetic left out:
+ * it runs the same network code and adds up bytes, operations and peak memory.
+ *
+ * Activations are [t][h][w][c], c innermost, each pixel padded with zeros to a multiple of 4 floats. Tokens are t = h = 1.
+ * Precision is the device's affair: a network names the stage of its work, never a type. This CPU is float32 throughout.
+ *
+ * Memory is one arena. dev_tensor/dev_free give out offsets in the same order on every device, so the peak that a plan
+ * finds is exactly what the run needs. Nothing is allocated while an operation runs.
+ *
+ * Errors latch: after the first failure every operation returns at once; look at dev_status() where it matters.
+ * One Dev belongs to one thread at a time; operations use the device's own thread pool inside.
+ *
+ * Order of sums: fixed by the operation, never by threads or vector width. Norm statistics are per patch of 8 x 16
+ * pixels, patches in raster order, frames apart, merged as (n, mean, M2) in double.
+ */
+#ifndef UPRES_RUNTIME_DEV_H
+#define UPRES_RUNTIME_DEV_H
+
+#include "loader/weights.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Dev Dev;
+
+/* ---------------------------------------------------------------------------------------------------------- tensors */
+
+/* A view of arena memory. at: byte offset of element 0; strides in floats. c_pad: floats from pixel to pixel of w. */
+typedef struct Tensor {
+    uint64_t at;
+    int32_t t, h, w, c;
+    int64_t stride_t, stride_h;
+    int32_t c_pad;
+    bool valid;
+} Tensor;
+
+Tensor dev_tensor(Dev *d, int t, int h, int w, int c); /* uninitialised; channels beyond c are the writer's to zero */
+void dev_free(Dev *d, Tensor *x);                      /* any order; x becomes invalid; invalid is allowed */
+Tensor tensor_frames(Tensor x, int first, int count);  /* frames first .. first + count - 1 of x */
+Tensor tensor_channels(Tensor x, int first, int count); /* channels; first a multiple of 4 */
+
+/* Host access, for what enters and leaves the networks. NULL on a plan. Channel-padded rows as in memory. */
+float *dev_map(Dev *d, Tensor x);
+
+/* ---------------------------------------------------------------------------------------------------------- devices */
+
+typedef struct DevTotals {
+    uint64_t arena_peak;   /* bytes */
+    uint64_t weight_bytes; /* distinct stored weight bytes touched */
+    double flop;           /* 2 per multiply-add of convolutions, linears, attention */
+    uint64_t operations;
+} DevTotals;
+
+/* threads 0: all cores. arena_bytes: the size a plan found. NULL and a sentence when memory cannot be had. */
+Dev *dev_cpu_open(int threads, uint64_t arena_bytes, char *error, size_t error_size);
+Dev *dev_plan_open(int threads); /* plans what dev_cpu_open(threads) would do */
+void dev_close(Dev *d);
+
+bool dev_is_plan(const Dev *d);
+bool dev_ok(const Dev *d);
+const char *dev_error(const Dev *d);                 /* sentence of the first failure, "" without one */
+void dev_fail(Dev *d, const char *format, ...);      /* latch a failure (networks: non-finite weights and the like) */
+DevTotals dev_totals(const Dev *d);
+void dev_phase(Dev *d);                              /* the arena must be empty again: a check between phases */
+const char *dev_describe(const Dev *d);              /* "cpu avx512, 2 threads" */
+/* nonzero from the callback makes the next operation fail with "cancelled" (dev_cancelled). */
+void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user);
+bool dev_cancelled(const Dev *d);
+
+/* --------------------------------------------------------------------------------------------------------- arguments */
+
+typedef enum Norm { NORM_NONE, NORM_GROUP, NORM_RMS } Norm;
+typedef enum Act { ACT_NONE, ACT_SILU, ACT_GELU_TANH } Act;
+
+/* What happens to an operation's input while it is read: y = act(norm(x) * gain + shift). */
+typedef struct Pre {
+    Norm norm;
+    int groups;              /* NORM_GROUP: per frame, over (c / groups) channels and all pixels, biased variance */
+    float eps;               /* inside the root */
+    Tensor stats;            /* NORM_GROUP: [t][1][1][2 * groups] (mean, variance) from post.stats or dev_stats */
+    const BoundWeight *gamma, *beta; /* [c]; NULL: 1 and 0. NORM_RMS: per token over c; gamma only */
+    Tensor scale, shift;     /* per channel [1][1][1][c], applied after the norm: x * scale + shift; invalid: none */
+    Act act;
+} Pre;
+
+/* What happens to its result before it is stored: y = (acc + bias) [act] [* gate] + residual. */
+typedef struct Post {
+    Act act;
+    Tensor gate;             /* per channel; invalid: none */
+    Tensor residual;         /* shape of y (may be y's own memory); invalid: none */
+    const BoundWeight *shortcut, *shortcut_bias; /* 1x1x1 convolution of shortcut_x added to the accumulator */
+    Tensor shortcut_x;
+    int shuffle_space, shuffle_time; /* sub-pixel shuffle 2 and 2 | 1: channel ((dy*2+dx)*rt+dt)*c + ch of coarse (f,h,w)
+                                        goes to channel ch of fine (f*rt+dt, 2h+dy, 2w+dx); 0: none */
+    bool shuffle_drop;       /* at the start of a video: fine frame 1 is left out, so F coarse frames give 2F - 1 */
+    Tensor stats;            /* [t][1][1][2 * stats_groups] of what was stored; invalid: not wanted */
+    int stats_groups;
+} Post;
+
+/* The last input frames of a causal convolution (after `pre`), kept from call to call. Lives in the arena. */
+typedef struct ConvState ConvState;
+
+typedef struct ConvArgs {
+    int stage;               /* key of the precision policy */
+    Tensor x, y;
+    const BoundWeight *weight; /* [co][ci][kt][kh][kw] */
+    bool weight_channels_last; /* stored [co][kh][kw][ci] instead (patch embeddings of linear layers), kt = 1 */
+    const BoundWeight *bias; /* [co] or NULL */
+    int kt, kh, kw;
+    int stride_t, stride_h, stride_w;
+    int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
+    ConvState *state;        /* kt > 1: history; must be NULL for kt == 1 */
+    bool start;              /* first call of a video: history is copies of x's first frame */
+    Pre pre;
+    Post post;
+} ConvArgs;
+
+/* y = convolution of pre(x). In time causal: in front stand kt - 1 copies of the first frame, or the kt - stride_t
+ * remembered frames; nothing is put behind. Output frames (t + front - kt) / stride_t + 1. Cross-correlation. */
+void dev_conv3d(Dev *d, const ConvArgs *a);
+int conv_frames_out(const ConvArgs *a, int frames_in);
+
+/* State for at most `frames` new frames a call, of the shape a.x has. dev_state_free is allowed on NULL. */
+ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames);
+void dev_state_free(Dev *d, ConvState *s);
+/* The remembered frames, oldest first, unpadded channels: [kt - stride_t][h + pads][w + pads][c] floats. For tests. */
+int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c);
+
+/*
+ * A sub-pixel upsampler (1x1x1 convolution to r * C channels, shuffle, causal 3x3x3 convolution) folded into one
+ * operation over the coarse frames (VAE spec 10.1): exact but for rounding. rt: 2 time and space, 1 space only.
+ */
+typedef struct FoldedUpsampler FoldedUpsampler;
+FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+                          const BoundWeight *conv_bias, int rt); /* computes the weights; lives in the arena */
+void dev_fold_free(Dev *d, FoldedUpsampler *f);
+
+typedef struct UpsampleArgs {
+    int stage;
+    Tensor x, y;             /* y: rt * t frames (at the start rt * t - (rt - 1)), 2h x 2w */
+    const FoldedUpsampler *weight;
+    ConvState *state;        /* dev_fold_state */
+    bool start;
+    Post post;               /* stats only */
+} UpsampleArgs;
+void dev_upsample(Dev *d, const UpsampleArgs *a);
+ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x_shape, int frames);
+
+/* y[n][co] = pre(x)[n][ci] . w^T; glu: y = act(x . weight^T) * (x . glu^T). */
+typedef struct LinearArgs {
+    int stage;
+    Tensor x, y;
+    const BoundWeight *weight, *glu, *bias;
+    Pre pre;
+    Post post;
+} LinearArgs;
+void dev_linear(Dev *d, const LinearArgs *a);
+
+/* y = pre(x): for inputs with several readers. y may be x. */
+typedef struct NormArgs {
+    int stage;
+    Tensor x, y;
+    Pre pre;
+} NormArgs;
+void dev_norm(Dev *d, const NormArgs *a);
+
+/* stats [t][1][1][2 * groups]: mean and variance of every frame and group of x. */
+typedef struct StatsArgs {
+    Tensor x, stats;
+    int groups;
+} StatsArgs;
+void dev_stats(Dev *d, const StatsArgs *a);
+
+/* One attention window: a box of the token grid, and the rows of the rotary table its axes start at. */
+typedef struct AttentionWindow {
+    int32_t t0, t1, h0, h1, w0, w1; /* end exclusive */
+    int32_t rope_t, rope_h, rope_w; /* table row of local coordinate 0 on each axis */
+} AttentionWindow;
+
+/*
+ * softmax(q k^T * scale) v within windows of the grid x.t x x.h x x.w. A second stream (text) is seen by every window:
+ * its keys follow the window's own; its queries run in every window and their results are averaged over windows, each
+ * counting 1. Before that q and k are RMS-normalised per head with a gain and rotated in adjacent pairs.
+ * q, k, v, o rows are tokens of heads * head_dim channels; q/k/v are channel views of one packed tensor if liked.
+ */
+typedef struct AttentionArgs {
+    int stage;
+    Tensor q, k, v, o;                     /* [t][h][w][heads * head_dim] */
+    Tensor text_q, text_k, text_v, text_o; /* [1][1][L][...]; invalid: no second stream; text_o invalid: not wanted */
+    int heads, head_dim;
+    float scale, eps;
+    const BoundWeight *q_gain, *k_gain, *text_q_gain, *text_k_gain; /* [head_dim]; NULL: no norm */
+    const AttentionWindow *windows;        /* host memory, kept until the device is idle */
+    int window_count;
+    const float *rope;                     /* [rows][rope_pairs][2] (cos, sin), host memory; NULL: no rotation */
+    int rope_rows, rope_pairs;             /* pairs per axis: channels 2j, 2j+1 for j < 3 * rope_pairs, axis by axis */
+    bool rope_text;                        /* text token j rotates by row j on all three axes */
+} AttentionArgs;
+void dev_attention(Dev *d, const AttentionArgs *a);
+
+/* y = a * x + b * z elementwise, equal shapes (channels: y's); z invalid: a * x + b. y may be x or z. */
+void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
+
+/* Shift, scale and gate vectors of one layer from the time embedding: emb is [1][1][1][6c] read as [c][layer][part] with
+ * part 0 shift, 1 scale, 2 gate; out[ch] = emb[(ch * 2 + layer) * 3 + part] + extra[ch]. */
+void dev_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
+
+#endif
