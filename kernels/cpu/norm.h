@@ -1,0 +1,37 @@
+/*
+ * Normalisation on the CPU: statistics of frames by groups of channels, and root-mean-square norms of tokens.
+ *
+ * Statistics have one order of sums, whatever the threads: a frame is cut into patches of 8 x 16 pixels; in a patch every
+ * channel is summed in raster order, then its squared distances from its own mean; channels of a group, and then patches
+ * in raster order, are merged as (count, mean, M2) in double (Chan, Golub, LeVeque, "Updating formulae and a pairwise
+ * algorithm for computing sample variances", 1979).
+ */
+#ifndef UPRES_KERNELS_CPU_NORM_H
+#define UPRES_KERNELS_CPU_NORM_H
+
+#include "kernels/cpu/cpu.h"
+
+enum { PATCH_H = 8, PATCH_W = 16 };
+
+typedef struct Moments {
+    double count, mean, m2;
+} Moments;
+
+int norm_patches(int h, int w);
+
+/* Patch number `patch` of a frame x [h][w] with strides in floats: its moments by group, [groups]. scratch: 3 * c floats. */
+void norm_patch(const CpuKernels *k, const float *x, int64_t row_stride, int c_stride, int h, int w, int c, int groups,
+                int patch, Moments *out, float *scratch);
+
+/* All patches of a frame, [patches][groups], to [groups] pairs (mean, biased variance). */
+void norm_merge(const Moments *patches, int patch_count, int groups, float *stats);
+
+/* GroupNorm of a frame as a multiply-add by channel: scale = gamma / sqrt(variance + eps), shift = beta - mean * scale.
+ * gamma, beta NULL: 1, 0. */
+void norm_group_affine(const float *stats, int groups, int c, float eps, const float *gamma, const float *beta,
+                       float *scale, float *shift);
+
+/* y = x / sqrt(mean(x^2) + eps) * scale + shift over c channels; scale, shift may be NULL. y may be x. */
+void norm_rms_row(const CpuKernels *k, float *y, const float *x, int c, float eps, const float *scale, const float *shift);
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * Row kernels, written once and compiled for each instruction set (rows.c, rows_avx2.c, rows_avx512.c): loops that the
+ * compiler turns into vectors of any width without changing a bit, because every element's operations are independent and
+ * sums are kept in 16 explicit lanes. The including file defines ROWS_SET (table's name), ROWS_NAME and ROWS_GEMM_TILE.
+ */
+#include "kernels/cpu/sets.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static inline float bits_to_float(int32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline int32_t float_to_bits(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/*
+ * e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial in r (minimax coefficients of the Cephes library's expf):
+ * plain multiplications and additions, so that every instruction set and later every GPU gives the same bits. Within
+ * 2 units in the last place; x is held to [-87.3, 88.0], where e^x is a normal float.
+ */
+static inline float exp_poly(float x)
+{
+    const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer held in the low mantissa bits */
+    x = x > 88.0f ? 88.0f : x;
+    x = x < -87.3f ? -87.3f : x;
+    float shifted = x * 1.44269504088896341f + shifter;
+    float n = shifted - shifter;
+    float r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r;
+    p = p + 1.0f;
+    int32_t exponent = float_to_bits(shifted) - float_to_bits(shifter);
+    return p * bits_to_float((exponent + 127) * (1 << 23));
+}
+
+static inline float silu(float x) { return x / (1.0f + exp_poly(-x)); }
+
+static inline float gelu_tanh(float x)
+{
+    float u = 0.7978845608f * (x + 0.044715f * (x * (x * x)));
+    /* 0.5 x (1 + tanh u) = x - x / (e^2u + 1) */
+    return x - x / (exp_poly(2.0f * u) + 1.0f);
+}
+
+static inline void activate(float *restrict y, int n, RowAct act)
+{
+    if (act == ROW_SILU) {
+        for (int i = 0; i < n; i++) y[i] = silu(y[i]);
+    } else if (act == ROW_GELU_TANH) {
+        for (int i = 0; i < n; i++) y[i] = gelu_tanh(y[i]);
+    }
+}
+
+static void affine(float *y, int64_t y_stride, const float *x, int64_t x_stride, int n, int c, const float *scale,
+                   const float *shift, RowAct act)
+{
+    for (int p = 0; p < n; p++, y += y_stride, x += x_stride) {
+        if (act == ROW_SILU && scale != NULL && shift != NULL) { /* the one that runs before every convolution: one pass */
+            for (int i = 0; i < c; i++) y[i] = silu(x[i] * scale[i] + shift[i]);
+            continue;
+        }
+        if (scale != NULL && shift != NULL) {
+            for (int i = 0; i < c; i++) y[i] = x[i] * scale[i] + shift[i];
+        } else if (scale != NULL) {
+            for (int i = 0; i < c; i++) y[i] = x[i] * scale[i];
+        } else if (shift != NULL) {
+            for (int i = 0; i < c; i++) y[i] = x[i] + shift[i];
+        } else if (y != x) {
+            memcpy(y, x, (size_t)c * sizeof *y);
+        }
+        activate(y, c, act);
+    }
+}
+
+static void finish(float *y, const float *acc, const float *bias, RowAct act, const float *glu, const float *gate,
+                   const float *residual, int c)
+{
+    float row[GEMM_WIDTH];
+    for (int at = 0; at < c; at += GEMM_WIDTH) {
+        int n = c - at < GEMM_WIDTH ? c - at : GEMM_WIDTH;
+        if (bias != NULL) {
+            for (int i = 0; i < n; i++) row[i] = acc[at + i] + bias[at + i];
+        } else {
+            memcpy(row, acc + at, (size_t)n * sizeof *row);
+        }
+        activate(row, n, act);
+        if (glu != NULL) {
+            for (int i = 0; i < n; i++) row[i] *= glu[at + i];
+        }
+        if (gate != NULL) {
+            for (int i = 0; i < n; i++) row[i] *= gate[at + i];
+        }
+        if (residual != NULL) {
+            for (int i = 0; i < n; i++) row[i] += residual[at + i];
+        }
+        memcpy(y + at, row, (size_t)n * sizeof *row);
+    }
+}
+
+static void patch_sum(const float *x, int64_t row_stride, int c_stride, int h, int w, int c, float *restrict sum)
+{
+    for (int i = 0; i < c; i++) sum[i] = 0.0f;
+    for (int y = 0; y < h; y++) {
+        const float *p = x + y * row_stride;
+        for (int v = 0; v < w; v++, p += c_stride) {
+            for (int i = 0; i < c; i++) sum[i] += p[i];
+        }
+    }
+}
+
+static void patch_m2(const float *x, int64_t row_stride, int c_stride, int h, int w, int c, const float *restrict mean,
+                     float *restrict m2)
+{
+    for (int i = 0; i < c; i++) m2[i] = 0.0f;
+    for (int y = 0; y < h; y++) {
+        const float *p = x + y * row_stride;
+        for (int v = 0; v < w; v++, p += c_stride) {
+            for (int i = 0; i < c; i++) {
+                float d = p[i] - mean[i];
+                m2[i] += d * d;
+            }
+        }
+    }
+}
+
+static inline float add_lanes(const float *lane)
+{
+    float a[8], b[4], c[2];
+    for (int i = 0; i < 8; i++) a[i] = lane[i] + lane[i + 8];
+    for (int i = 0; i < 4; i++) b[i] = a[i] + a[i + 4];
+    for (int i = 0; i < 2; i++) c[i] = b[i] + b[i + 2];
+    return c[0] + c[1];
+}
+
+static float sum_squares(const float *x, int n)
+{
+    float lane[GEMM_LANES] = {0};
+    int i = 0;
+    for (; i + GEMM_LANES <= n; i += GEMM_LANES) {
+        for (int j = 0; j < GEMM_LANES; j++) lane[j] += x[i + j] * x[i + j];
+    }
+    for (int j = 0; i < n; i++, j++) lane[j] += x[i] * x[i];
+    return add_lanes(lane);
+}
+
+static float row_max(const float *x, int n)
+{
+    float lane[GEMM_LANES];
+    for (int j = 0; j < GEMM_LANES; j++) lane[j] = x[0];
+    int i = 0;
+    for (; i + GEMM_LANES <= n; i += GEMM_LANES) {
+        for (int j = 0; j < GEMM_LANES; j++) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    }
+    for (int j = 0; i < n; i++, j++) lane[j] = x[i] > lane[j] ? x[i] : lane[j];
+    float top = lane[0];
+    for (int j = 1; j < GEMM_LANES; j++) top = lane[j] > top ? lane[j] : top;
+    return top;
+}
+
+static float row_exp(float *x, int n, float scale, float shift)
+{
+    float lane[GEMM_LANES] = {0};
+    int i = 0;
+    for (; i + GEMM_LANES <= n; i += GEMM_LANES) {
+        for (int j = 0; j < GEMM_LANES; j++) {
+            float e = exp_poly(x[i + j] * scale - shift);
+            x[i + j] = e;
+            lane[j] += e;
+        }
+    }
+    for (int j = 0; i < n; i++, j++) {
+        x[i] = exp_poly(x[i] * scale - shift);
+        lane[j] += x[i];
+    }
+    return add_lanes(lane);
+}
+
+static void row_scale(float *x, int n, float k)
+{
+    for (int i = 0; i < n; i++) x[i] *= k;
+}
+
+static void axpby(float *y, float a, const float *x, float b, const float *z, int64_t n)
+{
+    if (z != NULL) {
+        for (int64_t i = 0; i < n; i++) y[i] = a * x[i] + b * z[i];
+    } else {
+        for (int64_t i = 0; i < n; i++) y[i] = a * x[i] + b;
+    }
+}
+
+const CpuKernels ROWS_SET = {
+    .name = ROWS_NAME,
+    .gemm_tile = ROWS_GEMM_TILE,
+    .affine = affine,
+    .finish = finish,
+    .patch_sum = patch_sum,
+    .patch_m2 = patch_m2,
+    .sum_squares = sum_squares,
+    .row_max = row_max,
+    .row_exp = row_exp,
+    .row_scale = row_scale,
+    .axpby = axpby,
+};
