@@ -7,8 +7,13 @@
 #include "loader/weights.h"
 #include "runtime/dev.h"
 #include "tests/json_tree.h"
+#include "tests/synth.h"
+
+#include <stddef.h>
 
 typedef enum GoldenVerdict { GOLDEN_OK, GOLDEN_FAIL, GOLDEN_SKIP } GoldenVerdict;
+
+typedef struct GoldenStore GoldenStore; /* the temporary weight file of the last case */
 
 /* What the line of a case says. An area compares tensor after tensor with golden_compare; the worst one is reported. */
 typedef struct Golden {
@@ -18,10 +23,11 @@ typedef struct Golden {
     const JsonTree *meta;     /* the case */
     int threads;
     const char *device, *precision; /* "cpu", "fp32" */
+    GoldenStore *store;
     /* result */
     GoldenVerdict verdict;
-    double max_abs, mean_abs; /* of the worst tensor, or of the last one when all is well */
-    char where[256];          /* first tensor that differs and its worst element, or why it was skipped */
+    double max_abs, mean_abs; /* of the first tensor that differs; when all is well, of the one that is furthest off */
+    char where[256];          /* that tensor and its worst element, or why the case failed or was skipped */
 } Golden;
 
 typedef struct GoldenTolerance {
@@ -34,8 +40,29 @@ typedef struct GoldenTolerance {
 /* Compare `got` (row-major, `count` elements) with tensor `name` of the file; records the first failure. false: failed.
  * A missing tensor, another element count or a NaN is a failure. shape only serves the message. */
 bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t);
+/*
+ * What the case allows tensor `name`: its key `tolerance` (an object of the fields above, a number, or a sentence such as
+ * "fp32: max abs 2e-4" or "exact"), absolute. A case that names none: 0 for integers and masks, otherwise
+ * t * max(1, largest expected magnitude); t = GOLDEN_NETWORK or GOLDEN_LAYER.
+ */
+#define GOLDEN_NETWORK 1e-4 /* whole networks: encode, decode, stream, tiled */
+#define GOLDEN_LAYER 1e-5   /* one layer */
+GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t);
 void golden_fail(Golden *g, const char *format, ...);
 void golden_skip(Golden *g, const char *format, ...);
+
+/* Expected tensor `name`; NULL with the failure recorded when the file lacks it. */
+const WeightTensor *golden_expected(Golden *g, const char *name);
+
+/*
+ * The weights of the case as a set opened by the loader: written with `fill` to a temporary safetensors file. Kept from
+ * case to case while `key` stays the same, so it must name everything the values depend on. NULL: the failure is recorded.
+ */
+const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill, void *user);
+
+/* synth_tensor by a description {"name", "shape", "mean", "scale"}; shape receives up to 5 extents and *rank their
+ * number. malloc'ed; NULL: the failure is recorded. */
+float *golden_input(Golden *g, const JsonTree *description, int64_t shape[5], int *rank);
 
 /* One an area; `meta` tells which op or function. */
 void golden_seedvr2_vae(Golden *g);      /* goldens_vae.c */

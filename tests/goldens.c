@@ -1,0 +1,440 @@
+/*
+ * The golden runner: walks golden cases, has the product compute each and compares.
+ *
+ *     goldens [--device D] [--precision P] [--threads N] PATH...
+ *
+ * One line a case, "ok|FAIL|skip NAME max_abs mean_abs where", and the closing "N passed, N failed, N skipped". Exit 0:
+ * none failed; 1: one did, or there was no case at all; 2: usage.
+ */
+#include "tests/goldens.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --------------------------------------------------------------------------------------------------------- verdicts */
+
+static void conclude(Golden *g, GoldenVerdict verdict, const char *format, va_list args)
+{
+    if (g->verdict == GOLDEN_FAIL) return; /* the first failure is the one to look at */
+    g->verdict = verdict;
+    vsnprintf(g->where, sizeof g->where, format, args);
+}
+
+void golden_fail(Golden *g, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    conclude(g, GOLDEN_FAIL, format, args);
+    va_end(args);
+}
+
+void golden_skip(Golden *g, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    conclude(g, GOLDEN_SKIP, format, args);
+    va_end(args);
+}
+
+const WeightTensor *golden_expected(Golden *g, const char *name)
+{
+    const WeightTensor *t = weight_file_find(g->file, name);
+    if (!t) golden_fail(g, "the case holds no tensor %s", name);
+    return t;
+}
+
+/* "out[0,2,17]" */
+static void name_element(const WeightTensor *t, int64_t index, char *out, size_t size)
+{
+    int64_t at[WEIGHT_MAX_RANK];
+    for (int k = t->rank - 1; k >= 0; k--) {
+        at[k] = index % t->shape[k];
+        index /= t->shape[k];
+    }
+    int used = snprintf(out, size, "%s[", t->name);
+    for (int k = 0; k < t->rank && used > 0 && (size_t)used < size; k++)
+        used += snprintf(out + used, size - (size_t)used, "%s%lld", k ? "," : "", (long long)at[k]);
+    if (used > 0 && (size_t)used < size) snprintf(out + used, size - (size_t)used, "]");
+}
+
+bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t)
+{
+    const WeightTensor *expected = golden_expected(g, name);
+    if (!expected) return false;
+    if (expected->count != count) {
+        golden_fail(g, "%s has %lld elements, expected %lld", name, (long long)count, (long long)expected->count);
+        return false;
+    }
+    float *want = malloc((size_t)(count ? count : 1) * sizeof *want);
+    if (!want) {
+        golden_fail(g, "%s: out of memory", name);
+        return false;
+    }
+    weight_read(expected, 0, count, want);
+    double sum = 0, worst = 0;
+    int64_t worst_at = 0, over = 0, different = 0, nan_at = -1;
+    for (int64_t i = 0; i < count; i++) {
+        double d = fabs((double)got[i] - (double)want[i]);
+        if (got[i] == want[i]) d = 0; /* equal infinities */
+        if (isnan(d)) {
+            nan_at = i;
+            break;
+        }
+        if (d > worst) {
+            worst = d;
+            worst_at = i;
+        }
+        sum += d;
+        over += d > 1e-3;
+        different += d > 0;
+    }
+    free(want);
+    double mean = count ? sum / (double)count : 0;
+    double total = (double)(count ? count : 1);
+    char element[160];
+    name_element(expected, nan_at >= 0 ? nan_at : worst_at, element, sizeof element);
+
+    const char *problem = NULL;
+    if (nan_at >= 0) {
+        problem = "is not a number";
+        worst = mean = NAN;
+    } else if (!(worst <= t.max_abs)) {
+        problem = "is off by more than allowed";
+    } else if (t.mean_abs >= 0 && !(mean <= t.mean_abs)) {
+        problem = "is the worst: the mean is off by more than allowed";
+    } else if (t.fraction_over_1e3 >= 0 && (double)over / total > t.fraction_over_1e3) {
+        problem = "is the worst: too many elements are off by more than 1e-3";
+    } else if (t.fraction_different >= 0 && (double)different / total > t.fraction_different) {
+        problem = "is the worst: too many elements differ";
+    }
+    if (problem) {
+        if (g->verdict != GOLDEN_FAIL) {
+            g->max_abs = worst;
+            g->mean_abs = mean;
+        }
+        golden_fail(g, "%s %s (max %.3g allowed)", element, problem, t.max_abs);
+        return false;
+    }
+    if (g->verdict == GOLDEN_OK && (worst > g->max_abs || !g->where[0])) {
+        g->max_abs = worst;
+        g->mean_abs = mean;
+        snprintf(g->where, sizeof g->where, "%s", element);
+    }
+    return true;
+}
+
+static bool is_integer(WeightType type) { return type >= WT_I8 && type <= WT_BOOL; }
+
+GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t)
+{
+    GoldenTolerance r = {0, -1, -1, -1};
+    const JsonTree *own = json_get(g->meta, "tolerance");
+    const WeightTensor *expected = weight_file_find(g->file, name);
+    if (own && own->kind == JSON_K_OBJECT) {
+        r.max_abs = json_number(json_get(own, "max_abs"), 0);
+        r.mean_abs = json_number(json_get(own, "mean_abs"), -1);
+        r.fraction_over_1e3 = json_number(json_get(own, "fraction_over_1e3"), -1);
+        r.fraction_different = json_number(json_get(own, "fraction_different"), -1);
+    } else if (own && own->kind == JSON_K_NUMBER) {
+        r.max_abs = json_number(own, 0);
+    } else if (own && own->kind == JSON_K_STRING) {
+        const char *figure = strstr(own->text, "max abs ");
+        if (figure) r.max_abs = strtod(figure + strlen("max abs "), NULL); /* "exact" has no figure */
+    } else if (expected && !is_integer(expected->type)) {
+        float block[1024], largest = 1;
+        for (int64_t i = 0; i < expected->count; i += 1024) {
+            int64_t n = expected->count - i < 1024 ? expected->count - i : 1024;
+            weight_read(expected, i, n, block);
+            for (int64_t k = 0; k < n; k++) largest = fabsf(block[k]) > largest ? fabsf(block[k]) : largest;
+        }
+        r.max_abs = t * (double)largest;
+    }
+    return r;
+}
+
+/* ---------------------------------------------------------------------------------------------- weights and inputs */
+
+struct GoldenStore {
+    char *key;
+    char path[1024];
+    WeightSet *set;
+};
+
+static void store_clear(GoldenStore *s)
+{
+    weight_set_close(s->set);
+    if (s->path[0]) remove(s->path);
+    free(s->key);
+    memset(s, 0, sizeof *s);
+}
+
+const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill, void *user)
+{
+    GoldenStore *s = g->store;
+    if (s->key && !strcmp(s->key, key)) return s->set;
+    store_clear(s);
+    const char *folder = getenv("TMPDIR");
+    snprintf(s->path, sizeof s->path, "%s/upres-golden-XXXXXX", folder && *folder ? folder : "/tmp");
+    int fd = mkstemp(s->path);
+    if (fd < 0) {
+        golden_fail(g, "%s: %s; set TMPDIR to a folder that can be written", s->path, strerror(errno));
+        s->path[0] = 0;
+        return NULL;
+    }
+    close(fd);
+    char error[512];
+    const char *path = s->path;
+    if (synth_write_safetensors(s->path, shapes, count, fill, user))
+        golden_fail(g, "%s cannot be written; set TMPDIR to a folder with enough space", s->path);
+    else if (!(s->set = weight_set_open(&path, 1, error, sizeof error)))
+        golden_fail(g, "%s", error);
+    else
+        s->key = strdup(key);
+    if (!s->key) {
+        store_clear(s);
+        return NULL;
+    }
+    /* The map outlives the name where the system allows it, so that a crash leaves nothing behind. */
+    if (!remove(s->path)) s->path[0] = 0;
+    return s->set;
+}
+
+float *golden_input(Golden *g, const JsonTree *description, int64_t shape[5], int *rank)
+{
+    const char *name = json_string(json_get(description, "name"), NULL);
+    const JsonTree *extents = json_get(description, "shape");
+    *rank = json_count(extents);
+    int64_t count = 1;
+    for (int i = 0; i < *rank && i < 5; i++) {
+        shape[i] = json_int(json_at(extents, i), 0);
+        count = shape[i] > 0 && shape[i] < (1 << 24) && count < (1 << 28) ? count * shape[i] : 0;
+    }
+    if (!name || *rank < 1 || *rank > 5 || count <= 0) {
+        golden_fail(g, "an input of the case has no name or no usable shape");
+        return NULL;
+    }
+    float *x = malloc((size_t)count * sizeof *x);
+    if (!x) {
+        golden_fail(g, "out of memory for the input");
+        return NULL;
+    }
+    synth_tensor(name, count, (float)json_number(json_get(description, "mean"), 0),
+                 (float)json_number(json_get(description, "scale"), 1), x);
+    return x;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- walking */
+
+typedef struct Runner {
+    int threads;
+    const char *device, *precision;
+    GoldenStore store;
+    int passed, failed, skipped;
+} Runner;
+
+static void report(void *user, const Golden *g)
+{
+    Runner *r = user;
+    const char *words[] = {"ok", "FAIL", "skip"};
+    int *counts[] = {&r->passed, &r->failed, &r->skipped};
+    ++*counts[g->verdict];
+    printf("%-4s %s %.3g %.3g %s\n", words[g->verdict], g->name, g->max_abs, g->mean_abs, g->where[0] ? g->where : "-");
+    fflush(stdout);
+}
+
+/* The key `area`; else the prefix of `op`; a `function` is the pipeline's; else the folder's name. */
+static void find_area(const JsonTree *meta, const char *folder, char *area, size_t size)
+{
+    const char *op = json_string(json_get(meta, "op"), "");
+    const char *dot = strchr(op, '.');
+    const char *given = json_string(json_get(meta, "area"), NULL);
+    if (given)
+        snprintf(area, size, "%s", given);
+    else if (dot)
+        snprintf(area, size, "%.*s", (int)(dot - op), op);
+    else
+        snprintf(area, size, "%s", json_get(meta, "function") ? "seedvr2_pipeline" : folder);
+}
+
+static void run_area(Golden *g, const char *area)
+{
+    static const char *const absent[] = {"flashvsr", "wan_vae", "tcdecoder"};
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        if (strcmp(area, absent[i])) continue;
+        golden_skip(g, "this version has no FlashVSR, to which %s belongs", area);
+        return;
+    }
+    if (!strcmp(area, "seedvr2_vae"))
+        golden_seedvr2_vae(g);
+    else if (!strcmp(area, "seedvr2_dit"))
+        golden_seedvr2_dit(g);
+    else if (strcmp(area, "seedvr2_pipeline"))
+        golden_fail(g, "the area '%s' is not known", area);
+    else if (!strcmp(json_string(json_get(g->meta, "function"), ""), "run"))
+        golden_pipeline_run(g);
+    else
+        golden_seedvr2_pipeline(g);
+}
+
+static bool ends_in(const char *name, const char *tail)
+{
+    size_t n = strlen(name), m = strlen(tail);
+    return n > m && !strcmp(name + n - m, tail);
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* "…/folder/name.safetensors" to "folder/name"; *folder receives the first part alone. */
+static void case_name(const char *path, char *name, char *folder, size_t size)
+{
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *begin = base;
+    folder[0] = 0;
+    if (slash) {
+        const char *p = slash;
+        while (p > path && p[-1] != '/') p--;
+        snprintf(folder, size, "%.*s", (int)(slash - p), p);
+        begin = p;
+    }
+    int length = (int)strlen(begin);
+    if (ends_in(base, ".safetensors")) length -= (int)strlen(".safetensors");
+    snprintf(name, size, "%.*s", length, begin);
+}
+
+/* An end-to-end case keeps its description in NAME.json beside NAME.safetensors: not the runner's business. */
+static bool has_json_beside(const char *path)
+{
+    char json[4096];
+    int n = snprintf(json, sizeof json, "%.*s.json", (int)(strlen(path) - strlen(".safetensors")), path);
+    struct stat st;
+    return n > 0 && (size_t)n < sizeof json && !stat(json, &st);
+}
+
+static void run_file(Runner *r, const char *path)
+{
+    char name[512], folder[512], area[256], error[512] = "";
+    case_name(path, name, folder, sizeof name);
+    Golden g = {.name = name, .path = path, .threads = r->threads, .device = r->device, .precision = r->precision,
+                .store = &r->store};
+    WeightFile *file = weight_file_open(path, error, sizeof error);
+    const char *text = file ? weight_file_metadata_string(file, "case") : NULL;
+    JsonTree *meta = text ? json_tree_parse(text, strlen(text)) : NULL;
+    g.file = file;
+    g.meta = meta;
+    bool ignored = file && !text && has_json_beside(path);
+    if (!file) {
+        golden_fail(&g, "%s", error);
+    } else if (!meta) {
+        golden_fail(&g, text ? "the metadata key 'case' is not JSON" : "the file carries no metadata key 'case'");
+    } else {
+        find_area(meta, folder, area, sizeof area);
+        run_area(&g, area);
+    }
+    if (!ignored) report(r, &g);
+    json_tree_free(meta);
+    weight_file_close(file);
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names in a folder, sorted, without hidden ones. Returns the count, -1 when it cannot be read. */
+static int list_folder(const char *path, char ***out)
+{
+    DIR *d = opendir(path);
+    if (!d) return -1;
+    int count = 0, room = 0;
+    char **names = NULL;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (e->d_name[0] == '.') continue;
+        if (count == room) {
+            char **more = realloc(names, (size_t)(room = room ? 2 * room : 64) * sizeof *names);
+            if (!more) break;
+            names = more;
+        }
+        if (!(names[count] = strdup(e->d_name))) break;
+        count++;
+    }
+    closedir(d);
+    if (count) qsort(names, (size_t)count, sizeof *names, by_text);
+    *out = names;
+    return count;
+}
+
+static void walk(Runner *r, const char *path)
+{
+    char **names = NULL;
+    int count = list_folder(path, &names);
+    bool weight_files = false;
+    for (int i = 0; i < count; i++)
+        weight_files |= !strcmp(names[i], "index.json") || ends_in(names[i], ".expected.safetensors");
+    if (count < 0) {
+        Golden g = {.name = path};
+        golden_fail(&g, "the folder cannot be read: %s", strerror(errno));
+        report(r, &g);
+    }
+    if (weight_files) golden_formats(path, report, r);
+    for (int i = 0; i < count; i++) {
+        char below[4096];
+        int n = snprintf(below, sizeof below, "%s%s%s", path, ends_in(path, "/") ? "" : "/", names[i]);
+        if (!weight_files && n > 0 && (size_t)n < sizeof below) {
+            if (is_folder(below))
+                walk(r, below);
+            else if (ends_in(names[i], ".safetensors"))
+                run_file(r, below);
+        }
+        free(names[i]);
+    }
+    free(names);
+}
+
+static int usage(const char *problem, const char *what)
+{
+    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu] [--precision fp32] [--threads N] PATH...\n", problem, what);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    Runner r = {.device = "cpu", .precision = "fp32"};
+    int at = 1;
+    for (; at < argc && !strncmp(argv[at], "--", 2); at += 2) {
+        const char *option = argv[at], *value = argv[at + 1];
+        if (!strcmp(option, "--")) {
+            at++;
+            break;
+        }
+        if (strcmp(option, "--device") && strcmp(option, "--precision") && strcmp(option, "--threads"))
+            return usage("unknown option ", option);
+        if (!value) return usage("a value is missing after ", option);
+        if (!strcmp(option, "--threads")) {
+            char *end;
+            long n = strtol(value, &end, 10);
+            if (*end || end == value || n < 1 || n > 1024) return usage("--threads takes 1 to 1024, not ", value);
+            r.threads = (int)n;
+        } else if (!strcmp(option, "--device")) {
+            if (strcmp(value, "cpu") && strcmp(value, "auto")) return usage("not in this version: --device ", value);
+        } else if (strcmp(value, "fp32") && strcmp(value, "auto")) {
+            return usage("not in this version: --precision ", value);
+        }
+    }
+    if (at >= argc) return usage("no path was given", "");
+    for (; at < argc; at++) {
+        if (is_folder(argv[at]))
+            walk(&r, argv[at]);
+        else
+            run_file(&r, argv[at]);
+    }
+    store_clear(&r.store);
+    printf("%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped);
+    return r.failed || !(r.passed + r.skipped) ? 1 : 0;
+}
