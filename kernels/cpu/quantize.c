@@ -1,0 +1,109 @@
+#include "kernels/cpu/quantize.h"
+
+#include "kernels/cpu/noise.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* ------------------------------------------------------------------------------------------------- codes to floats */
+
+static void row_from_bytes(const uint8_t *src, int w, int channels, int channel, float top, float *out)
+{
+    for (int x = 0; x < w; x++) {
+        float code = src[(size_t)x * (size_t)channels + (size_t)channel];
+        out[x] = (code < top ? code : top) / top;
+    }
+}
+
+static void row_from_words(const uint16_t *src, int w, int channels, int channel, float top, float *out)
+{
+    for (int x = 0; x < w; x++) {
+        float code = src[(size_t)x * (size_t)channels + (size_t)channel];
+        out[x] = (code < top ? code : top) / top;
+    }
+}
+
+void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int channels, int bits, float *rgb, float *alpha)
+{
+    assert(channels >= 1 && channels <= 4 && bits >= 1 && bits <= 16);
+    const float top = (float)((1 << bits) - 1);
+    const bool grey = channels <= 2, has_alpha = channels == 2 || channels == 4;
+    size_t plane = (size_t)h * (size_t)w;
+    for (int y = 0; y < h; y++) {
+        const uint8_t *row = (const uint8_t *)data + y * stride;
+        for (int c = 0; c < 4; c++) {
+            float *out = c < 3 ? rgb + (size_t)c * plane : alpha;
+            int channel = c == 3 ? channels - 1 : grey ? 0 : c;
+            if (c == 3 && (!has_alpha || alpha == NULL)) continue;
+            out += (size_t)y * (size_t)w;
+            if (bits <= 8) {
+                row_from_bytes(row, w, channels, channel, top, out);
+            } else {
+                row_from_words((const uint16_t *)(const void *)row, w, channels, channel, top, out);
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------- floats to codes */
+
+void to_unit(const float *x, size_t count, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        float v = x[i] < -1.0f ? -1.0f : x[i];
+        out[i] = (v > 1.0f ? 1.0f : v) * 0.5f + 0.5f;
+    }
+}
+
+/* Difference of two uniforms: the triangle between -1 and 1. */
+static double triangle(uint64_t seed, int64_t frame, int channel, int y, int x)
+{
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[4] = {(uint32_t)x, (uint32_t)y, (uint32_t)frame, NOISE_DITHER + 256u * (uint32_t)channel};
+    uint32_t words[4];
+    philox4x32(counter, key, words);
+    return ((double)words[0] - (double)words[1]) * 0x1p-32;
+}
+
+/* Written so that NaN takes the way of 0. */
+static uint16_t code_of(double v, double top)
+{
+    v = floor(v + 0.5);
+    return v > 0.0 ? (uint16_t)(v < top ? v : top) : 0;
+}
+
+void quantize_plane(const float *unit, int h, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel,
+                    void *out, ptrdiff_t stride, int step)
+{
+    assert(bits >= 1 && bits <= 16 && step >= 1);
+    const double top = (1 << bits) - 1;
+    for (int y = 0; y < h; y++) {
+        const float *src = unit + (size_t)y * (size_t)w;
+        uint8_t *bytes = (uint8_t *)out + y * stride;
+        uint16_t *words = (uint16_t *)(void *)bytes;
+        for (int x = 0; x < w; x++) {
+            double v = (double)src[x] * top;
+            if (tpdf && v > 0.0 && v < top) v += triangle(seed, frame, channel, y, x);
+            uint16_t code = code_of(v, top);
+            if (bits <= 8) {
+                bytes[(size_t)x * (size_t)step] = (uint8_t)code;
+            } else {
+                words[(size_t)x * (size_t)step] = code;
+            }
+        }
+    }
+}
+
+void quantize_truncate(const float *unit, size_t count, uint8_t *out)
+{
+    for (size_t i = 0; i < count; i++) out[i] = (uint8_t)(unit[i] * 255.0f);
+}
+
+void quantize_official(const float *x, size_t count, uint8_t *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        float u;
+        to_unit(&x[i], 1, &u);
+        out[i] = (uint8_t)rintf(u * 255.0f);
+    }
+}
