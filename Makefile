@@ -1,0 +1,105 @@
+# Builds the library, the command and the test programs under $(B). Called by build.sh, which knows about packages; plain
+# `make` works too. `make B=build/asan SANITIZE=address,undefined` builds the same tree with sanitizers.
+#
+#   $(B)/libupres.so    loader/ kernels/ runtime/; exports what runtime/upres.sym lists and nothing else
+#   $(B)/upres          tools/, linked with the library alone
+#   $(B)/tests/NAME     test programs; they link the library's objects, because they look inside
+
+B ?= build
+SANITIZE ?=
+ifeq ($(origin CC),default)
+CC := $(shell command -v gcc >/dev/null && echo gcc || echo clang)
+endif
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+# No contraction: the plain C kernels define the results, so they must not depend on what the compiler fuses.
+BASE := -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off -fvisibility=hidden -fPIC -pthread $(WARN)
+ifeq ($(SANITIZE),)
+O2 := -O2
+O3 := -O3
+else
+O2 := -O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined
+O3 := $(O2)
+LDSAN := -fsanitize=$(SANITIZE)
+endif
+ifneq ($(filter x86_64%,$(MACHINE)),)
+AVX2 := -mavx2 -mfma -mf16c
+AVX512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mf16c
+endif
+
+# Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
+flags = $(BASE) $(if $(filter kernels/% loader/dequant.c,$(1)),$(O3),$(O2)) \
+        $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) $(CFLAGS)
+
+LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/models/*.c)
+TOOL_SRC := $(wildcard tools/*.c)
+KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
+GOLDEN_SRC := $(wildcard tests/goldens*.c)
+SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c)
+# header.c and header.cpp are only compiled, by tests/run.sh
+SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)) \
+         $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels) \
+         $(if $(wildcard tests/goldens.c),$(B)/tests/goldens) \
+         $(if $(wildcard tests/synth_main.c),$(B)/tests/synth)
+ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(wildcard tests/*.c)
+
+.PHONY: all library command tests clean FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: library command tests
+library: $(B)/libupres.so $(B)/libupres.so.0
+command: $(B)/upres
+tests: $(TESTS)
+
+# Rebuilt when the compiler or its flags change.
+$(B)/obj/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(MACHINE) $(BASE) $(O2) $(O3) $(AVX2) $(AVX512) $(CFLAGS) $(LDFLAGS)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(B)/obj/%.o: %.c $(B)/obj/flags
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(call flags,$<) $(if $(filter $<,$(LIB_SRC)),-DUPRES_BUILD) -MMD -MP -c -o $@ $<
+
+$(B)/obj/libupres.a: $(call obj,$(LIB_SRC))
+	@rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/obj/upres.map: runtime/upres.sym
+	@mkdir -p $(@D)
+	@{ echo '{ global:'; sed '/^#/d; /^$$/d; s/$$/;/' $<; echo 'local: *; };'; } > $@
+
+$(B)/libupres.so: $(call obj,$(LIB_SRC)) $(B)/obj/upres.map
+	@echo "  LINK $@"
+	@$(CC) -shared -pthread $(LDSAN) $(LDFLAGS) -Wl,-soname,libupres.so.0 -Wl,--version-script=$(B)/obj/upres.map \
+	    $(if $(LDSAN),,-Wl,-z,defs) -o $@ $(filter %.o,$^) -lm
+$(B)/libupres.so.0: $(B)/libupres.so
+	@ln -sf libupres.so $@
+
+# The library is found beside the command (build tree) or in ../lib (installed).
+$(B)/upres: $(call obj,$(TOOL_SRC)) $(B)/libupres.so $(B)/libupres.so.0
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@ $(filter %.o,$^) -L$(B) -lupres -ldeflate -lm
+
+define test_program
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/obj/libupres.a -ldeflate -lm
+endef
+$(B)/tests/kernels: $(call obj,$(KERNEL_TEST_SRC)) $(B)/obj/libupres.a
+	$(test_program)
+$(B)/tests/goldens: $(call obj,$(GOLDEN_SRC) $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+	$(test_program)
+$(B)/tests/synth: $(call obj,tests/synth_main.c $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+	$(test_program)
+$(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+	$(test_program)
+
+clean:
+	rm -rf $(B)
+
+-include $(patsubst %.o,%.d,$(call obj,$(ALL_SRC)))

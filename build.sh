@@ -1,0 +1,121 @@
+#!/bin/sh
+# The build script; `./build.sh help` lists its verbs. Works from a fresh clone on a fresh Debian machine.
+set -eu
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'END'
+./build.sh                  build/upres, build/libupres.so, build/tests/...
+./build.sh demo             upscale the sample frames with demo weights; pictures under build/demo/
+./build.sh test [all]       the tests (all: the long ones too); ends in "N passed, N failed, N skipped"
+./build.sh bench [PATTERN]  time the kernels
+./build.sh install PREFIX   command, library, header
+./build.sh dist             build/upres-VERSION.tar.gz
+./build.sh clean            remove build/
+END
+}
+
+fail() {
+    echo "build.sh: $*" >&2
+    exit 1
+}
+
+jobs() { nproc 2>/dev/null || echo 2; }
+
+has_header() { printf '#include <stdio.h>\n#include <%s>\n' "$1" | "$CC" -E - >/dev/null 2>&1; }
+
+# Names of the Debian packages this machine lacks for a build.
+missing_packages() {
+    if ! command -v "$CC" >/dev/null; then
+        echo gcc libc6-dev
+    elif ! has_header math.h; then
+        echo libc6-dev
+    fi
+    command -v make >/dev/null || echo make
+    # Without a compiler nothing can be probed: look where Debian puts them.
+    [ -e /usr/include/stb/stb_image.h ] || has_header stb/stb_image.h || echo libstb-dev
+    [ -e /usr/include/libdeflate.h ] || has_header libdeflate.h || echo libdeflate-dev
+}
+
+# install_packages NAME...: false when this user cannot.
+install_packages() {
+    command -v apt-get >/dev/null || return 1
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null && sudo -n true 2>/dev/null || return 1
+        as_root="sudo -n"
+    fi
+    echo "installing: $*"
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
+    # A fresh machine has no package lists yet; one that has them is spared the download.
+    $apt install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { $apt update >/dev/null && $apt install -y --no-install-recommends "$@" >/dev/null; }
+}
+
+prepare() {
+    if [ -z "${CC:-}" ]; then
+        CC=gcc
+        command -v gcc >/dev/null || ! command -v clang >/dev/null || CC=clang
+    fi
+    export CC
+    packages=$(missing_packages | tr '\n' ' ')
+    if [ -n "$packages" ]; then
+        # shellcheck disable=SC2086
+        install_packages $packages || fail "needs the Debian packages $packages- install them and run this again"
+    fi
+    echo "compiler  $("$CC" --version | head -n 1)"
+    sets=
+    for s in avx2 fma f16c avx512f avx512dq avx512vl avx512bw avx512_vnni amx_bf16; do
+        grep -qw "$s" /proc/cpuinfo 2>/dev/null && sets="$sets $s"
+    done
+    echo "CPU       $(uname -m),$(jobs | sed 's/$/ cores;/; s/^/ /')${sets:- no vector extensions known here}"
+    echo "NVRTC     not used in this version"
+}
+
+build() {
+    prepare
+    make -s -j"$(jobs)" "$@"
+}
+
+case "${1:-}" in
+'')
+    build
+    ;;
+demo)
+    build library command
+    exec sh demo/run.sh
+    ;;
+test)
+    build
+    exec bash tests/run.sh "${2:-}"
+    ;;
+bench)
+    build
+    # shellcheck disable=SC2086
+    exec build/tests/kernels --bench ${2:+"$2"}
+    ;;
+install)
+    [ $# = 2 ] || fail "install needs PREFIX, for example ./build.sh install /usr/local"
+    build library command
+    to="${DESTDIR:-}$2"
+    mkdir -p "$to/bin" "$to/lib" "$to/include"
+    install -m 755 build/upres "$to/bin/upres"
+    install -m 755 build/libupres.so "$to/lib/libupres.so.0"
+    ln -sf libupres.so.0 "$to/lib/libupres.so"
+    install -m 644 runtime/upres.h "$to/include/upres.h"
+    echo "installed $to/bin/upres, $to/lib/libupres.so.0, $to/include/upres.h"
+    ;;
+clean)
+    rm -rf build
+    ;;
+help | -h | --help)
+    usage
+    ;;
+win | fuzz)
+    fail "$1: not in this version"
+    ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
