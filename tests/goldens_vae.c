@@ -423,6 +423,33 @@ static void golden_module(Golden *g, const WeightPart *part, const char *op, Pla
     free(x);
 }
 
+/* ----------------------------------------------------------------------------------------------------------- posterior */
+
+/*
+ * Moments and noise to a sampled latent. The product takes the mean and never draws, so of this case it shares only the
+ * scaling; the rest pins what the second half of the moments means, the logarithm of the variance.
+ */
+static void golden_sample(Golden *g, const Planes *moments)
+{
+    int64_t shape[5];
+    int rank;
+    float *noise = golden_input(g, json_get(json_get(g->meta, "options"), "noise"), shape, &rank);
+    int64_t half = planes_count(moments) / 2;
+    float *std = malloc((size_t)(half + 1) * sizeof *std);
+    if (!std) golden_fail(g, "out of memory");
+    if (noise && (rank != 5 || shape[1] * shape[2] * shape[3] * shape[4] != half)) golden_fail(g, "the noise has another size");
+    if (g->verdict == GOLDEN_OK) {
+        for (int64_t i = 0; i < half; i++) {
+            std[i] = expf(0.5f * fminf(fmaxf(moments->data[half + i], -30), 20));
+            noise[i] = (moments->data[i] + std[i] * noise[i]) * VAE_SCALING;
+        }
+        golden_compare(g, "std", std, half, golden_tolerance(g, "std", GOLDEN_LAYER));
+        golden_compare(g, "out", noise, half, golden_tolerance(g, "out", GOLDEN_LAYER));
+    }
+    free(std);
+    free(noise);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- cases */
 
 static bool is_one_of(const char *op, const char *const *names, int count)
@@ -439,12 +466,15 @@ void golden_seedvr2_vae(Golden *g)
     static const char *const modules[] = {"norm_silu", "causal_conv", "resnet", "attention", "downsample", "upsample"};
     const char *op = json_string(json_get(g->meta, "op"), "");
     bool encode = is_one_of(op, encodes, 3), decode = is_one_of(op, decodes, 4), module = is_one_of(op, modules, 6);
-    if (!encode && !decode && !module) {
+    bool sample = !strcmp(op, "sample");
+    if (!encode && !decode && !module && !sample) {
         golden_fail(g, "the op '%s' is not known", op);
         return;
     }
     Planes in = {0};
-    const WeightPart *part = planes_input(g, &in) ? case_weights(g) : NULL;
+    bool fine = planes_input(g, &in);
+    if (fine && sample) golden_sample(g, &in);
+    const WeightPart *part = fine && !sample ? case_weights(g) : NULL;
     if (part && !strcmp(op, "decode_scaled"))
         for (int64_t i = 0; i < planes_count(&in); i++) in.data[i] /= VAE_SCALING;
     bool both = decode || !strcmp(op, "upsample");
