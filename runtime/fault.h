@@ -1,0 +1,22 @@
+/*
+ * A failure on its way to the caller: a status for programs and one sentence for people.
+ * A Fault belongs to the call it is passed to; nothing in it is shared between threads.
+ */
+#ifndef UPRES_RUNTIME_FAULT_H
+#define UPRES_RUNTIME_FAULT_H
+
+#include "runtime/upres.h"
+
+typedef struct Fault {
+    upres_status status; /* UPRES_OK until a failure is noted */
+    char text[1024];
+} Fault;
+
+/* Note a failure; returns `status`, so that a caller can write `return fault(...)`. Control characters of names that came
+ * from outside are shown as '?'. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+upres_status fault(Fault *f, upres_status status, const char *format, ...);
+
+#endif

@@ -1,0 +1,191 @@
+#include "runtime/options.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static const upres_options DEFAULTS = {
+    .batch_size = 5,
+    .seed = 42,
+    .steps = 1,
+    .guidance = 1,
+    .color = UPRES_COLOR_LAB,
+    .strength = 1,
+    .alpha = UPRES_ALPHA_GUIDED,
+    .dither = -1,
+    .vae_encode_tile = UPRES_TILE_AUTO,
+    .vae_decode_tile = UPRES_TILE_AUTO,
+    .vae_encode_tile_overlap = UPRES_TILE_OVERLAP_AUTO,
+    .vae_decode_tile_overlap = UPRES_TILE_OVERLAP_AUTO,
+    .device = UPRES_DEVICE_AUTO,
+    .precision = UPRES_PRECISION_AUTO,
+};
+
+static const char *const PRECISION_NAMES[] = {"auto", "fp32", "fp16", "bf16", "int8", "fp8", "fp8x3"};
+
+void upres_options_default(upres_options *o, size_t size)
+{
+    if (!o || size < sizeof o->struct_size) return;
+    memset(o, 0, size); /* a newer caller's further fields: 0 is what an older library would do */
+    memcpy(o, &DEFAULTS, size < sizeof DEFAULTS ? size : sizeof DEFAULTS);
+    o->struct_size = (uint32_t)size;
+}
+
+static bool within(Fault *f, const char *option, int64_t value, int64_t low, int64_t high)
+{
+    if (value >= low && value <= high) return true;
+    fault(f, UPRES_E_ARGUMENT, "%s is %lld, outside its range; give a whole number from %lld to %lld", option,
+          (long long)value, (long long)low, (long long)high);
+    return false;
+}
+
+static bool within_real(Fault *f, const char *option, double value, double low, double high)
+{
+    if (value >= low && value <= high) return true; /* not a number: false */
+    fault(f, UPRES_E_ARGUMENT, "%s is %g, outside its range; give a number from %g to %g", option, value, low, high);
+    return false;
+}
+
+static bool refuse(Fault *f, const char *sentence)
+{
+    fault(f, UPRES_E_ARGUMENT, "%s", sentence);
+    return false;
+}
+
+static bool check_size(const upres_options *o, Fault *f)
+{
+    bool fit = o->fit_width != 0 || o->fit_height != 0;
+    if ((o->scale != 0) + (o->resolution != 0) + fit > 1)
+        return refuse(f, "--scale, --resolution and --fit exclude one another, but more than one is set; keep one");
+    if (o->scale != 0 && !within_real(f, "--scale", o->scale, 1, 8)) return false;
+    if (o->resolution != 0 && !within(f, "--resolution", o->resolution, 16, 16384)) return false;
+    if (fit && (!within(f, "the width of --fit", o->fit_width, 16, 16384) ||
+                !within(f, "the height of --fit", o->fit_height, 16, 16384)))
+        return false;
+    if (o->max_resolution != 0 && !within(f, "--max-resolution", o->max_resolution, 16, INT32_MAX)) return false;
+    if (fit && o->max_resolution)
+        return refuse(f, "--max-resolution caps the shorter-side rule and cannot go with --fit; leave one out");
+    return within(f, "--resize (0 once, 1 parity)", o->resize_parity, 0, 1) &&
+           within(f, "--pad (0 black, 1 edge)", o->pad_edge, 0, 1);
+}
+
+static bool check_time(const upres_options *o, Fault *f)
+{
+    if (!within(f, "--batch-size", o->batch_size, 1, 1025)) return false;
+    if (o->overlap < 0 || o->overlap >= o->batch_size) {
+        fault(f, UPRES_E_ARGUMENT,
+              "--overlap is %d with --batch-size %d; neighbouring batches share from 0 to %d frames (one less than a batch)",
+              o->overlap, o->batch_size, o->batch_size - 1);
+        return false;
+    }
+    return within(f, "--blend (0 hann3, 1 linear)", o->blend_linear, 0, 1) &&
+           within(f, "--uniform-batch", o->uniform_batch, 0, 1) && within(f, "--prepend", o->prepend, 0, 64);
+}
+
+static bool check_sampling(const upres_options *o, Fault *f)
+{
+    return within(f, "--noise (0 absolute, 1 batch)", o->noise_per_batch, 0, 1) &&
+           within_real(f, "--input-noise", o->input_noise, 0, 1) &&
+           within_real(f, "--latent-noise", o->latent_noise, 0, 1) && within(f, "--steps", o->steps, 1, 50) &&
+           within_real(f, "--guidance", o->guidance, 1, 20) &&
+           within_real(f, "--guidance-rescale", o->guidance_rescale, 0, 1);
+}
+
+static bool check_pictures(const upres_options *o, Fault *f)
+{
+    if (o->bits != 0 && o->bits != 8 && o->bits != 10 && o->bits != 12 && o->bits != 16) {
+        fault(f, UPRES_E_ARGUMENT, "--bits is %d; results have 8, 10, 12 or 16 bits", o->bits);
+        return false;
+    }
+    return within(f, "--color", (int64_t)o->color, UPRES_COLOR_LAB, UPRES_COLOR_ADAIN) &&
+           within(f, "--color-scope (0 frame, 1 batch)", o->color_batch, 0, 1) &&
+           within_real(f, "--strength", o->strength, 0, 1) &&
+           within(f, "--alpha", (int64_t)o->alpha, UPRES_ALPHA_GUIDED, UPRES_ALPHA_DROP) &&
+           within(f, "--dither (-1 auto, 0 none, 1 tpdf)", o->dither, -1, 1);
+}
+
+static bool check_tile(Fault *f, const char *half, int32_t tile, int32_t overlap)
+{
+    if (tile != UPRES_TILE_AUTO && tile != UPRES_TILE_OFF && (tile < 32 || tile % 8)) {
+        fault(f, UPRES_E_ARGUMENT, "--vae-%s-tile is %d; a tile is off, auto, or a multiple of 8 from 32 up", half, tile);
+        return false;
+    }
+    if (overlap == UPRES_TILE_OVERLAP_AUTO || tile == UPRES_TILE_OFF) return true;
+    if (overlap < 0 || overlap % 8) {
+        fault(f, UPRES_E_ARGUMENT, "--vae-%s-tile-overlap is %d; an overlap is a multiple of 8, from 0 to less than the tile",
+              half, overlap);
+        return false;
+    }
+    if (tile > 0 && overlap >= tile) {
+        fault(f, UPRES_E_ARGUMENT,
+              "--vae-%s-tile-overlap is %d with --vae-%s-tile %d; the overlap must be smaller than the tile", half, overlap,
+              half, tile);
+        return false;
+    }
+    return true;
+}
+
+static bool check_device(const upres_options *o, Fault *f)
+{
+    if (!within(f, "--device (-2 auto, -1 cpu, 0 and up cuda)", o->device, UPRES_DEVICE_AUTO, 1023)) return false;
+    if (o->device >= 0) {
+        fault(f, UPRES_E_UNSUPPORTED, "device cuda:%d is not in this version; use auto or cpu", o->device);
+        return false;
+    }
+    if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
+    if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
+        fault(f, UPRES_E_UNSUPPORTED, "--precision %s is not offered by the cpu, which computes in fp32; use auto or fp32",
+              PRECISION_NAMES[o->precision]);
+        return false;
+    }
+    return within(f, "--threads", o->threads, 0, 1024);
+}
+
+upres_status options_take(upres_options *out, const upres_options *given, Fault *f)
+{
+    if (!given) return fault(f, UPRES_E_ARGUMENT, "the options are NULL; fill a upres_options with upres_options_default");
+    if (given->struct_size < sizeof given->struct_size)
+        return fault(f, UPRES_E_ARGUMENT,
+                     "struct_size of upres_options is %u; fill the structure with upres_options_default before use",
+                     (unsigned)given->struct_size);
+    upres_options_default(out, sizeof *out);
+    memcpy(out, given, given->struct_size < sizeof *out ? given->struct_size : sizeof *out);
+    out->struct_size = sizeof *out;
+    if (check_size(out, f) && check_time(out, f) && check_sampling(out, f) && check_pictures(out, f) &&
+        check_tile(f, "encode", out->vae_encode_tile, out->vae_encode_tile_overlap) &&
+        check_tile(f, "decode", out->vae_decode_tile, out->vae_decode_tile_overlap) &&
+        within(f, "--tile-debug (0 off, 1 encode, 2 decode)", out->tile_debug, 0, 2) && check_device(out, f))
+        return UPRES_OK;
+    return f->status;
+}
+
+int options_tile_overlap(int32_t tile, int32_t overlap)
+{
+    if (tile <= 0) return 0;
+    if (overlap != UPRES_TILE_OVERLAP_AUTO) return overlap;
+    int quarter = tile / 4 / 8 * 8;
+    return quarter < 128 ? quarter : 128;
+}
+
+int options_bits(const upres_options *o, int clip_bits)
+{
+    if (o->bits) return o->bits;
+    return clip_bits < 8 ? 8 : clip_bits;
+}
+
+int options_dither(const upres_options *o, int clip_bits)
+{
+    return o->dither >= 0 ? o->dither : options_bits(o, clip_bits) < clip_bits;
+}
+
+void options_log(const upres_options *o, upres_log_level level, const char *format, ...)
+{
+    if (!o->log) return;
+    char sentence[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    o->log(o->user, level, sentence);
+}

@@ -1,0 +1,47 @@
+/*
+ * The image work of a job: source frames to encoder input, decoded pictures to results. One frame at a time but for
+ * what a slice decides together (alpha: mask or gradient; colour: histograms over a batch).
+ *
+ * Pictures are planar float32: [3][h][w], signed between encoder and decoder, unit when finished. A Pictures belongs to
+ * one thread; it holds tables and scratch for one frame (for one slice with histograms over batches), no frames.
+ */
+#ifndef UPRES_RUNTIME_PICTURE_H
+#define UPRES_RUNTIME_PICTURE_H
+
+#include "runtime/options.h"
+#include "runtime/size.h"
+
+#include <stdbool.h>
+
+typedef struct PictureSetup {
+    const upres_options *options; /* checked; must outlive the Pictures */
+    int width, height, channels;  /* of source frames */
+    int bits;                     /* 8..16: interleaved codes, rows without gaps; 0: planar float32 in 0..1 */
+    SizePlan size;
+    int slice_frames;             /* the most a slice holds */
+    bool alpha_zeros_outside;     /* box means of the alpha filter count zeros outside the picture, as in the sources */
+} PictureSetup;
+
+typedef struct Pictures Pictures;
+
+Pictures *pictures_open(const PictureSetup *s, Fault *f);
+void pictures_close(Pictures *p);
+uint64_t pictures_bytes(const PictureSetup *s); /* what one holds, about */
+
+bool pictures_has_alpha(const PictureSetup *s);    /* results have a fourth plane */
+bool pictures_whole_slices(const PictureSetup *s); /* results depend on all frames of a slice */
+
+/* Encoder input of a source frame: out [3][padded_h][padded_w] in [-1, 1], with input noise of an absolute frame. */
+void pictures_input(Pictures *p, const void *source, int64_t noise_frame, float *out);
+
+/*
+ * A slice, in order: begin; gather every frame; alpha of every frame; color_slice; then finish frame by frame.
+ * rgb: decoded, signed [3][true_h][true_w]; alpha: [true_h][true_w]. Without whole_slices a slice is one frame.
+ */
+void pictures_slice_begin(Pictures *p);
+void pictures_slice_gather(Pictures *p, const void *source, const float *rgb);
+void pictures_alpha(Pictures *p, const void *source, const float *rgb, float *alpha);
+void pictures_color_slice(Pictures *p, const void *const *source, float *const *rgb, int count);
+void pictures_finish(Pictures *p, const void *source, float *rgb); /* colour, strength; rgb becomes unit */
+
+#endif

@@ -1,0 +1,75 @@
+/*
+ * The SeedVR2 pipeline around its networks: source frames are pushed, results are pulled, in rising order.
+ *
+ *   push -> source store -> transform -> encode -> noise, condition -> restore -> decode -> crossfade -> held frames
+ *        -> alpha, colour, strength -> pull
+ *
+ * A batch runs when its frames are there. Its decoder stays open between pulls: a picture that no later batch can change
+ * is finished and handed out before the next one is decoded. Results that depend on a whole slice (guided alpha,
+ * histograms over batches) wait for it. Memory: one batch, whatever the length of the clip.
+ * The networks are function pointers, so that a test can put simple arithmetic in their place.
+ * A Pipeline belongs to one thread. Rules: numz/ComfyUI-SeedVR2_VideoUpscaler; noise by absolute position.
+ */
+#ifndef UPRES_RUNTIME_PIPELINE_H
+#define UPRES_RUNTIME_PIPELINE_H
+
+#include "runtime/models/seedvr2_vae.h"
+#include "runtime/picture.h"
+#include "runtime/schedule.h"
+
+enum { PIPELINE_SPATIAL = 8, PIPELINE_TEMPORAL = 4 }; /* pixels and frames a latent */
+
+/*
+ * The networks of a job. Sizes are of padded pictures; c latent channels. Each returns false with its sentence in f.
+ *   encode   frames x [3][h][w] in [-1, 1], by position; moments: the mean in the first c channels, unscaled
+ *   restore  x [t][h / 8][w / 8][c]: noise in, restored latent out; condition [t][h / 8][w / 8][c + 1]
+ *   decode   t latents, unscaled, by position, to 4 (t - 1) + 1 pictures, of which `keep` are wanted; in steps, until
+ *            *more is false. A picture is complete when all of it was written at once, or when the decoder is through.
+ */
+typedef struct PipelineNetworks {
+    void *user;
+    int latent_channels;
+    bool encode_tiled; /* encode reads a frame more than once */
+    bool (*encode)(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f);
+    bool (*restore)(void *user, int t, int h, int w, float *x, const float *condition, Fault *f);
+    bool (*decode_open)(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f);
+    bool (*decode_step)(void *user, bool *more, Fault *f);
+    void (*decode_close)(void *user);
+    /* told of the course of things; may be NULL */
+    void (*batch_begins)(void *user, int64_t k, const Batch *b, int keep);
+    void (*batch_ends)(void *user, int64_t k);
+    void (*finishing)(void *user, bool begins); /* around the image work of results */
+} PipelineNetworks;
+
+typedef struct PipelineSetup {
+    PictureSetup picture; /* slice_frames is filled in */
+    int64_t frames;       /* of the clip; 0: not known */
+    int64_t frame0;       /* absolute number of the clip's first frame, for noise */
+    PipelineNetworks networks;
+} PipelineSetup;
+
+typedef struct PipelineResult {
+    int64_t number;     /* in the clip, from 0 */
+    float *rgb, *alpha; /* unit, [3][true_h][true_w] and [true_h][true_w] or NULL; valid until the next call, may be changed */
+} PipelineResult;
+
+typedef struct Pipeline Pipeline;
+
+Pipeline *pipeline_open(const PipelineSetup *s, Fault *f); /* NULL and a fault */
+void pipeline_close(Pipeline *p);
+
+/* Working memory outside the networks' own, about: frames, latents, scratch. decode_tiled: pictures stay incomplete until
+ * a batch's decoder is through. */
+uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled);
+
+bool pipeline_select(Pipeline *p, int64_t first, int64_t last); /* before the first push; false: no memory */
+int64_t pipeline_wants(Pipeline *p);                             /* -1: nothing more */
+/* UPRES_OK, UPRES_AGAIN (pull first), or a fault. The frame is the one that is wanted. bits 0: stride is not looked at. */
+upres_status pipeline_push(Pipeline *p, const void *data, ptrdiff_t stride, Fault *f);
+upres_status pipeline_drain(Pipeline *p, Fault *f);
+upres_status pipeline_pull(Pipeline *p, PipelineResult *r, Fault *f); /* OK, AGAIN, END, or a fault */
+int64_t pipeline_latency(Pipeline *p);
+/* The schedule in use; sealed by the first push or pull. */
+const Schedule *pipeline_schedule(const Pipeline *p);
+
+#endif
