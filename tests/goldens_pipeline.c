@@ -11,7 +11,7 @@
 #include "runtime/batch.h"
 #include "runtime/size.h"
 #include "runtime/tile.h"
-#include "tests/goldens_input.h"
+#include "tests/pipeline_input.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "tests/goldens_input.h"
+#include "tests/pipeline_input.h"
 
 #include <stdlib.h>
 #include <string.h>

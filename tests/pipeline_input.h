@@ -1,8 +1,8 @@
 /*
- * Inputs of pipeline cases, made from their descriptions.
+ * Inputs of pipeline cases, made from their descriptions (goldens_pipeline_input.c).
  */
-#ifndef UPRES_TESTS_GOLDENS_INPUT_H
-#define UPRES_TESTS_GOLDENS_INPUT_H
+#ifndef UPRES_TESTS_PIPELINE_INPUT_H
+#define UPRES_TESTS_PIPELINE_INPUT_H
 
 #include "tests/goldens.h"
 
