@@ -1,0 +1,115 @@
+/*
+ * What a device is made of, for the files that implement one. Networks see dev.h alone.
+ */
+#ifndef UPRES_RUNTIME_DEV_INTERNAL_H
+#define UPRES_RUNTIME_DEV_INTERNAL_H
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
+#include "runtime/arena.h"
+#include "runtime/dev.h"
+#include "runtime/thread.h"
+
+#include <stdatomic.h>
+
+/* Every device fills this table, in this order, without holes. Arguments have been checked for errors already latched. */
+typedef struct DevOps {
+    void (*conv3d)(Dev *d, const ConvArgs *a);
+    void (*upsample)(Dev *d, const UpsampleArgs *a);
+    void (*linear)(Dev *d, const LinearArgs *a);
+    void (*norm)(Dev *d, const NormArgs *a);
+    void (*stats)(Dev *d, const StatsArgs *a);
+    void (*attention)(Dev *d, const AttentionArgs *a);
+    void (*axpby)(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
+    void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
+} DevOps;
+
+struct Dev {
+    const DevOps *ops;
+    const CpuKernels *kernels;
+    Pool *pool;
+    int threads;
+    Arena arena;
+    uint8_t *memory; /* NULL: a plan */
+    uint64_t memory_bytes;
+    DevTotals totals;
+    const WeightTensor **touched; /* open addressing, by address */
+    size_t touched_count, touched_size;
+    bool failed, cancelled;
+    char error[1024];
+    char describe[96];
+    int (*cancel)(void *user);
+    void *cancel_user;
+};
+
+enum { FRAMES_MAX = 64 }; /* new frames of one call */
+
+struct ConvState {
+    Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
+    int slots, pad_top, pad_left;
+    int kept;             /* frames remembered between calls: kt - stride_t */
+    int slot[4];          /* where the remembered frames are, oldest first; repeats after a start */
+    bool started;
+    int64_t seen;         /* frames since the start */
+};
+
+/* ------------------------------------------------------------------------------------------- shared by the operations */
+
+/* Scratch of one operation: arena memory taken before and given back after it. at == ARENA_FULL after a failure. */
+typedef struct Scratch {
+    uint64_t at;
+    float *floats; /* NULL on a plan */
+} Scratch;
+
+Scratch dev_scratch(Dev *d, uint64_t floats);
+void dev_scratch_free(Dev *d, Scratch *s);
+
+/* Count a stored weight as touched. */
+void dev_touch(Dev *d, const BoundWeight *w);
+
+/* Reading stored weights, with a check that they are finite: the flag is looked at after the operation. */
+typedef struct CheckedWeight {
+    const BoundWeight *weight;
+    atomic_bool *bad;
+} CheckedWeight;
+void checked_read(const void *checked_weight, int64_t first, int64_t count, float *out);
+void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad);
+
+/* A small vector of a weight as floats at `to`; returns to, or NULL when w is NULL. Fails the device on non-finite values. */
+const float *dev_vector(Dev *d, const BoundWeight *w, float *to);
+
+/* Elementwise work in turns of some pixels of one row. */
+typedef struct PixelRun {
+    int t, h, w, count;
+} PixelRun;
+int64_t pixel_runs(Tensor x);
+PixelRun pixel_run(Tensor x, int64_t i);
+
+float *tensor_at(Dev *d, Tensor x, int t, int h, int w);
+
+/* pre(x) of every frame into padded frames at to[t] (rows to_row, pixels to_pixel apart; pads already skipped). */
+uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre);
+void pre_touch(Dev *d, const Pre *pre);
+void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_row, int64_t to_pixel, float *scratch);
+
+/* Statistics of all frames of x. */
+uint64_t stats_scratch_floats(const Dev *d, Tensor x, int groups);
+void stats_run(Dev *d, Tensor x, Tensor stats, int groups, float *scratch);
+
+/*
+ * History: the slots a call of `frames` new frames reads (what stands in front, then the new frames in `fresh`), and from
+ * then on what is remembered. Done on a plan too. Returns the sequence's length, kt - 1 or kept + frames.
+ */
+int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, int *fresh);
+
+/* A job, with one thread's scratch after another at `scratch`. */
+uint64_t job_scratch_floats(const Dev *d, const GemmJob *j);
+void job_run(Dev *d, const GemmJob *j, float *scratch);
+
+/* Operations of the CPU, one file a subject. */
+void cpu_conv3d(Dev *d, const ConvArgs *a);
+void cpu_linear(Dev *d, const LinearArgs *a);
+void cpu_upsample(Dev *d, const UpsampleArgs *a);
+void cpu_attention(Dev *d, const AttentionArgs *a);
+
+#endif
