@@ -322,7 +322,7 @@ static bool has_json_beside(const char *path)
 
 static void run_file(Runner *r, const char *path)
 {
-    char name[512], folder[512], area[256], error[512] = "";
+    char name[512], folder[512], area[512], error[512] = "";
     case_name(path, name, folder, sizeof name);
     Golden g = {.name = name, .path = path, .threads = r->threads, .device = r->device, .precision = r->precision,
                 .store = &r->store};
