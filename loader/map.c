@@ -1,0 +1,123 @@
+#include "loader/map.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool fail(char *error, size_t size, const char *what, const char *reason)
+{
+    snprintf(error, size, "%s: %s", what, reason);
+    return false;
+}
+
+#ifdef _WIN32
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+bool map_open(Map *m, const char *path, char *error, size_t error_size)
+{
+    *m = (Map){0};
+    wchar_t wide[4096];
+    if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, 4096)) {
+        return fail(error, error_size, "the file cannot be opened", "its name is not UTF-8 or too long");
+    }
+    HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) {
+        DWORD attributes = GetFileAttributesW(wide);
+        bool folder = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY;
+        return fail(error, error_size, "the file cannot be opened",
+                    folder                                   ? "it is a folder; name a file"
+                    : GetLastError() == ERROR_FILE_NOT_FOUND ? "there is no such file"
+                                                             : "access was refused");
+    }
+    LARGE_INTEGER size;
+    bool ok = GetFileType(file) == FILE_TYPE_DISK && GetFileSizeEx(file, &size);
+    if (!ok) {
+        CloseHandle(file);
+        return fail(error, error_size, "the file cannot be opened", "it is not a regular file");
+    }
+    if (size.QuadPart == 0) {
+        CloseHandle(file);
+        snprintf(error, error_size, "the file is empty");
+        return false;
+    }
+    HANDLE mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, (DWORD)size.HighPart, size.LowPart, NULL);
+    CloseHandle(file);
+    void *bytes = mapping ? MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0) : NULL;
+    if (mapping) CloseHandle(mapping);
+    if (!bytes) return fail(error, error_size, "the file cannot be mapped", "no address space is left");
+    m->bytes = bytes;
+    m->size = (uint64_t)size.QuadPart;
+    return true;
+}
+
+void map_close(Map *m)
+{
+    if (m->bytes) UnmapViewOfFile(m->bytes);
+    *m = (Map){0};
+}
+
+void map_forget(const uint8_t *bytes, uint64_t size)
+{
+    (void)bytes;
+    (void)size;
+}
+
+#else
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool map_open(Map *m, const char *path, char *error, size_t error_size)
+{
+    *m = (Map){0};
+    /* O_NONBLOCK: opening a FIFO must not wait for a writer; it means nothing for a regular file. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return fail(error, error_size, "the file cannot be opened", strerror(errno));
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        int reason = errno;
+        close(fd);
+        return fail(error, error_size, "the file cannot be opened", strerror(reason));
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return fail(error, error_size, "the file cannot be opened",
+                    S_ISDIR(st.st_mode) ? "it is a folder; name a file" : "it is not a regular file");
+    }
+    if (st.st_size == 0) {
+        close(fd);
+        snprintf(error, error_size, "the file is empty");
+        return false;
+    }
+    if ((uint64_t)st.st_size > SIZE_MAX) {
+        close(fd);
+        return fail(error, error_size, "the file cannot be mapped", "it is larger than the address space");
+    }
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    int reason = errno;
+    close(fd);
+    if (bytes == MAP_FAILED) return fail(error, error_size, "the file cannot be mapped", strerror(reason));
+    m->bytes = bytes;
+    m->size = (uint64_t)st.st_size;
+    return true;
+}
+
+void map_close(Map *m)
+{
+    if (m->bytes) munmap((void *)(uintptr_t)m->bytes, (size_t)m->size);
+    *m = (Map){0};
+}
+
+void map_forget(const uint8_t *bytes, uint64_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)bytes + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)bytes + (uintptr_t)size) / page * page;
+    if (first < end) madvise((void *)first, (size_t)(end - first), MADV_DONTNEED);
+}
+
+#endif
