@@ -25,8 +25,9 @@ int size_resolution(int h, int w, double scale);
 /*
  * Rule of numz/ComfyUI-SeedVR2_VideoUpscaler: the shorter side becomes `resolution`; when the longer one then passes
  * max_resolution (0: no limit) both shrink in proportion. Written: rounded down to even; networks: up to multiples
- * of 16. parity: a limited size is reached in two resizes, as there; otherwise in one to the same size. false and a
- * sentence: resolution below 16, a side of the result below 2 or above SIZE_LARGEST.
+ * of 16. parity: a limited size is reached in two resizes, as there; otherwise in one to the same size.
+ *
+ * false and a sentence: resolution below 16, a side of the result below 2 or above SIZE_LARGEST.
  */
 bool size_shortest_edge(int h, int w, int resolution, int max_resolution, bool parity, SizePlan *out, char *error,
                         size_t error_size);

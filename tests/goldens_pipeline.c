@@ -327,8 +327,7 @@ static void run_condition(Golden *g)
 enum { CELL = 8, LATENT_CHANNELS = 16, PIXEL_CHANNELS = 3 };
 
 /* One side of a stand-in VAE on a tile cut out of [c][t][h][w]: channels are mixed by `mix` [out channels][in
- * channels]; cells are means of, or repeated over, 8 x 8 pixels; a tenth of the relative column makes tiles disagree.
- */
+ * channels]; cells are means of, or repeated over, 8 x 8 pixels; a tenth of the relative column makes tiles differ. */
 static void stand_in(bool decode, const float *mix, const float *x, const int64_t shape[4], TileSpan rows,
                      TileSpan columns, float *out)
 {
@@ -443,8 +442,7 @@ static void run_tiled(Golden *g)
     free(wx);
 }
 
-/* ------------------------------------------------------------------------------------------- colour, alpha, integers
- */
+/* ------------------------------------------------------------------------------------------ colour, alpha, integers */
 
 static void run_color(Golden *g)
 {

@@ -1,17 +1,13 @@
 #include "kernels/cpu/alpha.h"
 
+#include "kernels/cpu/clamp.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
 static const float guide_eps = 0.002f; /* variance of the guide that counts as an edge */
 enum { RADIUS_MASK = 2, RADIUS_GRADIENT = 3 };
-
-static float clamp01(float x)
-{
-    x = x < 0.0f ? 0.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
 
 void alpha_rule_source(AlphaRule *r, const float *alpha, size_t count)
 {
@@ -111,7 +107,7 @@ static void sobel_edges(const float *guide, bool shifted, int h, int w, float *e
         for (size_t c = 0; c < 3; c++) {
             float u = guide[c * n + i];
             if (shifted) u = (u + 1.0f) / 2.0f;
-            code[c] = (int)(clamp01(u) * 255.0f);
+            code[c] = (int)(clamp_unit(u) * 255.0f);
         }
         grey[i] = (float)((code[0] * 9798 + code[1] * 19235 + code[2] * 3735 + 16384) >> 15);
     }
@@ -152,10 +148,10 @@ static float mask_value(float filtered, float edge, float zone)
     float decided = filtered > 0.5f ? 1.0f : 0.0f;
     if (zone < 0.05f) return decided;
     float sharp = 1.0f / (1.0f + expf(-(filtered - 0.5f) * 12.0f));
-    float k = clamp01(edge / 0.25f);
+    float k = clamp_unit(edge / 0.25f);
     float v = filtered * (1.0f - k) + sharp * k;
     if (v > 0.3f && v < 0.7f && !(edge > 0.15f)) return v > 0.5f ? 1.0f : 0.0f;
-    return clamp01(v);
+    return clamp_unit(v);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ whole */
@@ -174,7 +170,7 @@ void alpha_resize(const ResizeAxis *x, const ResizeAxis *y, const float *alpha, 
 {
     resize_planes(x, y, alpha, 1, out, scratch);
     size_t n = (size_t)y->out * (size_t)x->out;
-    for (size_t i = 0; i < n; i++) out[i] = clamp01(out[i]);
+    for (size_t i = 0; i < n; i++) out[i] = clamp_unit(out[i]);
 }
 
 void alpha_upscale(const AlphaRule *rule, const ResizeAxis *x, const ResizeAxis *y, const float *alpha,
@@ -193,7 +189,7 @@ void alpha_upscale(const AlphaRule *rule, const ResizeAxis *x, const ResizeAxis 
 
     if (!is_mask(rule)) {
         guided_filter(grey, out, h, w, RADIUS_GRADIENT, honest, out, planes, row);
-        for (size_t i = 0; i < n; i++) out[i] = clamp01(out[i]);
+        for (size_t i = 0; i < n; i++) out[i] = clamp_unit(out[i]);
         return;
     }
     sobel_edges(guide, rule->lowest < -1.0f, h, w, edges, planes + 3 * n);

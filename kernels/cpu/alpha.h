@@ -14,8 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Start from zeros ({0}). Judged over all frames of a batch: the source's alpha and the decoded picture before colour.
- */
+/* Start from zeros ({0}). Over all frames of a batch: the source's alpha, the decoded picture before colour. */
 typedef struct AlphaRule {
     int64_t samples, extreme; /* of alpha; those below 0.1 or above 0.9: more than 95 % of them make it a mask */
     float lowest;             /* of the decoded picture, at most 0: below 0 it is taken for signed */
@@ -24,7 +23,7 @@ typedef struct AlphaRule {
 void alpha_rule_source(AlphaRule *r, const float *alpha, size_t count);
 void alpha_rule_decoded(AlphaRule *r, const float *rgb, size_t count);
 
-size_t alpha_scratch(const ResizeAxis *x, const ResizeAxis *y); /* floats, for both functions below */
+size_t alpha_scratch(const ResizeAxis *x, const ResizeAxis *y); /* floats, aligned as by malloc */
 
 /*
  * alpha [y->in][x->in] unit; rgb [3][y->out][x->out] signed; out [y->out][x->out] in [0, 1].

@@ -3,6 +3,8 @@
  */
 #include "kernels/cpu/color.h"
 
+#include "kernels/cpu/clamp.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -20,8 +22,7 @@ size_t color_scratch(ColorMethod method, int frames, int h, int w)
     case COLOR_LAB: /* style in Lab, one channel of the content, ranks; the wavelet before needs two planes of these */
         floats = 4 * all + rank_match_scratch(all, all);
         break;
-    case COLOR_HSV: /* style's hue and saturation, the matched saturation, a bin of both pictures with its places, ranks
-                     */
+    case COLOR_HSV: /* style's hue and saturation, the matched one, a bin of both pictures and its places, ranks */
         floats = 6 * all + rank_match_scratch(all, all);
         break;
     case COLOR_WAVELET_ADAPTIVE: /* the result of hsv, then its scratch, then one frame's wavelet and its scratch */
@@ -96,9 +97,7 @@ void color_adain(const float *content, const float *style, int frames, int h, in
 
 /* ------------------------------------------------------------------------------------------------------- wavelet */
 
-/*
- * [1 2 1]/4 over both axes with `r` pixels between the taps, borders replicated: low [h][w] in place.
- */
+/* [1 2 1]/4 over both axes with `r` pixels between the taps, borders replicated: low [h][w] in place. */
 static void blur(float *low, int h, int w, int r, float *rows)
 {
     for (int y = 0; y < h; y++) {
@@ -135,11 +134,7 @@ void color_wavelet(const float *content, const float *style, int frames, int h, 
             int r = 1 << level;
             blur(low, h, w, capped && r > widest ? widest : r, rows);
         }
-        for (size_t i = 0; i < plane; i++) {
-            float v = content[i] + low[i];
-            v = v < -1.0f ? -1.0f : v;
-            out[i] = v > 1.0f ? 1.0f : v;
-        }
+        for (size_t i = 0; i < plane; i++) out[i] = clamp_signed(content[i] + low[i]);
         content += plane;
         style += plane;
         out += plane;

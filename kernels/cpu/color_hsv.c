@@ -3,20 +3,16 @@
  */
 #include "kernels/cpu/color.h"
 
+#include "kernels/cpu/clamp.h"
+
 #include <math.h>
 #include <string.h>
 
 enum { BINS = 12, BIN_LEAST = 100 }; /* a bin counts when both pictures have more pixels in it than this */
 
-static float clamp01(float x)
-{
-    x = x < 0.0f ? 0.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
-
 static float unit_of(float x)
 {
-    return clamp01((x + 1.0f) * 0.5f);
+    return clamp_unit((x + 1.0f) * 0.5f);
 }
 static float max3(float a, float b, float c)
 {
@@ -112,7 +108,7 @@ void color_hsv(const float *content, const float *style, int frames, int h, int 
         for (size_t i = 0; i < plane; i++) {
             float rgb[3];
             to_rgb(o[i], matched[(size_t)f * plane + i], o[2 * plane + i], rgb);
-            for (size_t c = 0; c < 3; c++) o[c * plane + i] = clamp01(rgb[c]) * 2.0f - 1.0f;
+            for (size_t c = 0; c < 3; c++) o[c * plane + i] = clamp_unit(rgb[c]) * 2.0f - 1.0f;
         }
     }
 }

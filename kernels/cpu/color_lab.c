@@ -3,6 +3,8 @@
  */
 #include "kernels/cpu/color.h"
 
+#include "kernels/cpu/clamp.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -16,23 +18,17 @@ static const float cube_edge = 0.00885645168f; /* (6/29)^3: below it the cube ro
 static const float root_edge = 0.20689655172f; /* 6/29 */
 static const float kappa = 903.296296296f;     /* (29/3)^3 */
 
-static float clamp01(float x)
-{
-    x = x < 0.0f ? 0.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
-
 /* One signed sample to linear light. */
 static float linear_of(float x)
 {
-    float u = clamp01((x + 1.0f) * 0.5f);
+    float u = clamp_unit((x + 1.0f) * 0.5f);
     return u > 0.04045f ? powf((u + 0.055f) / 1.055f, 2.4f) : u / 12.92f;
 }
 
 static float signed_of(float linear)
 {
     float u = linear > 0.0031308f ? powf(linear, 1.0f / 2.4f) * 1.055f - 0.055f : linear * 12.92f;
-    return clamp01(u) * 2.0f - 1.0f;
+    return clamp_unit(u) * 2.0f - 1.0f;
 }
 
 static float dot3(const float m[3], float x, float y, float z)

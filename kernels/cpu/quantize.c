@@ -1,5 +1,6 @@
 #include "kernels/cpu/quantize.h"
 
+#include "kernels/cpu/clamp.h"
 #include "kernels/cpu/noise.h"
 
 #include <assert.h>
@@ -49,10 +50,7 @@ void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int chann
 
 void to_unit(const float *x, size_t count, float *out)
 {
-    for (size_t i = 0; i < count; i++) {
-        float v = x[i] < -1.0f ? -1.0f : x[i];
-        out[i] = (v > 1.0f ? 1.0f : v) * 0.5f + 0.5f;
-    }
+    for (size_t i = 0; i < count; i++) out[i] = clamp_signed(x[i]) * 0.5f + 0.5f;
 }
 
 /* Difference of two uniforms: the triangle between -1 and 1. */
@@ -102,8 +100,6 @@ void quantize_truncate(const float *unit, size_t count, uint8_t *out)
 void quantize_official(const float *x, size_t count, uint8_t *out)
 {
     for (size_t i = 0; i < count; i++) {
-        float u;
-        to_unit(&x[i], 1, &u);
-        out[i] = (uint8_t)rintf(u * 255.0f);
+        out[i] = (uint8_t)rintf((clamp_signed(x[i]) * 0.5f + 0.5f) * 255.0f);
     }
 }

@@ -1,5 +1,7 @@
 #include "kernels/cpu/resize.h"
 
+#include "kernels/cpu/clamp.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -184,8 +186,7 @@ static void window_plane(const FrameTransform *t, const float *unit, int unit_w,
         const float *src = unit + (size_t)(t->top + y) * (size_t)unit_w + t->left;
         float *dst = out + (size_t)y * out_w;
         for (int x = 0; x < t->window_w; x++) {
-            float u = src[x] < 0.0f ? 0.0f : src[x];
-            dst[x] = (u > 1.0f ? 1.0f : u) * 2.0f - 1.0f;
+            dst[x] = clamp_unit(src[x]) * 2.0f - 1.0f;
         }
         float fill = t->pad_edge ? dst[t->window_w - 1] : -1.0f;
         for (int x = t->window_w; x < t->out_w; x++) dst[x] = fill;
