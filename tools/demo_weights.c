@@ -1,0 +1,94 @@
+/* upres demo-weights: weights that are computed, not trained, so that the whole program can be seen at work with no
+ * download. The networks: demo_vae.c, demo_transformer.c. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/demo_tensors.h"
+#include "tools/platform.h"
+#include "tools/verbs.h"
+
+/* The text tensor: read and attended to, without influence, since the gates are 0. */
+static void add_text(DemoTensors *d)
+{
+    enum { WORDS = 8, WIDTH = 64 };
+    DemoTensor *text = demo_add(d, DEMO_SHAPE(WORDS, WIDTH), "pos_emb");
+    for (int w = 0; w < WORDS; w++)
+        for (int k = 0; k < WIDTH; k++) *demo_at(text, w, k) = cos((w + 1) * k / 7.0);
+}
+
+static void usage(void)
+{
+    puts("upres demo-weights seedvr2 -o FILE.safetensors [--type f16|f32] [--overwrite]\n"
+         "  writes constructed weights of a narrow SeedVR2 (VAE, transformer, text). They show the machine, not the\n"
+         "  quality: a picture enlarged 4 times comes back slightly sharper than bicubic.");
+}
+
+typedef struct Request {
+    const char *family, *output;
+    bool single, overwrite, help; /* single: float32 instead of float16 */
+} Request;
+
+static bool parse(Request *r, int argc, char **argv, Problem *p)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        bool valued = strcmp(a, "-o") == 0 || strcmp(a, "--type") == 0;
+        if (valued && i + 1 == argc)
+            return problem(p, EXIT_USAGE, "%s: a value is missing; see upres demo-weights -h", a);
+        if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) {
+            r->help = true;
+            return true;
+        }
+        if (strcmp(a, "-o") == 0) {
+            r->output = argv[++i];
+        } else if (strcmp(a, "--type") == 0) {
+            const char *type = argv[++i];
+            r->single = strcmp(type, "f32") == 0;
+            if (!r->single && strcmp(type, "f16") != 0)
+                return problem(p, EXIT_USAGE, "--type: '%s' is not f16 or f32", type);
+        } else if (strcmp(a, "--overwrite") == 0) {
+            r->overwrite = true;
+        } else if (a[0] == '-') {
+            return problem(p, EXIT_USAGE, "unknown option %s; demo-weights takes -o, --type and --overwrite", a);
+        } else if (r->family != NULL) {
+            return problem(p, EXIT_USAGE, "'%s': one family at a time is made, and %s was named before", a, r->family);
+        } else {
+            r->family = a;
+        }
+    }
+    if (r->family == NULL) return problem(p, EXIT_USAGE, "no family named; use upres demo-weights seedvr2 -o FILE");
+    if (strcmp(r->family, "flashvsr") == 0)
+        return problem(p, EXIT_USAGE, "demo-weights flashvsr: not in this version; seedvr2 can be made");
+    if (strcmp(r->family, "seedvr2") != 0)
+        return problem(p, EXIT_USAGE, "demo-weights: no family '%s' is known; seedvr2 can be made", r->family);
+    if (r->output == NULL) return problem(p, EXIT_USAGE, "no output; add -o FILE.safetensors");
+    PathKind there = path_kind(r->output);
+    if (there == PATH_FOLDER)
+        return problem(p, EXIT_USAGE, "%s: is a folder; give the name of a file in it", r->output);
+    if (there != PATH_MISSING && !r->overwrite)
+        return problem(p, EXIT_USAGE, "%s: exists already; add --overwrite or choose another name", r->output);
+    return true;
+}
+
+int verb_demo_weights(int argc, char **argv)
+{
+    Console console = {0};
+    Problem p;
+    Request r = {0};
+    if (!parse(&r, argc, argv, &p)) return console_fail(&console, &p);
+    if (r.help) {
+        usage();
+        return console_finish(&console, EXIT_FINE);
+    }
+    DemoTensors d = {0};
+    d.prefix = "vae.";
+    demo_vae(&d);
+    d.prefix = "model.diffusion_model.";
+    demo_transformer(&d);
+    d.prefix = "";
+    add_text(&d);
+    bool written = demo_write(&d, r.output, !r.single, "constructed seedvr2 weights: not a trained model", &p);
+    demo_free(&d);
+    return written ? EXIT_FINE : console_fail(&console, &p);
+}
