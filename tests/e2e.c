@@ -3,10 +3,11 @@
  *
  *     e2e BUILD_DIR [CASE.json...]
  *
- * BUILD_DIR/upres is run. Without cases: those of tests/data/e2e, whose frames come from demo/lr, and then every sv2_*.json
- * of the full set that $UPRES_SHARED (or ../shared) holds, made and judged by its own Python program; that needs a Python
- * with numpy, gguf and safetensors at $UPRES_PYTHON or BUILD_DIR/venv/bin/python, else they are skipped by name. Run in the
- * project's root. A line a case and the closing "N passed, N failed, N skipped"; exit 1 when one failed.
+ * BUILD_DIR/upres is run. Without cases: those of tests/data/e2e, whose frames come from demo/lr, and then every
+ * sv2_*.json of the full set that $UPRES_SHARED (or ../shared) holds, made and judged by its own Python program; that
+ * needs a Python with numpy, gguf and safetensors at $UPRES_PYTHON or BUILD_DIR/venv/bin/python, else they are skipped
+ * by name. Run in the project's root. A line a case and the closing "N passed, N failed, N skipped"; exit 1 when one
+ * failed.
  */
 #include "loader/weights.h"
 #include "tests/json_tree.h"
@@ -56,7 +57,7 @@ static void report(Tests *t, Verdict v, const char *name, const char *format, ..
     t->counts[v]++;
 }
 
-/* ------------------------------------------------------------------------------------------------ files and programs */
+/* ----------------------------------------------------------------------------------------------- files and programs */
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
 {
@@ -64,7 +65,10 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
-static void remove_folder(const char *path) { nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
+static void remove_folder(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
 
 static bool make_folder(char *path, size_t size)
 {
@@ -151,7 +155,7 @@ static bool run_command(Tests *t, const char *name, const JsonTree *json, const 
     return !status;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- input */
+/* ------------------------------------------------------------------------------------------------------------ input */
 
 /* Frame n of the case: cut from a sample frame, moved by n * pan (the picture repeats), reduced by averaging. */
 static bool make_frame(const JsonTree *input, int n, const char *path, char *problem, size_t size)
@@ -266,7 +270,8 @@ static bool make_weights(const JsonTree *json, const char *folder)
     char path[PATH_MAX];
     bool fine = !mkdir(below(path, folder, "weights"), 0700);
     const JsonTree *files = json_get(json, "files");
-    for (const JsonTree *f = files ? files->child : NULL; f && fine; f = f->next) fine = make_weight_file(json, f, folder);
+    for (const JsonTree *f = files ? files->child : NULL; f && fine; f = f->next)
+        fine = make_weight_file(json, f, folder);
     return fine;
 }
 
@@ -275,7 +280,8 @@ static const char *beyond(const JsonTree *json)
 {
     const JsonTree *input = json_get(json, "input"), *files = json_get(json, "files");
     const JsonTree *alpha = json_get(input, "alpha");
-    if (json_int(json_get(input, "depth"), 8) != 8 || (alpha && alpha->kind != JSON_K_NULL)) return "deep or transparent input";
+    if (json_int(json_get(input, "depth"), 8) != 8 || (alpha && alpha->kind != JSON_K_NULL))
+        return "deep or transparent input";
     if (json_number(json_get(input, "contrast"), 1) != 1) return "input with contrast";
     if (strcmp(json_string(json_get(input, "names"), ""), "%06d.png")) return "other file names";
     for (const JsonTree *f = files ? files->child : NULL; f; f = f->next)
@@ -285,7 +291,7 @@ static const char *beyond(const JsonTree *json)
     return NULL;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- results */
+/* ---------------------------------------------------------------------------------------------------------- results */
 
 typedef struct Difference {
     double sum;
@@ -369,7 +375,7 @@ static void run_case(Tests *t, const char *path)
     free(text);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- full set */
+/* --------------------------------------------------------------------------------------------------------- full set */
 
 static void run_shared_case(Tests *t, const char *shared, const char *path)
 {
@@ -402,8 +408,8 @@ static void run_shared_case(Tests *t, const char *shared, const char *path)
 
 static void run_shared(Tests *t)
 {
-    static const char *const names[] = {"sv2_16bit", "sv2_7b_batch9", "sv2_alpha", "sv2_batches_wavelet", "sv2_image",
-                                        "sv2_overlap1_lab", "sv2_q8_merged", "sv2_tiles"};
+    static const char *const names[] = {"sv2_16bit", "sv2_7b_batch9",    "sv2_alpha",     "sv2_batches_wavelet",
+                                        "sv2_image", "sv2_overlap1_lab", "sv2_q8_merged", "sv2_tiles"};
     const char *given = getenv("UPRES_SHARED");
     char shared[PATH_MAX], pattern[PATH_MAX], log[] = "/dev/null";
     char *probe[] = {t->python, "-c", "import numpy, gguf, safetensors", NULL};

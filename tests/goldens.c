@@ -130,7 +130,10 @@ bool golden_compare(Golden *g, const char *name, const float *got, int64_t count
     return true;
 }
 
-static bool is_integer(WeightType type) { return type >= WT_I8 && type <= WT_BOOL; }
+static bool is_integer(WeightType type)
+{
+    return type >= WT_I8 && type <= WT_BOOL;
+}
 
 GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t)
 {
@@ -159,7 +162,7 @@ GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t)
     return r;
 }
 
-/* ---------------------------------------------------------------------------------------------- weights and inputs */
+/* ----------------------------------------------------------------------------------------------- weights and inputs */
 
 struct GoldenStore {
     char *key;
@@ -175,7 +178,8 @@ static void store_clear(GoldenStore *s)
     memset(s, 0, sizeof *s);
 }
 
-const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill, void *user)
+const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill,
+                                void *user)
 {
     GoldenStore *s = g->store;
     if (s->key && !strcmp(s->key, key)) return s->set;
@@ -324,7 +328,11 @@ static void run_file(Runner *r, const char *path)
 {
     char name[512], folder[512], area[512], error[512] = "";
     case_name(path, name, folder, sizeof name);
-    Golden g = {.name = name, .path = path, .threads = r->threads, .device = r->device, .precision = r->precision,
+    Golden g = {.name = name,
+                .path = path,
+                .threads = r->threads,
+                .device = r->device,
+                .precision = r->precision,
                 .store = &r->store};
     WeightFile *file = weight_file_open(path, error, sizeof error);
     const char *text = file ? weight_file_metadata_string(file, "case") : NULL;
@@ -345,7 +353,10 @@ static void run_file(Runner *r, const char *path)
     weight_file_close(file);
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 /* Names in a folder, sorted, without hidden ones. Returns the count, -1 when it cannot be read. */
 static int list_folder(const char *path, char ***out)
@@ -399,7 +410,8 @@ static void walk(Runner *r, const char *path)
 
 static int usage(const char *problem, const char *what)
 {
-    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu] [--precision fp32] [--threads N] PATH...\n", problem, what);
+    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu] [--precision fp32] [--threads N] PATH...\n", problem,
+            what);
     return 2;
 }
 

@@ -17,10 +17,10 @@ typedef struct GoldenStore GoldenStore; /* the temporary weight file of the last
 
 /* What the line of a case says. An area compares tensor after tensor with golden_compare; the worst one is reported. */
 typedef struct Golden {
-    const char *name;         /* "seedvr2_vae/dec_5f" */
+    const char *name; /* "seedvr2_vae/dec_5f" */
     const char *path;
-    const WeightFile *file;   /* the expected tensors */
-    const JsonTree *meta;     /* the case */
+    const WeightFile *file; /* the expected tensors */
+    const JsonTree *meta;   /* the case */
     int threads;
     const char *device, *precision; /* "cpu", "fp32" */
     GoldenStore *store;
@@ -33,20 +33,20 @@ typedef struct Golden {
 typedef struct GoldenTolerance {
     double max_abs;            /* every element */
     double mean_abs;           /* < 0: not judged */
-    double fraction_over_1e3;  /* allowed share of elements off by more than 1e-3 (then max_abs alone rules them); < 0: none */
+    double fraction_over_1e3;  /* allowed share of elements off by more than 1e-3; < 0: not judged */
     double fraction_different; /* allowed share of elements that differ at all; < 0: not judged */
 } GoldenTolerance;
 
 /* Compare `got` (row-major, `count` elements) with tensor `name` of the file; records the first failure. false: failed.
- * A missing tensor, another element count or a NaN is a failure. shape only serves the message. */
+ * A missing tensor, another element count or a NaN is a failure. */
 bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t);
 /*
- * What the case allows tensor `name`: its key `tolerance` (an object of the fields above, a number, or a sentence such as
- * "fp32: max abs 2e-4" or "exact"), absolute. A case that names none: 0 for integers and masks, otherwise
+ * What the case allows tensor `name`: its key `tolerance` (an object of the fields above, a number, or a sentence such
+ * as "fp32: max abs 2e-4" or "exact"), absolute. A case that names none: 0 for integers and masks, otherwise
  * t * max(1, largest expected magnitude); t = GOLDEN_NETWORK or GOLDEN_LAYER.
  */
 #define GOLDEN_NETWORK 1e-4 /* whole networks: encode, decode, stream, tiled */
-#define GOLDEN_LAYER 1e-5   /* one layer */
+#define GOLDEN_LAYER   1e-5 /* one layer */
 GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t);
 void golden_fail(Golden *g, const char *format, ...);
 void golden_skip(Golden *g, const char *format, ...);
@@ -56,9 +56,11 @@ const WeightTensor *golden_expected(Golden *g, const char *name);
 
 /*
  * The weights of the case as a set opened by the loader: written with `fill` to a temporary safetensors file. Kept from
- * case to case while `key` stays the same, so it must name everything the values depend on. NULL: the failure is recorded.
+ * case to case while `key` stays the same, so it must name everything the values depend on. NULL: the failure is
+ * recorded.
  */
-const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill, void *user);
+const WeightSet *golden_weights(Golden *g, const char *key, const SynthShape *shapes, int count, SynthFill fill,
+                                void *user);
 
 /* synth_tensor by a description {"name", "shape", "mean", "scale"}; shape receives up to 5 extents and *rank their
  * number. malloc'ed; NULL: the failure is recorded. */

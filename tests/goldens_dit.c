@@ -14,7 +14,7 @@
 typedef struct Rule {
     const char *prefix;
     bool is_7b;
-    float input_gain;            /* on vid_in.* and txt_in.*, after their values */
+    float input_gain;                /* on vid_in.* and txt_in.*, after their values */
     const JsonTree *text, *negative; /* the texts stand in the same file; they are inputs, not weights */
 } Rule;
 
@@ -56,13 +56,15 @@ static const WeightSet *case_weights(Golden *g)
 {
     const JsonTree *model = json_get(g->meta, "model"), *weights = json_get(g->meta, "weights");
     const JsonTree *inputs = json_get(g->meta, "inputs");
-    Rule rule = {json_string(json_get(weights, "prefix"), ""), !strcmp(json_string(json_get(model, "family"), ""), "7b"),
-                 (float)json_number(json_get(weights, "input_gain"), 1), json_get(inputs, "text"),
-                 json_get(inputs, "neg_text")};
-    const char *names[] = {"layers", "dim", "heads", "head_dim", "text_dim", "mm_layers", "in_channels", "out_channels"};
+    Rule rule = {
+        json_string(json_get(weights, "prefix"), ""), !strcmp(json_string(json_get(model, "family"), ""), "7b"),
+        (float)json_number(json_get(weights, "input_gain"), 1), json_get(inputs, "text"), json_get(inputs, "neg_text")};
+    const char *names[] = {"layers",   "dim",       "heads",       "head_dim",
+                           "text_dim", "mm_layers", "in_channels", "out_channels"};
     int v[8];
     char key[1024];
-    int used = snprintf(key, sizeof key, "seedvr2_dit %.200s 7b %d gain %a", rule.prefix, rule.is_7b, (double)rule.input_gain);
+    int used =
+        snprintf(key, sizeof key, "seedvr2_dit %.200s 7b %d gain %a", rule.prefix, rule.is_7b, (double)rule.input_gain);
     for (int i = 0; i < 8; i++) {
         v[i] = (int)json_int(json_get(model, names[i]), i == 6 ? 33 : i == 7 ? 16 : 0);
         used += snprintf(key + used, sizeof key - (size_t)used, " %d", v[i]);
@@ -113,7 +115,8 @@ static void take(void *user, const char *where, const float *rows, int row_count
     int64_t wanted = e->rank == 2 ? e->shape[0] : 1;
     bool cut = json_get(json_get(g->meta, "options"), "taps_rows") != NULL;
     if (wanted * columns != e->count || (cut ? wanted > row_count : wanted != row_count)) {
-        golden_fail(g, "%s has %d rows of %d columns, expected %lld elements", name, row_count, columns, (long long)e->count);
+        golden_fail(g, "%s has %d rows of %d columns, expected %lld elements", name, row_count, columns,
+                    (long long)e->count);
         return;
     }
     float *got = malloc((size_t)e->count * sizeof *got);
@@ -210,8 +213,8 @@ static void run_work(Golden *g, const WeightPart *part, const Work *k)
         dit_set_tap(m, take, &observer);
         if (d && run_on(g, m, d, k)) {
             if (dev_totals(d).arena_peak != peak)
-                golden_fail(g, "the run took %llu bytes, the plan said %llu", (unsigned long long)dev_totals(d).arena_peak,
-                            (unsigned long long)peak);
+                golden_fail(g, "the run took %llu bytes, the plan said %llu",
+                            (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)peak);
             if (observer.seen < expected_taps(g))
                 golden_fail(g, "%d of %d taps were passed by the network", observer.seen, expected_taps(g));
         }
@@ -282,7 +285,8 @@ static const WeightTensor *find_text(Golden *g, const WeightSet *set, bool negat
 static void golden_forward(Golden *g, bool sample)
 {
     const JsonTree *options = json_get(g->meta, "options");
-    Work k = {.sample = sample, .timestep = (float)json_number(json_get(g->meta, "timestep"), 1000),
+    Work k = {.sample = sample,
+              .timestep = (float)json_number(json_get(g->meta, "timestep"), 1000),
               .sampling = {(int)json_int(json_get(options, "steps"), 1), json_number(json_get(options, "cfg_scale"), 1),
                            json_number(json_get(options, "cfg_rescale"), 0)}};
     const WeightSet *set = make_inputs(g, &k) ? case_weights(g) : NULL;

@@ -23,7 +23,10 @@ typedef struct Planes {
     int64_t c, t, h, w;
 } Planes;
 
-static int64_t planes_count(const Planes *p) { return p->c * p->t * p->h * p->w; }
+static int64_t planes_count(const Planes *p)
+{
+    return p->c * p->t * p->h * p->w;
+}
 
 static float *planes_at(const Planes *p, int64_t c, int64_t t, int64_t y, int64_t x)
 {
@@ -143,7 +146,7 @@ static const WeightPart *case_weights(Golden *g)
     return part;
 }
 
-/* ---------------------------------------------------------------------------------------------------- whole networks */
+/* --------------------------------------------------------------------------------------------------- whole networks */
 
 enum { MAX_TAPS = 32 };
 
@@ -206,7 +209,8 @@ static void take(void *user, const char *where, int64_t frame, const float *nhwc
  * A convolution's memory [t][h][w][c] against state.<name> [1][c][t][h][w]. The product may keep its zero border along
  * (as long on both sides) or leave out zeros that the reference keeps (right and below): both hold the same.
  */
-static void compare_state(Golden *g, const char *name, const float *memory, int t, int h, int w, int c, double tolerance)
+static void compare_state(Golden *g, const char *name, const float *memory, int t, int h, int w, int c,
+                          double tolerance)
 {
     char tensor[256];
     snprintf(tensor, sizeof tensor, "state.%s", name);
@@ -222,8 +226,7 @@ static void compare_state(Golden *g, const char *name, const float *memory, int 
                 for (int64_t y = 0; y < p.h; y++)
                     for (int64_t x = 0; x < p.w; x++) {
                         bool kept = y + top < h && x + left < w;
-                        *planes_at(&p, ch, f, y, x) =
-                            kept ? memory[((f * h + y + top) * w + x + left) * c + ch] : 0;
+                        *planes_at(&p, ch, f, y, x) = kept ? memory[((f * h + y + top) * w + x + left) * c + ch] : 0;
                     }
         golden_compare(g, tensor, p.data, planes_count(&p), golden_tolerance(g, tensor, tolerance));
     }
@@ -243,7 +246,10 @@ static float *state_room(Golden *g, const char *name)
 }
 
 /* Folding takes the shuffled frames away, and with them the memory of the convolution behind the shuffle. */
-static bool lost_by_folding(const char *state) { return strstr(state, ".upsamplers.0.conv") != NULL; }
+static bool lost_by_folding(const char *state)
+{
+    return strstr(state, ".upsamplers.0.conv") != NULL;
+}
 
 static void compare_job_states(Golden *g, VaeJob *job, VaeFold fold)
 {
@@ -290,7 +296,8 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
     }
     vae_set_fold(v, fold);
     const VaeConfig *c = vae_config(v);
-    if (in->c != (encode ? c->pixel_channels : c->latent_channels)) golden_fail(g, "the input has %lld channels", (long long)in->c);
+    if (in->c != (encode ? c->pixel_channels : c->latent_channels))
+        golden_fail(g, "the input has %lld channels", (long long)in->c);
     Dev *plan = dev_plan_open(g->threads), *d = NULL;
     if (g->verdict == GOLDEN_OK && run_job(g, v, plan, fold, encode, in, out, tiles)) {
         uint64_t peak = dev_totals(plan).arena_peak;
@@ -335,7 +342,8 @@ static void golden_network(Golden *g, const WeightPart *part, bool encode, Plane
     if (planes_expected(g, "out", &out) && taps_open(&taps, g)) {
         run_network(g, part, fold, encode, in, &out, case_tiles(g), &taps);
         if (g->verdict == GOLDEN_OK) {
-            for (int i = 0; i < taps.count; i++) compare_planes(g, taps.item[i].name, &taps.item[i].got, GOLDEN_NETWORK);
+            for (int i = 0; i < taps.count; i++)
+                compare_planes(g, taps.item[i].name, &taps.item[i].got, GOLDEN_NETWORK);
             compare_planes(g, "out", &out, GOLDEN_NETWORK);
             if (encode) compare_latent(g, &out);
         }
@@ -365,8 +373,9 @@ static bool run_module(Golden *g, const WeightPart *part, VaeFold fold, VaeModul
     bool fine = vae_run_module(part, plan, fold, r, error, sizeof error);
     if (fine && (r->ot != expected->t || r->oh != expected->h || r->ow != expected->w || r->oc != expected->c)) {
         fine = false;
-        snprintf(error, sizeof error, "out is %d frames of %d x %d with %d channels, expected %lld of %lld x %lld with %lld",
-                 r->ot, r->oh, r->ow, r->oc, (long long)expected->t, (long long)expected->h, (long long)expected->w,
+        snprintf(error, sizeof error,
+                 "out is %d frames of %d x %d with %d channels, expected %lld of %lld x %lld with %lld", r->ot, r->oh,
+                 r->ow, r->oc, (long long)expected->t, (long long)expected->h, (long long)expected->w,
                  (long long)expected->c);
     }
     uint64_t peak = dev_totals(plan).arena_peak;
@@ -392,8 +401,13 @@ static void golden_module(Golden *g, const WeightPart *part, const char *op, Pla
     Planes out = {0};
     if (part_count > MAX_PARTS) golden_fail(g, "more than %d parts", MAX_PARTS);
     for (int i = 0; i < part_count && i < MAX_PARTS; i++) parts[i] = (int)json_int(json_at(listed, i), 0);
-    VaeModuleRun r = {.kind = op, .module = json_string(json_get(options, "module"), ""), .t = (int)in->t,
-                      .h = (int)in->h, .w = (int)in->w, .c = (int)in->c, .parts = parts,
+    VaeModuleRun r = {.kind = op,
+                      .module = json_string(json_get(options, "module"), ""),
+                      .t = (int)in->t,
+                      .h = (int)in->h,
+                      .w = (int)in->w,
+                      .c = (int)in->c,
+                      .parts = parts,
                       .part_count = part_count ? part_count : 1};
     float *x = channels_last(g, in), *result = NULL;
     if (x && g->verdict == GOLDEN_OK && planes_expected(g, "out", &out)) {
@@ -423,7 +437,7 @@ static void golden_module(Golden *g, const WeightPart *part, const char *op, Pla
     free(x);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- posterior */
+/* -------------------------------------------------------------------------------------------------------- posterior */
 
 /*
  * Moments and noise to a sampled latent. The product takes the mean and never draws, so of this case it shares only the
@@ -437,7 +451,8 @@ static void golden_sample(Golden *g, const Planes *moments)
     int64_t half = planes_count(moments) / 2;
     float *std = malloc((size_t)(half + 1) * sizeof *std);
     if (!std) golden_fail(g, "out of memory");
-    if (noise && (rank != 5 || shape[1] * shape[2] * shape[3] * shape[4] != half)) golden_fail(g, "the noise has another size");
+    if (noise && (rank != 5 || shape[1] * shape[2] * shape[3] * shape[4] != half))
+        golden_fail(g, "the noise has another size");
     if (g->verdict == GOLDEN_OK) {
         for (int64_t i = 0; i < half; i++) {
             std[i] = expf(0.5f * fminf(fmaxf(moments->data[half + i], -30), 20));
@@ -450,7 +465,7 @@ static void golden_sample(Golden *g, const Planes *moments)
     free(noise);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- cases */
+/* ------------------------------------------------------------------------------------------------------------ cases */
 
 static bool is_one_of(const char *op, const char *const *names, int count)
 {

@@ -82,8 +82,12 @@ static JsonTree *parse_value(JsonReader *r, JsonToken token)
         t->kind = JSON_K_BOOL;
         t->truth = token == JSON_TRUE;
         break;
-    case JSON_NULL: t->kind = JSON_K_NULL; break;
-    default: fine = false; break;
+    case JSON_NULL:
+        t->kind = JSON_K_NULL;
+        break;
+    default:
+        fine = false;
+        break;
     }
     if (!fine) {
         json_tree_free(t);

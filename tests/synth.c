@@ -38,7 +38,10 @@ void synth_tensor(const char *name, int64_t count, float mean, float scale, floa
     synth_range(name, 0, count, mean, scale, out);
 }
 
-void synth_unit(const char *name, int64_t count, float *out) { synth_range(name, 0, count, 0, 1, out); }
+void synth_unit(const char *name, int64_t count, float *out)
+{
+    synth_range(name, 0, count, 0, 1, out);
+}
 
 static int ends_in(const char *name, const char *tail)
 {
@@ -200,7 +203,8 @@ static void middle(Layout *l, const char *half, int c)
     resnet(l, name, c, c);
 }
 
-int synth_vae_layout(const int *block_out, int levels, int latent, int layers, int temporal, int pixels, SynthShape **out)
+int synth_vae_layout(const int *block_out, int levels, int latent, int layers, int temporal, int pixels,
+                     SynthShape **out)
 {
     Layout l = {0};
     char name[160];
@@ -263,8 +267,8 @@ static void dit_stream(Layout *l, int is_7b, int block, const char *tag, int64_t
     }
 }
 
-int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, int text_dim, int mm_layers, int in_channels,
-                     int out_channels, SynthShape **out)
+int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, int text_dim, int mm_layers,
+                     int in_channels, int out_channels, SynthShape **out)
 {
     Layout l = {0};
     linear(&l, "vid_in.proj", dim, 4 * in_channels, 1);
@@ -305,12 +309,14 @@ char *synth_safetensors_header(const SynthShape *shapes, int count, const char *
     text[at++] = '{';
     for (int i = 0; i < count; i++) {
         const SynthShape *s = &shapes[i];
-        at += (size_t)snprintf(text + at, room - at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", s->name, type);
+        at += (size_t)snprintf(text + at, room - at, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", s->name,
+                               type);
         for (int k = 0; k < s->rank; k++)
             at += (size_t)snprintf(text + at, room - at, "%s%lld", k ? "," : "", (long long)s->shape[k]);
         int64_t begin = end;
         end += synth_count(s) * bytes;
-        at += (size_t)snprintf(text + at, room - at, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)end);
+        at +=
+            (size_t)snprintf(text + at, room - at, "],\"data_offsets\":[%lld,%lld]}", (long long)begin, (long long)end);
     }
     text[at++] = '}';
     while (at % 8) text[at++] = ' ';

@@ -11,7 +11,8 @@
 void synth_tensor(const char *name, int64_t count, float mean, float scale, float *out);
 /* Elements first .. first + count - 1 of the same, for writers that never hold a whole tensor. */
 void synth_range(const char *name, int64_t first, int64_t count, float mean, float scale, float *out);
-/* The usual rule for a parameter: rank >= 2: gain * sqrt(3 / fan_in) * u; rank 1 ending in "weight": 1 + 0.1 u; else 0.1 u. */
+/* The usual rule for a parameter: rank >= 2: gain * sqrt(3 / fan_in) * u; rank 1 ending in "weight": 1 + 0.1 u; else
+ * 0.1 u. */
 void synth_weight(const char *name, int rank, const int64_t *shape, double gain, float *out);
 /* Mean and scale that rule gives. */
 void synth_rule(const char *name, int rank, const int64_t *shape, double gain, float *mean, float *scale);
@@ -30,9 +31,10 @@ typedef struct SynthShape {
 int64_t synth_count(const SynthShape *s); /* elements */
 /* layers: residual blocks a level in the encoder (decoder: one more). Returns the count; *out is malloc'ed; -1 without
  * memory. */
-int synth_vae_layout(const int *block_out, int levels, int latent, int layers, int temporal, int pixels, SynthShape **out);
-int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, int text_dim, int mm_layers, int in_channels,
-                     int out_channels, SynthShape **out);
+int synth_vae_layout(const int *block_out, int levels, int latent, int layers, int temporal, int pixels,
+                     SynthShape **out);
+int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, int text_dim, int mm_layers,
+                     int in_channels, int out_channels, SynthShape **out);
 
 /* A safetensors file of float32 tensors at `path`, values from `fill`. Returns 0, or -1 when it cannot be written. */
 typedef void (*SynthFill)(void *user, const SynthShape *s, float *out);

@@ -40,7 +40,7 @@ typedef struct Maker {
     double gain, scale;
 } Maker;
 
-/* ------------------------------------------------------------------------------------------------------- conversions */
+/* ------------------------------------------------------------------------------------------------------ conversions */
 
 static uint32_t bits_of(float x)
 {
@@ -68,8 +68,14 @@ static uint32_t to_small_float(float x, int exponent_bits, int mantissa_bits, do
     return sign << (exponent_bits + mantissa_bits) | coded;
 }
 
-static uint16_t to_half(float x) { return (uint16_t)to_small_float(x, 5, 10, 65504); }
-static uint8_t to_e4m3(float x) { return (uint8_t)to_small_float(x, 4, 3, 448); }
+static uint16_t to_half(float x)
+{
+    return (uint16_t)to_small_float(x, 5, 10, 65504);
+}
+static uint8_t to_e4m3(float x)
+{
+    return (uint8_t)to_small_float(x, 4, 3, 448);
+}
 
 static uint16_t to_bf16(float x)
 {
@@ -108,9 +114,15 @@ static void store(Type type, const float *x, int64_t count, uint8_t *out)
             put16(out + 4 * i, (uint16_t)bits_of(x[i]));
             put16(out + 4 * i + 2, (uint16_t)(bits_of(x[i]) >> 16));
             break;
-        case F16: put16(out + 2 * i, to_half(x[i])); break;
-        case BF16: put16(out + 2 * i, to_bf16(x[i])); break;
-        case F8_E4M3: out[i] = to_e4m3(x[i]); break;
+        case F16:
+            put16(out + 2 * i, to_half(x[i]));
+            break;
+        case BF16:
+            put16(out + 2 * i, to_bf16(x[i]));
+            break;
+        case F8_E4M3:
+            out[i] = to_e4m3(x[i]);
+            break;
         case Q8_0:
             if (i % 32 == 0) to_q8_0(x + i, out + i / 32 * 34);
             break;
@@ -118,7 +130,7 @@ static void store(Type type, const float *x, int64_t count, uint8_t *out)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ values */
+/* ----------------------------------------------------------------------------------------------------------- values */
 
 enum { PIECE = 1 << 20 }; /* elements; a multiple of every block */
 
@@ -166,7 +178,7 @@ static bool write_tensor(const Maker *m, const SynthShape *s, FILE *f, float *x,
     return true;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- container */
+/* -------------------------------------------------------------------------------------------------------- container */
 
 enum { GGUF_ALIGNMENT = 32 };
 
@@ -206,7 +218,10 @@ static void put_string(Text *t, const char *a, const char *b)
     put(t, b, strlen(b));
 }
 
-static int64_t align(int64_t at) { return (at + GGUF_ALIGNMENT - 1) / GGUF_ALIGNMENT * GGUF_ALIGNMENT; }
+static int64_t align(int64_t at)
+{
+    return (at + GGUF_ALIGNMENT - 1) / GGUF_ALIGNMENT * GGUF_ALIGNMENT;
+}
 
 /* Version 3. More than four dimensions do not fit: such a tensor is flat, its shape stands under <name>.raw_shape. */
 static uint8_t *gguf_header(const Maker *m, const SynthShape *shapes, int count, int64_t *size)
@@ -237,7 +252,8 @@ static uint8_t *gguf_header(const Maker *m, const SynthShape *shapes, int count,
         int rank = s->rank > 4 ? 1 : s->rank;
         put_string(&t, s->name, "");
         put_number(&t, (uint64_t)rank, 4);
-        for (int k = rank - 1; k >= 0; k--) put_number(&t, (uint64_t)(rank < s->rank ? synth_count(s) : s->shape[k]), 8);
+        for (int k = rank - 1; k >= 0; k--)
+            put_number(&t, (uint64_t)(rank < s->rank ? synth_count(s) : s->shape[k]), 8);
         put_number(&t, (uint64_t)codes[tensor_type(m, s)], 4);
         put_number(&t, (uint64_t)offset, 8);
         offset = align(offset + stored_bytes(tensor_type(m, s), synth_count(s)));
@@ -255,8 +271,9 @@ static bool write_file(const Maker *m, const SynthShape *shapes, int count, FILE
 {
     static const char *const names[] = {[F32] = "F32", [F16] = "F16", [BF16] = "BF16", [F8_E4M3] = "F8_E4M3"};
     int64_t size = 0;
-    void *header = m->gguf ? (void *)gguf_header(m, shapes, count, &size)
-                           : synth_safetensors_header(shapes, count, names[m->type], (int)stored_bytes(m->type, 1), &size);
+    void *header = m->gguf
+                       ? (void *)gguf_header(m, shapes, count, &size)
+                       : synth_safetensors_header(shapes, count, names[m->type], (int)stored_bytes(m->type, 1), &size);
     bool fine = header && fwrite(header, 1, (size_t)size, f) == (size_t)size;
     free(header);
     float *x = malloc(PIECE * sizeof *x);
@@ -277,7 +294,7 @@ static bool write_file(const Maker *m, const SynthShape *shapes, int count, FILE
     return fine;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ command */
+/* ---------------------------------------------------------------------------------------------------------- command */
 
 static int usage(const char *problem, const char *what)
 {
@@ -318,10 +335,17 @@ static bool set(Maker *m, const char *pair)
         bool known;
         int *number;
     } numbers[] = {
-        {"latent", vae, &m->latent},     {"layers", vae || dit, &m->layers}, {"temporal", vae, &m->temporal},
-        {"blocks", dit, &m->layers},     {"dim", dit, &m->dim},              {"width", dit, &m->dim},
-        {"heads", dit, &m->heads},       {"head_dim", dit, &m->head_dim},    {"text", !vae, &m->text},
-        {"mm_layers", m->network == DIT_3B, &m->mm_layers},                  {"length", m->network == TEXT, &m->length},
+        {"latent", vae, &m->latent},
+        {"layers", vae || dit, &m->layers},
+        {"temporal", vae, &m->temporal},
+        {"blocks", dit, &m->layers},
+        {"dim", dit, &m->dim},
+        {"width", dit, &m->dim},
+        {"heads", dit, &m->heads},
+        {"head_dim", dit, &m->head_dim},
+        {"text", !vae, &m->text},
+        {"mm_layers", m->network == DIT_3B, &m->mm_layers},
+        {"length", m->network == TEXT, &m->length},
     };
     size_t length = (size_t)(equals - pair);
 #define IS(name) (strlen(name) == length && !strncmp(pair, name, length))
@@ -342,11 +366,10 @@ static bool set(Maker *m, const char *pair)
 
 static int layout(const Maker *m, SynthShape **out)
 {
-    if (m->network == VAE)
-        return synth_vae_layout(m->widths, m->levels, m->latent, m->layers, m->temporal, 3, out);
+    if (m->network == VAE) return synth_vae_layout(m->widths, m->levels, m->latent, m->layers, m->temporal, 3, out);
     if (m->network != TEXT)
-        return synth_dit_layout(m->network == DIT_7B, m->layers, m->dim, m->heads, m->head_dim, m->text, m->mm_layers, 33,
-                                16, out);
+        return synth_dit_layout(m->network == DIT_7B, m->layers, m->dim, m->heads, m->head_dim, m->text, m->mm_layers,
+                                33, 16, out);
     *out = calloc(1, sizeof **out);
     if (!*out) return -1;
     snprintf((*out)->name, sizeof(*out)->name, "%s", m->text_name);
@@ -358,19 +381,33 @@ static int layout(const Maker *m, SynthShape **out)
 
 int main(int argc, char **argv)
 {
-    static const char *const networks[] = {[VAE] = "seedvr2_vae", [DIT_3B] = "seedvr2_3b", [DIT_7B] = "seedvr2_7b",
-                                           [TEXT] = "text"};
-    static const char *const types[] = {[F32] = "f32", [F16] = "f16", [BF16] = "bf16", [F8_E4M3] = "f8_e4m3",
-                                        [Q8_0] = "q8_0"};
+    static const char *const networks[] = {
+        [VAE] = "seedvr2_vae", [DIT_3B] = "seedvr2_3b", [DIT_7B] = "seedvr2_7b", [TEXT] = "text"};
+    static const char *const types[] = {
+        [F32] = "f32", [F16] = "f16", [BF16] = "bf16", [F8_E4M3] = "f8_e4m3", [Q8_0] = "q8_0"};
     if (argc < 3) return usage("a network and a file are needed", "");
     int network = 0, type = 0;
     while (network < 4 && strcmp(argv[1], networks[network])) network++;
     if (network == 4) return usage("no such network: ", argv[1]);
     bool is_7b = network == DIT_7B;
-    Maker m = {.network = (Network)network, .prefix = "", .text_name = "pos_emb", .widths = {128, 256, 512, 512},
-               .levels = 4, .latent = 16, .layers = network == VAE ? 2 : is_7b ? 36 : 32, .temporal = 2,
-               .dim = is_7b ? 3072 : 2560, .heads = is_7b ? 24 : 20, .head_dim = 128, .text = 5120,
-               .mm_layers = is_7b ? 0 : 10, .length = 58, .gain = 1, .scale = 1};
+    Maker m = {.network = (Network)network,
+               .prefix = "",
+               .text_name = "pos_emb",
+               .widths = {128, 256, 512, 512},
+               .levels = 4,
+               .latent = 16,
+               .layers = network == VAE ? 2
+                         : is_7b        ? 36
+                                        : 32,
+               .temporal = 2,
+               .dim = is_7b ? 3072 : 2560,
+               .heads = is_7b ? 24 : 20,
+               .head_dim = 128,
+               .text = 5120,
+               .mm_layers = is_7b ? 0 : 10,
+               .length = 58,
+               .gain = 1,
+               .scale = 1};
     const char *path = argv[2];
     m.gguf = ends_in(path, ".gguf");
     if (!m.gguf && !ends_in(path, ".safetensors")) return usage("the file must end in .safetensors or .gguf: ", path);
