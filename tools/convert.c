@@ -1,0 +1,36 @@
+/* upres convert: several weight files into one GGUF. */
+#include <string.h>
+
+#include "tools/options.h"
+#include "tools/sequence.h"
+#include "tools/verbs.h"
+
+static bool convert(Job *job, int argc, char **argv, Problem *p)
+{
+    static const char *const types[] = {"f32", "f16", "bf16", "q8_0", NULL};
+    if (!job_parse(job, VERB_CONVERT, argc, argv, p)) return false;
+    if (job->help) {
+        verb_usage(VERB_CONVERT);
+        return true;
+    }
+    bool skip, known = false;
+    const char *type = job->type != NULL ? job->type : "f16";
+    for (int i = 0; types[i] != NULL; i++) known |= strcmp(type, types[i]) == 0;
+    if (!known) return problem(p, EXIT_USAGE, "invalid value \"%s\" for --type: expected f32, f16, bf16 or q8_0", type);
+    if (job->operand_count == 0) return problem(p, EXIT_USAGE, "no input: name the weight files to merge");
+    if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give the GGUF file to write with -o");
+    if (!output_file_check(job->output, job, &skip, p)) return false;
+    upres_status s = upres_convert(job->operands, job->operand_count, job->output, type);
+    if (s != UPRES_OK) return problem_library(p, s);
+    console_note(&job->console, "%s: written from %zu files as %s", job->output, job->operand_count, type);
+    return true;
+}
+
+int verb_convert(int argc, char **argv)
+{
+    Job job;
+    Problem p;
+    int status = convert(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
+    job_free(&job);
+    return status;
+}

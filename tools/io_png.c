@@ -1,0 +1,488 @@
+#include "tools/io_png.h"
+
+#include <libdeflate.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/platform.h"
+
+enum {
+    SIGNATURE_BYTES = 8,
+    CHUNK_OVERHEAD = 12, /* length, kind, checksum */
+    HEADER_BYTES = SIGNATURE_BYTES + CHUNK_OVERHEAD + 13,
+    GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6, /* colour types */
+    FASTEST = 1 /* of libdeflate: beyond it, files of photographs shrink by a tenth for three times the time */
+};
+
+static const uint8_t signature[SIGNATURE_BYTES] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+/* What the header says, before expansion. */
+typedef struct Header {
+    int32_t width, height;
+    int depth, colour, interlaced;
+} Header;
+
+static uint32_t get32(const uint8_t *b)
+{
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static void put32(uint8_t *b, uint32_t v)
+{
+    for (int i = 0; i < 4; i++) b[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+static bool kind_is(const uint8_t *kind, const char *name) { return memcmp(kind, name, 4) == 0; }
+
+static int stored_channels(int colour) { return colour == RGB ? 3 : colour == GREY_ALPHA ? 2 : colour == RGBA ? 4 : 1; }
+
+static PngForm expanded_form(const Header *h, bool transparent)
+{
+    int channels = h->colour == PALETTE ? 3 : stored_channels(h->colour);
+    return (PngForm){h->width, h->height, channels + transparent, h->depth == 16 ? 16 : 8};
+}
+
+size_t png_row_bytes(const PngForm *f) { return (size_t)f->width * (size_t)f->channels * (f->bits > 8 ? 2 : 1); }
+
+bool png_has_signature(const char *path)
+{
+    ReadFile f;
+    Problem unread;
+    uint8_t b[SIGNATURE_BYTES];
+    if (!readfile_open(&f, path, &unread)) return false;
+    bool found = f.size >= sizeof b && readfile_at(&f, 0, b, sizeof b, &unread) && memcmp(b, signature, sizeof b) == 0;
+    readfile_close(&f);
+    return found;
+}
+
+/* b: the first HEADER_BYTES of a file of `size` bytes (fewer when the file is shorter). */
+static bool parse_header(const char *path, const uint8_t *b, uint64_t size, Header *h, Problem *p)
+{
+    if (size == 0) return problem(p, EXIT_INPUT, "%s: the file is empty; expected a PNG picture", path);
+    if (size < SIGNATURE_BYTES || memcmp(b, signature, SIGNATURE_BYTES) != 0)
+        return problem(p, EXIT_INPUT, "%s: not a PNG picture; convert it to PNG first", path);
+    const uint8_t *chunk = b + SIGNATURE_BYTES;
+    if (size < HEADER_BYTES || get32(chunk) != 13 || !kind_is(chunk + 4, "IHDR"))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it does not begin with a whole IHDR chunk; copy it again", path);
+    if (libdeflate_crc32(0, chunk + 4, 17) != get32(chunk + 21))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its IHDR chunk; copy it again", path);
+    uint32_t width = get32(chunk + 8), height = get32(chunk + 12);
+    if (width < 1 || height < 1 || width > PNG_LARGEST_SIDE || height > PNG_LARGEST_SIDE)
+        return problem(p, EXIT_INPUT, "%s: %ux%u pixels; expected 1 to %d a side", path, width, height, PNG_LARGEST_SIDE);
+    *h = (Header){(int32_t)width, (int32_t)height, chunk[16], chunk[17], chunk[20]};
+    static const uint32_t depths[7] = {/* a bit per depth allowed for each colour type */
+                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16, 0, 1 << 8 | 1 << 16,
+                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8, 1 << 8 | 1 << 16, 0, 1 << 8 | 1 << 16};
+    if (h->colour > RGBA || h->depth > 16 || !(depths[h->colour] >> h->depth & 1) || chunk[18] != 0 || chunk[19] != 0 ||
+        h->interlaced > 1)
+        return problem(p, EXIT_INPUT, "%s: colour type %d, depth %d, compression %d, filter %d, interlacing %d are not a "
+                       "combination PNG knows", path, h->colour, h->depth, chunk[18], chunk[19], h->interlaced);
+    return true;
+}
+
+static bool can_be_transparent(int colour) { return colour == GREY || colour == RGB || colour == PALETTE; }
+
+static bool probe(ReadFile *f, PngForm *form, Problem *p)
+{
+    uint8_t b[HEADER_BYTES] = {0};
+    Header h;
+    if (!readfile_at(f, 0, b, f->size < sizeof b ? (size_t)f->size : sizeof b, p)) return false;
+    if (!parse_header(f->path, b, f->size, &h, p)) return false;
+    bool transparent = false;
+    for (uint64_t at = HEADER_BYTES;;) {
+        if (f->size - at < CHUNK_OVERHEAD)
+            return problem(p, EXIT_INPUT, "%s: broken PNG, it ends before its pixels; copy it again", f->path);
+        uint8_t chunk[8];
+        if (!readfile_at(f, at, chunk, sizeof chunk, p)) return false;
+        if (get32(chunk) > f->size - at - CHUNK_OVERHEAD)
+            return problem(p, EXIT_INPUT, "%s: broken PNG, it ends inside a chunk; copy it again", f->path);
+        if (kind_is(chunk + 4, "IDAT")) break;
+        transparent |= kind_is(chunk + 4, "tRNS") && can_be_transparent(h.colour);
+        at += CHUNK_OVERHEAD + get32(chunk);
+    }
+    uint8_t end[CHUNK_OVERHEAD];
+    if (!readfile_at(f, f->size - sizeof end, end, sizeof end, p)) return false;
+    if (!kind_is(end + 4, "IEND"))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it does not end with an IEND chunk; copy it again", f->path);
+    *form = expanded_form(&h, transparent);
+    return true;
+}
+
+bool png_probe(const char *path, PngForm *form, Problem *p)
+{
+    ReadFile f;
+    if (!readfile_open(&f, path, p)) return false;
+    bool fine = probe(&f, form, p);
+    readfile_close(&f);
+    return fine;
+}
+
+/* --------------------------------------------------------------------------------------------------- the whole file */
+
+typedef struct Chunk {
+    const uint8_t *kind, *data; /* of 4 and `size` bytes */
+    uint32_t size;
+} Chunk;
+
+/* The next chunk from *at on, checked; *at moves past it. */
+static bool next_chunk(const char *path, const uint8_t *file, size_t size, size_t *at, Chunk *c, Problem *p)
+{
+    if (size - *at < CHUNK_OVERHEAD || get32(file + *at) > size - *at - CHUNK_OVERHEAD)
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it ends inside a chunk; copy it again", path);
+    c->size = get32(file + *at);
+    c->kind = file + *at + 4;
+    c->data = c->kind + 4;
+    if (libdeflate_crc32(0, c->kind, c->size + 4) != get32(c->data + c->size))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its %.4s chunk at byte %zu; copy it again", path,
+                       (const char *)c->kind, *at);
+    *at += CHUNK_OVERHEAD + c->size;
+    return true;
+}
+
+static bool load(const char *path, uint8_t **file, size_t *size, Problem *p)
+{
+    ReadFile f;
+    *file = NULL;
+    if (!readfile_open(&f, path, p)) return false;
+    bool fine = f.size < (uint64_t)1 << 32 ||
+                problem(p, EXIT_INPUT, "%s: %llu bytes; expected a PNG below 4 GiB", path, (unsigned long long)f.size);
+    if (fine) {
+        *size = (size_t)f.size;
+        *file = need_memory(*size + HEADER_BYTES);
+        fine = readfile_at(&f, 0, *file, *size, p);
+    }
+    readfile_close(&f);
+    return fine;
+}
+
+/* Everything between the signature and IEND that the pixels depend on. */
+typedef struct Body {
+    Header header;
+    uint8_t *packed; /* the IDAT chunks' data, joined */
+    size_t packed_size;
+    const uint8_t *palette, *transparency;
+    uint32_t palette_size, transparency_size; /* bytes */
+} Body;
+
+/* Joins the IDAT data inside `file` itself, which needs no second copy of the packed pixels. */
+static bool parse_body(const char *path, uint8_t *file, size_t size, Body *b, Problem *p)
+{
+    *b = (Body){.packed = NULL};
+    if (!parse_header(path, file, size, &b->header, p)) return false;
+    size_t at = HEADER_BYTES;
+    for (Chunk c = {0}; c.kind == NULL || !kind_is(c.kind, "IEND");) {
+        if (!next_chunk(path, file, size, &at, &c, p)) return false;
+        if (kind_is(c.kind, "PLTE")) {
+            b->palette = c.data;
+            b->palette_size = c.size;
+        } else if (kind_is(c.kind, "tRNS")) {
+            b->transparency = c.data;
+            b->transparency_size = c.size;
+        } else if (kind_is(c.kind, "IDAT")) {
+            if (b->packed == NULL) b->packed = file + (c.data - file);
+            memmove(b->packed + b->packed_size, c.data, c.size);
+            b->packed_size += c.size;
+            /* the bytes moved may lie where kind pointed */
+            c.kind = (const uint8_t *)"IDAT";
+        } else if (!(c.kind[0] & 0x20) && !kind_is(c.kind, "IEND")) {
+            return problem(p, EXIT_INPUT, "%s: the critical chunk %.4s is unknown; convert the picture to plain PNG", path,
+                           (const char *)c.kind);
+        }
+    }
+    int colour = b->header.colour;
+    if (!can_be_transparent(colour)) b->transparency = NULL;
+    uint32_t needed = colour == GREY ? 2 : colour == RGB ? 6 : 0;
+    if (b->packed == NULL) return problem(p, EXIT_INPUT, "%s: broken PNG, it holds no pixels; copy it again", path);
+    if (colour == PALETTE && (b->palette == NULL || b->palette_size % 3 != 0 || b->palette_size > 768))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, its palette is missing or of a wrong size", path);
+    if (b->transparency != NULL && (needed != 0 ? b->transparency_size != needed : b->transparency_size > 256))
+        return problem(p, EXIT_INPUT, "%s: broken PNG, its tRNS chunk has %u bytes", path, b->transparency_size);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- pixels */
+
+/* One pass of the picture: pixel (i, j) of it stands at (x + i * dx, y + j * dy). A plain picture is one pass. */
+typedef struct Pass {
+    int32_t x, y, dx, dy, width, height;
+    size_t row_bytes; /* packed, without the filter's byte */
+} Pass;
+
+static int list_passes(const Header *h, Pass passes[7])
+{
+    static const struct {
+        int8_t x, y, dx, dy;
+    } adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+    int count = 0;
+    for (int i = 0; i < (h->interlaced ? 7 : 1); i++) {
+        Pass s = {0, 0, 1, 1, h->width, h->height, 0};
+        if (h->interlaced) {
+            s = (Pass){adam7[i].x, adam7[i].y, adam7[i].dx, adam7[i].dy, 0, 0, 0};
+            s.width = (h->width - s.x + s.dx - 1) / s.dx;
+            s.height = (h->height - s.y + s.dy - 1) / s.dy;
+        }
+        if (s.width < 1 || s.height < 1) continue;
+        s.row_bytes = ((size_t)s.width * (size_t)(stored_channels(h->colour) * h->depth) + 7) / 8;
+        passes[count++] = s;
+    }
+    return count;
+}
+
+static int paeth(int left, int up, int corner)
+{
+    int d = left + up - corner;
+    int a = abs(d - left), b = abs(d - up), c = abs(d - corner);
+    return a <= b && a <= c ? left : b <= c ? up : corner;
+}
+
+/* Undo the filter of one row in place. up: the row above, undone; NULL for the first. step: bytes of a pixel. */
+static bool unfilter(int filter, uint8_t *row, const uint8_t *up, size_t bytes, size_t step)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        int a = i >= step ? row[i - step] : 0;
+        int b = up != NULL ? up[i] : 0;
+        int c = up != NULL && i >= step ? up[i - step] : 0;
+        switch (filter) {
+        case 0: return true;
+        case 1: row[i] = (uint8_t)(row[i] + a); break;
+        case 2: row[i] = (uint8_t)(row[i] + b); break;
+        case 3: row[i] = (uint8_t)(row[i] + (a + b) / 2); break;
+        case 4: row[i] = (uint8_t)(row[i] + paeth(a, b, c)); break;
+        default: return false;
+        }
+    }
+    return true;
+}
+
+static unsigned sample_at(const uint8_t *row, size_t i, int depth)
+{
+    if (depth == 16) return (unsigned)row[2 * i] << 8 | row[2 * i + 1];
+    if (depth == 8) return row[i];
+    size_t bit = i * (size_t)depth;
+    return row[bit / 8] >> (8 - depth - (int)(bit % 8)) & ((1u << depth) - 1);
+}
+
+static void store(void *pixels, size_t i, int bits, unsigned value)
+{
+    if (bits == 16) ((uint16_t *)pixels)[i] = (uint16_t)value;
+    else ((uint8_t *)pixels)[i] = (uint8_t)value;
+}
+
+/* Pixel i of a packed row to `channels` samples of the picture from sample `to` on. False: no such palette entry. */
+static bool expand_pixel(const Body *b, const uint8_t *row, int32_t i, const PngForm *form, void *pixels, size_t to)
+{
+    const Header *h = &b->header;
+    const uint8_t *t = b->transparency;
+    if (h->colour == PALETTE) {
+        unsigned entry = sample_at(row, (size_t)i, h->depth);
+        if (3 * entry + 3 > b->palette_size) return false;
+        for (unsigned c = 0; c < 3; c++) store(pixels, to + c, 8, b->palette[3 * entry + c]);
+        if (t != NULL) store(pixels, to + 3, 8, entry < b->transparency_size ? t[entry] : 255);
+        return true;
+    }
+    int n = stored_channels(h->colour);
+    bool clear = t != NULL;
+    for (int c = 0; c < n; c++) {
+        unsigned v = sample_at(row, (size_t)i * (size_t)n + (size_t)c, h->depth);
+        if (clear) clear = v == ((unsigned)t[2 * c] << 8 | t[2 * c + 1]);
+        store(pixels, to + (size_t)c, form->bits, h->depth < 8 ? v * 255 / ((1u << h->depth) - 1) : v);
+    }
+    if (t != NULL) store(pixels, to + (size_t)n, form->bits, clear ? 0 : form->bits == 16 ? 65535 : 255);
+    return true;
+}
+
+static bool expand_passes(const char *path, const Body *b, const Pass *passes, int count, uint8_t *raw, const PngForm *form,
+                          void *pixels, Problem *p)
+{
+    const Header *h = &b->header;
+    size_t step = (size_t)(stored_channels(h->colour) * h->depth + 7) / 8;
+    bool as_stored = h->depth == 8 && h->colour != PALETTE && b->transparency == NULL && !h->interlaced;
+    for (int k = 0; k < count; k++) {
+        const Pass *s = &passes[k];
+        const uint8_t *up = NULL;
+        for (int32_t j = 0; j < s->height; j++) {
+            uint8_t *row = raw + 1;
+            if (!unfilter(raw[0], row, up, s->row_bytes, step))
+                return problem(p, EXIT_INPUT, "%s: broken PNG, row %d has the unknown filter %d", path, j, raw[0]);
+            size_t line = (size_t)(s->y + j * s->dy) * (size_t)form->width;
+            if (as_stored) memcpy((uint8_t *)pixels + line * (size_t)form->channels, row, s->row_bytes);
+            for (int32_t i = 0; i < s->width && !as_stored; i++) {
+                size_t to = (line + (size_t)(s->x + i * s->dx)) * (size_t)form->channels;
+                if (!expand_pixel(b, row, i, form, pixels, to))
+                    return problem(p, EXIT_INPUT, "%s: broken PNG, a pixel names a colour its palette lacks", path);
+            }
+            up = row;
+            raw += s->row_bytes + 1;
+        }
+    }
+    return true;
+}
+
+static bool decode(const char *path, const Body *b, PngForm *form, void **pixels, Problem *p)
+{
+    Pass passes[7];
+    int count = list_passes(&b->header, passes);
+    size_t raw_size = 0, actual = 0;
+    for (int k = 0; k < count; k++) raw_size += (passes[k].row_bytes + 1) * (size_t)passes[k].height;
+    /* deflate packs at most 1032 to 1; without this a tiny file could ask for gigabytes */
+    if (raw_size / 1032 > b->packed_size)
+        return problem(p, EXIT_INPUT, "%s: broken PNG, %zu packed bytes cannot hold its %dx%d pixels; copy it again", path,
+                       b->packed_size, b->header.width, b->header.height);
+    uint8_t *raw = need_memory(raw_size);
+    struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+    enum libdeflate_result r = d == NULL ? LIBDEFLATE_BAD_DATA
+                                         : libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, raw_size, &actual);
+    libdeflate_free_decompressor(d);
+    bool fine = (r == LIBDEFLATE_SUCCESS && actual == raw_size) ||
+                problem(p, EXIT_INPUT, "%s: broken PNG, its pixels cannot be unpacked to %dx%d; copy it again", path,
+                        b->header.width, b->header.height);
+    if (fine) {
+        *form = expanded_form(&b->header, b->transparency != NULL);
+        *pixels = need_memory(png_row_bytes(form) * (size_t)form->height);
+        fine = expand_passes(path, b, passes, count, raw, form, *pixels, p);
+    }
+    free(raw);
+    return fine;
+}
+
+bool png_read(const char *path, PngForm *form, void **pixels, Problem *p)
+{
+    uint8_t *file;
+    size_t size;
+    Body body;
+    *pixels = NULL;
+    bool fine = load(path, &file, &size, p) && parse_body(path, file, size, &body, p) && decode(path, &body, form, pixels, p);
+    free(file);
+    if (!fine) {
+        free(*pixels);
+        *pixels = NULL;
+    }
+    return fine;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- writing */
+
+typedef struct Buffer {
+    uint8_t *data;
+    size_t size, room;
+} Buffer;
+
+static uint8_t *append(Buffer *b, size_t size)
+{
+    if (size > b->room - b->size) b->data = need_more(b->data, b->room = (b->size + size) * 3 / 2);
+    b->size += size;
+    return b->data + b->size - size;
+}
+
+static void append_chunk(Buffer *b, const void *kind, const void *data, size_t size)
+{
+    uint8_t *at = append(b, size + CHUNK_OVERHEAD);
+    put32(at, (uint32_t)size);
+    memcpy(at + 4, kind, 4);
+    if (size > 0) memcpy(at + 8, data, size);
+    put32(at + 8 + size, libdeflate_crc32(0, at + 4, size + 4));
+}
+
+/* Does a chunk stay true when the pixels are made anew in another size and depth? */
+static bool worth_keeping(const uint8_t *kind, bool same_colours)
+{
+    static const char always[][5] = {"gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "pHYs", "tEXt", "zTXt", "iTXt", "eXIf"};
+    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++) {
+        if (kind_is(kind, always[i])) return true;
+    }
+    /* a profile of grey pixels is no profile of coloured ones */
+    return same_colours && kind_is(kind, "iCCP");
+}
+
+static bool append_metadata(Buffer *b, const char *from, bool coloured, Problem *p)
+{
+    uint8_t *file;
+    size_t size, at = HEADER_BYTES;
+    Header h;
+    bool fine = load(from, &file, &size, p) && parse_header(from, file, size, &h, p);
+    for (Chunk c = {0}; fine && (c.kind == NULL || !kind_is(c.kind, "IEND"));) {
+        fine = next_chunk(from, file, size, &at, &c, p);
+        if (fine && worth_keeping(c.kind, ((h.colour & 2) != 0) == coloured)) append_chunk(b, c.kind, c.data, c.size);
+    }
+    free(file);
+    return fine;
+}
+
+static int distance_from_zero(uint8_t v) { return v < 128 ? v : 256 - v; }
+
+/* One row, big-endian, behind the byte of its filter: the left or the upper neighbour taken off, whichever leaves less. */
+static void filter_row(uint8_t *out, const uint8_t *row, const uint8_t *up, size_t bytes, size_t step)
+{
+    uint64_t sub = 0, above = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        sub += (uint64_t)distance_from_zero((uint8_t)(row[i] - (i >= step ? row[i - step] : 0)));
+        above += (uint64_t)distance_from_zero((uint8_t)(row[i] - up[i]));
+    }
+    out[0] = sub <= above ? 1 : 2;
+    for (size_t i = 0; i < bytes; i++) {
+        uint8_t guess = out[0] == 2 ? up[i] : i >= step ? row[i - step] : 0;
+        out[1 + i] = (uint8_t)(row[i] - guess);
+    }
+}
+
+static void append_pixels(Buffer *b, const PngForm *form, const void *pixels, ptrdiff_t stride)
+{
+    size_t bytes = png_row_bytes(form);
+    size_t step = bytes / (size_t)form->width;
+    size_t raw_size = (bytes + 1) * (size_t)form->height;
+    uint8_t *raw = need_memory(raw_size);
+    uint8_t *rows = need_memory(2 * bytes); /* the row above and this one, in the file's byte order */
+    for (int32_t y = 0; y < form->height; y++) {
+        const uint8_t *from = (const uint8_t *)pixels + y * stride;
+        uint8_t *row = rows + bytes * (size_t)(y & 1), *up = rows + bytes * (size_t)(~y & 1);
+        if (form->bits == 8) {
+            memcpy(row, from, bytes);
+        } else {
+            for (size_t i = 0; i < bytes / 2; i++) {
+                uint16_t v;
+                memcpy(&v, from + 2 * i, 2);
+                row[2 * i] = (uint8_t)(v >> 8);
+                row[2 * i + 1] = (uint8_t)v;
+            }
+        }
+        filter_row(raw + (bytes + 1) * (size_t)y, row, up, bytes, step);
+    }
+    free(rows);
+
+    struct libdeflate_compressor *c = libdeflate_alloc_compressor(FASTEST);
+    size_t bound = libdeflate_zlib_compress_bound(c, raw_size);
+    uint8_t *packed = need_memory(bound);
+    size_t packed_size = c != NULL ? libdeflate_zlib_compress(c, raw, raw_size, packed, bound) : 0;
+    libdeflate_free_compressor(c);
+    free(raw);
+    /* a chunk's length has 31 bits */
+    const size_t most = (size_t)1 << 30;
+    for (size_t at = 0; at < packed_size; at += most)
+        append_chunk(b, "IDAT", packed + at, packed_size - at < most ? packed_size - at : most);
+    free(packed);
+}
+
+bool png_write(const char *path, const PngForm *form, const void *pixels, ptrdiff_t stride, const char *metadata_from,
+               Problem *p)
+{
+    static const uint8_t colours[5] = {0, GREY, GREY_ALPHA, RGB, RGBA};
+    uint8_t head[13] = {0};
+    put32(head, (uint32_t)form->width);
+    put32(head + 4, (uint32_t)form->height);
+    head[8] = (uint8_t)form->bits;
+    head[9] = colours[form->channels];
+
+    Buffer b = {0};
+    memcpy(append(&b, SIGNATURE_BYTES), signature, SIGNATURE_BYTES);
+    append_chunk(&b, "IHDR", head, sizeof head);
+    WriteFile f = {.handle = -1};
+    bool fine = metadata_from == NULL || append_metadata(&b, metadata_from, form->channels >= 3, p);
+    if (fine) {
+        append_pixels(&b, form, pixels, stride);
+        append_chunk(&b, "IEND", NULL, 0);
+        fine = writefile_create(&f, path, p) && writefile_put(&f, 0, b.data, b.size, p) && writefile_commit(&f, p);
+    }
+    writefile_abandon(&f);
+    free(b.data);
+    return fine;
+}

@@ -1,0 +1,579 @@
+#include "tools/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum Form {
+    FORM_FLAG,    /* no value; int32_t becomes 1 */
+    FORM_TEXT,    /* const char * */
+    FORM_MODEL,   /* appended to models */
+    FORM_WHOLE,   /* int32_t, low..high */
+    FORM_REAL,    /* double, low..high */
+    FORM_SEED,    /* uint64_t */
+    FORM_SIZE,    /* uint64_t, bytes with K, M, G, T */
+    FORM_CHOICE,  /* int32_t, the word's place in `values` */
+    FORM_FIT,     /* area:WxH */
+    FORM_FRAMES,  /* lists of numbers and ranges */
+    FORM_BITS,    /* int32_t */
+    FORM_TILE,    /* int32_t: off, auto, or a side */
+    FORM_OVERLAP, /* int32_t, multiple of 8 */
+    FORM_DEVICE,  /* int32_t */
+    FORM_LATER    /* known, refused */
+} Form;
+
+typedef struct Option {
+    const char *name;   /* without dashes */
+    char letter;        /* 0: none */
+    Form form;
+    unsigned verbs;     /* VerbBit, or-ed */
+    size_t offset;      /* of the field in Job */
+    double low, high;
+    const char *values; /* placeholder in the usage; for FORM_CHOICE the words */
+    const char *help;   /* ends with the default in brackets; NULL: not shown */
+} Option;
+
+/* upres_precision and its like are stored through int32_t */
+_Static_assert(sizeof(upres_color) == sizeof(int32_t), "enumerations are 32 bits wide");
+
+#define JOB(field) offsetof(Job, field)
+#define LIB(field) offsetof(Job, library.field)
+
+enum {
+    STAGES = VERB_ENCODE | VERB_DECODE,
+    UPSCALE = VERB_UPSCALE | VERB_PLAN,
+    COMPUTE = VERB_UPSCALE | STAGES | VERB_PLAN,
+    EVERY = COMPUTE | VERB_INFO | VERB_CONVERT | VERB_COMPARE | VERB_BENCH,
+    TILE_NOT_GIVEN = INT32_MIN
+};
+
+static const Option options[] = {
+    {"input", 'i', FORM_TEXT, COMPUTE, JOB(input), 0, 0, "IN", "picture, folder, or pattern like in/%06d.png"},
+    {"output", 'o', FORM_TEXT, EVERY & ~(VERB_INFO | VERB_BENCH), JOB(output), 0, 0, "OUT",
+     "picture, pattern, or folder (made if missing)"},
+    {"model", 'm', FORM_MODEL, COMPUTE, 0, 0, 0, "FILE", "weight file, known by its content; may be repeated"},
+
+    {"scale", 0, FORM_REAL, UPSCALE, LIB(scale), 1, 8, "S", "factor, 1 to 8, fractions allowed"},
+    {"resolution", 0, FORM_WHOLE, UPSCALE, LIB(resolution), 16, 16384, "N", "short side of the result [1080]"},
+    {"fit", 0, FORM_FIT, UPSCALE, 0, 16, 16384, "area:WxH", "area of W x H, cropped to multiples of 16"},
+    {"max-resolution", 0, FORM_WHOLE, UPSCALE, LIB(max_resolution), 16, INT32_MAX, "N", "cap of the long side [off]"},
+    {"resize", 0, FORM_CHOICE, UPSCALE, LIB(resize_parity), 0, 0, "once|parity",
+     "parity: two resizes under --max-resolution [once]"},
+    {"pad", 0, FORM_CHOICE, UPSCALE, LIB(pad_edge), 0, 0, "black|edge", "border up to multiples of 16 [black]"},
+
+    {"batch-size", 0, FORM_WHOLE, UPSCALE, LIB(batch_size), 1, 1025, "N", "frames a batch; 4n + 1 wastes none [5]"},
+    {"overlap", 0, FORM_WHOLE, UPSCALE, LIB(overlap), 0, 1024, "N", "frames neighbouring batches share [0]"},
+    {"blend", 0, FORM_CHOICE, UPSCALE, LIB(blend_linear), 0, 0, "hann3|linear", "crossfade of shared frames [hann3]"},
+    {"uniform-batch", 0, FORM_FLAG, UPSCALE, LIB(uniform_batch), 0, 0, NULL, "fill up the last batch [off]"},
+    {"prepend", 0, FORM_WHOLE, UPSCALE, LIB(prepend), 0, 64, "N", "mirrored frames in front, dropped again [0]"},
+    {"frames", 0, FORM_FRAMES, UPSCALE, JOB(frames), 0, 0, "A-B", "numbers as in the names: 1-3,5,7-20:2 [all]"},
+
+    {"seed", 0, FORM_SEED, UPSCALE, LIB(seed), 0, 0, "N", "of the noise [42]"},
+    {"noise", 0, FORM_CHOICE, UPSCALE, LIB(noise_per_batch), 0, 0, "absolute|batch",
+     "keyed by the frame, or the same in each batch [absolute]"},
+    {"input-noise", 0, FORM_REAL, UPSCALE, LIB(input_noise), 0, 1, "X", "noise on the encoder's input, 0 to 1 [0]"},
+    {"latent-noise", 0, FORM_REAL, UPSCALE, LIB(latent_noise), 0, 1, "X", "noise on the condition, 0 to 1 [0]"},
+    {"steps", 0, FORM_WHOLE, UPSCALE, LIB(steps), 1, 50, "N", "sampling steps, 1 to 50 [1]"},
+    {"guidance", 0, FORM_REAL, UPSCALE, LIB(guidance), 1, 20, "G", "1 to 20; above 1 needs the negative text [1]"},
+    {"guidance-rescale", 0, FORM_REAL, UPSCALE, LIB(guidance_rescale), 0, 1, "R", "0 to 1 [0]"},
+
+    {"color", 0, FORM_CHOICE, UPSCALE, LIB(color), 0, 0, "lab|none|wavelet|wavelet_adaptive|hsv|adain",
+     "colours taken from the input [lab]"},
+    {"color-scope", 0, FORM_CHOICE, UPSCALE, LIB(color_batch), 0, 0, "frame|batch", "histograms over [frame]"},
+    {"strength", 0, FORM_REAL, UPSCALE, LIB(strength), 0, 1, "X", "share of the result over the resized input [1]"},
+    {"alpha", 0, FORM_CHOICE, UPSCALE, LIB(alpha), 0, 0, "guided|resize|opaque|drop", "transparency [guided]"},
+    {"bits", 0, FORM_BITS, UPSCALE | VERB_DECODE, LIB(bits), 0, 0, "8|16", "a sample of the result [the input's, or 8]"},
+    {"dither", 0, FORM_CHOICE, UPSCALE, LIB(dither), 0, 0, "none|tpdf", "[none, tpdf when --bits is below the input's]"},
+
+    {"vae-tile", 0, FORM_TILE, COMPUTE, JOB(tile), 32, 1 << 20, "off|auto|N", "side of a tile in pixels [auto]"},
+    {"vae-encode-tile", 0, FORM_TILE, COMPUTE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", "of the encoder alone"},
+    {"vae-decode-tile", 0, FORM_TILE, COMPUTE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", "of the decoder alone"},
+    {"vae-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(tile_overlap), 0, 1 << 20, "M",
+     "pixels neighbouring tiles share [a quarter, at most 128]"},
+    {"vae-encode-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(encode_tile_overlap), 0, 1 << 20, "M",
+     "of the encoder alone"},
+    {"vae-decode-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(decode_tile_overlap), 0, 1 << 20, "M",
+     "of the decoder alone"},
+    {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
+
+    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu", "[auto]"},
+    {"precision", 0, FORM_CHOICE, COMPUTE | VERB_BENCH, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
+     "of the arithmetic; the CPU computes in fp32 [auto]"},
+    {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
+    {"threads", 0, FORM_WHOLE, COMPUTE | VERB_BENCH, LIB(threads), 1, 1024, "N", "[all cores]"},
+
+    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE, JOB(overwrite), 0, 0, NULL,
+     "replace outputs that exist"},
+    {"skip-existing", 0, FORM_FLAG, COMPUTE, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
+    {"allow-gaps", 0, FORM_FLAG, UPSCALE | VERB_ENCODE | VERB_COMPARE, JOB(allow_gaps), 0, 0, NULL,
+     "go on where numbers are missing"},
+    {"type", 0, FORM_TEXT, VERB_CONVERT, JOB(type), 0, 0, "f32|f16|bf16|q8_0", "of the values written [f16]"},
+    {"checksums", 0, FORM_FLAG, VERB_INFO, JOB(checksums), 0, 0, NULL, "CRC-32 of each tensor's float32 values"},
+    {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
+    {"progress", 0, FORM_CHOICE, COMPUTE, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
+    {"json", 0, FORM_FLAG, EVERY & ~VERB_CONVERT, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
+    {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
+     "tell what was loaded and chosen, and the time of each phase"},
+    {"quiet", 'q', FORM_FLAG, COMPUTE | VERB_CONVERT, JOB(quiet), 0, 0, NULL, "errors only"},
+    {"help", 'h', FORM_FLAG, EVERY, JOB(help), 0, 0, NULL, "this text"},
+
+    {"resume", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"shard", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"scene-cuts", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"preview", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"timings", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"plot", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"warmup", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"mode", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"flashvsr-version", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"sparse-ratio", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"kv-slices", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"local-range", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"block-keys", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"tile", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+    {"tile-overlap", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
+};
+
+enum { OPTION_COUNT = sizeof options / sizeof options[0] };
+
+typedef struct VerbText {
+    VerbBit verb;
+    const char *name, *usage, *about;
+} VerbText;
+
+static const VerbText verbs[] = {
+    {VERB_UPSCALE, "upscale", "[upscale] -i IN -o OUT -m FILE [-m FILE ...] [options]", "Upscale a picture or a clip."},
+    {VERB_ENCODE, "encode", "encode -m VAE -i FRAMES -o LATENTS.safetensors [options]",
+     "Frames (pictures, or a tensor `frames` [3, T, H, W] in [-1, 1]) to latents [C, T, h, w]."},
+    {VERB_DECODE, "decode", "decode -m VAE -i LATENTS.safetensors -o FRAMES [options]",
+     "Latents to frames: a .safetensors file with the raw output, or pictures."},
+    {VERB_INFO, "info", "info FILE [--json] [--checksums]", "What a weight file holds and which networks it serves."},
+    {VERB_CONVERT, "convert", "convert IN... -o OUT.gguf [--type f32|f16|bf16|q8_0]", "Merge weight files into one GGUF."},
+    {VERB_PLAN, "plan", "plan [upscale|encode|decode] -i IN -m FILE [the verb's options]",
+     "Sizes, tiles, memory and time of a job; computes nothing."},
+    {VERB_COMPARE, "compare", "compare A B [--json] [-o SIDE-BY-SIDE.png]",
+     "PSNR and SSIM of two pictures, folders or patterns, frame by frame and on average."},
+    {VERB_BENCH, "bench", "bench [PATTERN] [--json | --csv] [options]", "Time kernels, networks and phases."},
+};
+
+static const VerbText *find_verb(VerbBit verb)
+{
+    const VerbText *v = verbs;
+    while (v->verb != verb) v++;
+    return v;
+}
+
+const char *verb_name(VerbBit verb) { return find_verb(verb)->name; }
+
+void verb_usage(VerbBit verb)
+{
+    const VerbText *v = find_verb(verb);
+    printf("usage: upres %s\n\n%s\n\n", v->usage, v->about);
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const Option *o = &options[i];
+        if (!(o->verbs & verb) || o->help == NULL) continue;
+        char left[96], letter[8] = "    ";
+        if (o->letter != 0) snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->values != NULL ? " " : "",
+                 o->values != NULL ? o->values : "");
+        printf("  %-36s%s%s\n", left, strlen(left) > 35 ? "\n                                      " : "", o->help);
+    }
+    fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 130/143 stopped.\n", stdout);
+}
+
+/* --------------------------------------------------------------------------------------------------- nearest word */
+
+/* Levenshtein's edit distance of short words, with one row of the table. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[64];
+    size_t n = strlen(b);
+    if (n >= sizeof row / sizeof row[0]) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t best = corner + (a[i - 1] != b[j - 1]);
+            corner = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_word(const char *text, const char *const *words)
+{
+    const char *best = NULL;
+    size_t least = strlen(text) / 3 + 1; /* more letters wrong than a third: another word */
+    for (; *words != NULL; words++) {
+        size_t d = edit_distance(text, *words);
+        if (d <= least && (best == NULL || d < least)) {
+            best = *words;
+            least = d;
+        }
+    }
+    return best;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- values */
+
+static bool bad_value(Problem *p, const Option *o, const char *value, const char *expected)
+{
+    return problem(p, EXIT_USAGE, "invalid value \"%s\" for --%s: expected %s", value, o->name, expected);
+}
+
+static bool bad_range(Problem *p, const Option *o, const char *value, const char *what)
+{
+    char expected[96];
+    if (o->high == INT32_MAX) snprintf(expected, sizeof expected, "%s of at least %.0f", what, o->low);
+    else snprintf(expected, sizeof expected, "%s from %.0f to %.0f", what, o->low, o->high);
+    return bad_value(p, o, value, expected);
+}
+
+/* Digits alone; *end is set behind them. False without a digit or above INT64_MAX. */
+static bool read_whole(const char *text, const char **end, int64_t *value)
+{
+    if (!isdigit((unsigned char)*text)) return false;
+    errno = 0;
+    char *stop;
+    long long v = strtoll(text, &stop, 10);
+    *end = stop;
+    *value = v;
+    return errno == 0;
+}
+
+static bool set_whole(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    const char *end;
+    int64_t v;
+    if (!read_whole(value, &end, &v) || *end != '\0' || (double)v < o->low || (double)v > o->high)
+        return bad_range(p, o, value, "a whole number");
+    *field = (int32_t)v;
+    return true;
+}
+
+static bool set_real(const Option *o, const char *value, double *field, Problem *p)
+{
+    char *end;
+    /* strtod alone would also take "inf", "nan" and hexadecimal */
+    bool plain = value[strspn(value, "0123456789.eE+-")] == '\0';
+    double v = strtod(value, &end);
+    if (!plain || end == value || *end != '\0' || !(v >= o->low && v <= o->high)) return bad_range(p, o, value, "a number");
+    *field = v;
+    return true;
+}
+
+static bool set_seed(const Option *o, const char *value, uint64_t *field, Problem *p)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end != '\0' || errno != 0)
+        return bad_value(p, o, value, "a whole number from 0 to 18446744073709551615");
+    *field = v;
+    return true;
+}
+
+static bool set_size(const Option *o, const char *value, uint64_t *field, Problem *p)
+{
+    static const char suffixes[] = "KMGT";
+    const char *expected = "bytes with an optional K, M, G or T (powers of 1024), at least 1M: 14G, 800M";
+    char *end;
+    double v = strtod(value, &end);
+    if (value[strspn(value, "0123456789.")] != '\0' && end == value) return bad_value(p, o, value, expected);
+    if (!isdigit((unsigned char)*value)) return bad_value(p, o, value, expected);
+    const char *suffix = *end != '\0' ? strchr(suffixes, toupper((unsigned char)*end)) : NULL;
+    if (suffix != NULL) {
+        v *= pow(1024, (double)(suffix - suffixes + 1));
+        end++;
+        if (strcmp(end, "iB") == 0) end += 2;
+        else if (strcmp(end, "B") == 0) end++;
+    }
+    if (*end != '\0' || !(v >= 1 << 20 && v < 9e18)) return bad_value(p, o, value, expected);
+    *field = (uint64_t)v;
+    return true;
+}
+
+static bool set_choice(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    size_t length = strlen(value);
+    int32_t place = 0;
+    for (const char *word = o->values; word != NULL; place++) {
+        const char *bar = strchr(word, '|');
+        size_t n = bar != NULL ? (size_t)(bar - word) : strlen(word);
+        if (n == length && n > 0 && memcmp(word, value, n) == 0) {
+            *field = place;
+            return true;
+        }
+        word = bar != NULL ? bar + 1 : NULL;
+    }
+    char expected[160] = "one of ";
+    for (const char *from = o->values; *from != '\0'; from++) {
+        size_t at = strlen(expected);
+        snprintf(expected + at, sizeof expected - at, *from == '|' ? ", " : "%c", *from);
+    }
+    return bad_value(p, o, value, expected);
+}
+
+static bool set_fit(const Option *o, const char *value, Job *job, Problem *p)
+{
+    const char *at;
+    int64_t w, h;
+    bool fine = strncmp(value, "area:", 5) == 0 && read_whole(value + 5, &at, &w) && *at == 'x' &&
+                read_whole(at + 1, &at, &h) && *at == '\0';
+    if (!fine || (double)w < o->low || (double)w > o->high || (double)h < o->low || (double)h > o->high)
+        return bad_value(p, o, value, "area:WxH with W and H from 16 to 16384");
+    job->library.fit_width = (int32_t)w;
+    job->library.fit_height = (int32_t)h;
+    return true;
+}
+
+static bool set_frames(const Option *o, const char *value, Job *job, Problem *p)
+{
+    const char *expected = "numbers and ranges, rising, like 1-3,5,7-20:2";
+    job->frames = value;
+    job->range_count = 0;
+    for (const char *at = value;; at++) {
+        FrameRange r = {.step = 1};
+        if (!read_whole(at, &at, &r.first)) return bad_value(p, o, value, expected);
+        r.last = r.first;
+        if (*at == '-' && !read_whole(at + 1, &at, &r.last)) return bad_value(p, o, value, expected);
+        if (*at == ':' && (!read_whole(at + 1, &at, &r.step) || r.step < 1)) return bad_value(p, o, value, expected);
+        if (r.last < r.first || (*at != ',' && *at != '\0')) return bad_value(p, o, value, expected);
+        job->ranges = need_more(job->ranges, (job->range_count + 1) * sizeof *job->ranges);
+        job->ranges[job->range_count++] = r;
+        if (*at == '\0') return true;
+    }
+}
+
+static bool set_bits(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    if (strcmp(value, "8") == 0 || strcmp(value, "16") == 0) {
+        *field = value[0] == '8' ? 8 : 16;
+        return true;
+    }
+    if (strcmp(value, "10") == 0 || strcmp(value, "12") == 0)
+        return bad_value(p, o, value, "8 or 16, as PNG holds no other depths; use --bits 16");
+    return bad_value(p, o, value, "8 or 16");
+}
+
+static bool set_tile(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    const char *end;
+    int64_t v;
+    if (strcmp(value, "off") == 0) {
+        *field = UPRES_TILE_OFF;
+    } else if (strcmp(value, "auto") == 0) {
+        *field = UPRES_TILE_AUTO;
+    } else if (read_whole(value, &end, &v) && *end == '\0' && (double)v >= o->low && (double)v <= o->high && v % 8 == 0) {
+        *field = (int32_t)v;
+    } else {
+        return bad_value(p, o, value, "off, auto, or a number of pixels from 32 up that is a multiple of 8");
+    }
+    return true;
+}
+
+static bool set_overlap(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    const char *end;
+    int64_t v;
+    if (!read_whole(value, &end, &v) || *end != '\0' || (double)v > o->high || v % 8 != 0)
+        return bad_value(p, o, value, "a number of pixels from 0 up, a multiple of 8 and less than the tile");
+    *field = (int32_t)v;
+    return true;
+}
+
+static bool set_device(const Option *o, const char *value, VerbBit verb, int32_t *field, Problem *p)
+{
+    if (strcmp(value, "auto") == 0) {
+        *field = UPRES_DEVICE_AUTO;
+    } else if (strcmp(value, "cpu") == 0) {
+        *field = UPRES_DEVICE_CPU;
+    } else if (strcmp(value, "cuda") == 0 || strncmp(value, "cuda:", 5) == 0) {
+        return problem(p, EXIT_USAGE, "--device %s: CUDA devices are not in this version; use cpu or auto", value);
+    } else if (strncmp(value, "sm_", 3) == 0) {
+        return problem(p, EXIT_USAGE, "--device %s: models of devices%s are not in this version; use cpu or auto", value,
+                       verb == VERB_PLAN ? "" : " belong to plan and");
+    } else {
+        return bad_value(p, o, value, "auto or cpu");
+    }
+    return true;
+}
+
+static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value, Problem *p)
+{
+    void *field = (char *)job + o->offset;
+    switch (o->form) {
+    case FORM_FLAG: *(int32_t *)field = 1; return true;
+    case FORM_TEXT:
+        if (*value == '\0') return bad_value(p, o, value, "a name");
+        *(const char **)field = value;
+        return true;
+    case FORM_MODEL:
+        job->models = need_more(job->models, (job->model_count + 1) * sizeof *job->models);
+        job->models[job->model_count++] = value;
+        return true;
+    case FORM_WHOLE: return set_whole(o, value, field, p);
+    case FORM_REAL: return set_real(o, value, field, p);
+    case FORM_SEED: return set_seed(o, value, field, p);
+    case FORM_SIZE: return set_size(o, value, field, p);
+    case FORM_CHOICE: return set_choice(o, value, field, p);
+    case FORM_FIT: return set_fit(o, value, job, p);
+    case FORM_FRAMES: return set_frames(o, value, job, p);
+    case FORM_BITS: return set_bits(o, value, field, p);
+    case FORM_TILE: return set_tile(o, value, field, p);
+    case FORM_OVERLAP: return set_overlap(o, value, field, p);
+    case FORM_DEVICE: return set_device(o, value, verb, field, p);
+    case FORM_LATER: break;
+    }
+    return problem(p, EXIT_USAGE, "--%s is not in this version; leave it out", o->name);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the parser */
+
+/* The option that `text` (an argument that begins with a dash, cut at "=") names. */
+static const Option *find_option(const char *text, size_t length)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const Option *o = &options[i];
+        if (o->letter != 0 && length == 2 && text[0] == '-' && text[1] == o->letter) return o;
+        if (length > 2 && text[1] == '-' && strlen(o->name) == length - 2 && memcmp(o->name, text + 2, length - 2) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+static bool unknown_option(VerbBit verb, const char *text, size_t length, Problem *p)
+{
+    const char *names[OPTION_COUNT + 1];
+    size_t count = 0;
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((options[i].verbs & verb) && options[i].help != NULL) names[count++] = options[i].name;
+    }
+    names[count] = NULL;
+    char *given = new_text("%.*s", (int)length, text);
+    const char *near = length > 3 ? nearest_word(given + strspn(given, "-"), names) : NULL;
+    if (near != NULL) problem(p, EXIT_USAGE, "unknown option %s; did you mean --%s?", given, near);
+    else problem(p, EXIT_USAGE, "unknown option %s; \"upres %s -h\" lists the options", given, verb_name(verb));
+    free(given);
+    return false;
+}
+
+static bool foreign_option(VerbBit verb, const Option *o, Problem *p)
+{
+    const VerbText *owner = verbs;
+    while (!(o->verbs & owner->verb)) owner++;
+    return problem(p, EXIT_USAGE, "--%s is not an option of %s (%s takes it); leave it out", o->name, verb_name(verb),
+                   owner->name);
+}
+
+static bool parse_arguments(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
+{
+    bool options_over = false;
+    for (int i = 1; i < argc; i++) {
+        char *a = argv[i];
+        if (options_over || a[0] != '-' || a[1] == '\0') {
+            job->operands = need_more(job->operands, (job->operand_count + 1) * sizeof *job->operands);
+            job->operands[job->operand_count++] = a;
+            continue;
+        }
+        if (strcmp(a, "--") == 0) {
+            options_over = true;
+            continue;
+        }
+        const char *equals = a[1] == '-' ? strchr(a, '=') : NULL;
+        size_t length = equals != NULL ? (size_t)(equals - a) : strlen(a);
+        const Option *o = find_option(a, length);
+        if (o == NULL) return unknown_option(verb, a, length, p);
+        if (!(o->verbs & verb)) return foreign_option(verb, o, p);
+        const char *value = NULL;
+        if (o->form == FORM_FLAG) {
+            if (equals != NULL) return problem(p, EXIT_USAGE, "--%s takes no value, found \"%s\"", o->name, equals + 1);
+        } else if (equals != NULL) {
+            value = equals + 1;
+        } else if (o->form != FORM_LATER) {
+            if (i + 1 >= argc || strncmp(argv[i + 1], "--", 2) == 0)
+                return problem(p, EXIT_USAGE, "--%s needs a value: %s", o->name, o->values);
+            value = argv[++i];
+        }
+        if (!set_value(job, o, verb, value, p)) return false;
+        if (job->help) return true;
+    }
+    return true;
+}
+
+/* -------------------------------------------------------------------------------------------- options that depend */
+
+static int32_t given(int32_t special, int32_t general, int32_t otherwise)
+{
+    return special != TILE_NOT_GIVEN ? special : general != TILE_NOT_GIVEN ? general : otherwise;
+}
+
+static bool settle_tiles(Job *job, Problem *p)
+{
+    upres_options *o = &job->library;
+    o->vae_encode_tile = given(job->encode_tile, job->tile, UPRES_TILE_AUTO);
+    o->vae_decode_tile = given(job->decode_tile, job->tile, UPRES_TILE_AUTO);
+    o->vae_encode_tile_overlap = given(job->encode_tile_overlap, job->tile_overlap, UPRES_TILE_OVERLAP_AUTO);
+    o->vae_decode_tile_overlap = given(job->decode_tile_overlap, job->tile_overlap, UPRES_TILE_OVERLAP_AUTO);
+    const int32_t tiles[2] = {o->vae_encode_tile, o->vae_decode_tile};
+    const int32_t overlaps[2] = {o->vae_encode_tile_overlap, o->vae_decode_tile_overlap};
+    for (int i = 0; i < 2; i++) {
+        if (tiles[i] <= 0 || overlaps[i] < tiles[i]) continue;
+        return problem(p, EXIT_USAGE, "--vae-%s-tile-overlap %d reaches across the tile of %d pixels: expected 0 to %d",
+                       i == 0 ? "encode" : "decode", overlaps[i], tiles[i], tiles[i] - 8);
+    }
+    return true;
+}
+
+static bool settle(Job *job, VerbBit verb, Problem *p)
+{
+    upres_options *o = &job->library;
+    if (job->overwrite && job->skip_existing)
+        return problem(p, EXIT_USAGE, "--overwrite and --skip-existing contradict each other; give one of them");
+    if (job->quiet && job->verbose) return problem(p, EXIT_USAGE, "-q and -v contradict each other; give one of them");
+    if ((o->scale > 0) + (o->resolution > 0) + (o->fit_width > 0) > 1)
+        return problem(p, EXIT_USAGE, "--scale, --resolution and --fit each set the size; give one of them");
+    if (o->overlap >= o->batch_size)
+        return problem(p, EXIT_USAGE, "invalid value \"%d\" for --overlap: expected 0 to %d, less than --batch-size %d",
+                       o->overlap, o->batch_size - 1, o->batch_size);
+    if (!settle_tiles(job, p)) return false;
+    if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
+        static const char *const names[] = {"auto", "fp32", "fp16", "bf16", "int8", "fp8", "fp8x3"};
+        return problem(p, EXIT_USAGE, "--precision %s: the CPU computes in fp32 only; use fp32 or auto", names[o->precision]);
+    }
+    o->user = &job->console;
+    o->log = console_log;
+    if (verb == VERB_BENCH) return true;
+    upres_status s = upres_options_check(o);
+    return s == UPRES_OK || problem_library(p, s);
+}
+
+bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
+{
+    *job = (Job){.tile = TILE_NOT_GIVEN, .encode_tile = TILE_NOT_GIVEN, .decode_tile = TILE_NOT_GIVEN,
+                 .tile_overlap = TILE_NOT_GIVEN, .encode_tile_overlap = TILE_NOT_GIVEN,
+                 .decode_tile_overlap = TILE_NOT_GIVEN};
+    upres_options_default(&job->library, sizeof job->library);
+    /* errors found while parsing must already come as JSON when that is asked for further on */
+    for (int i = 1; i < argc; i++) job->console.json |= strcmp(argv[i], "--json") == 0;
+    bool fine = parse_arguments(job, verb, argc, argv, p);
+    if (fine && !job->help && (verb & (COMPUTE | VERB_BENCH))) fine = settle(job, verb, p);
+    job->console.quiet = job->quiet;
+    job->console.verbose = job->verbose;
+    return fine;
+}
+
+void job_free(Job *job)
+{
+    free(job->models);
+    free(job->operands);
+    free(job->ranges);
+}

@@ -1,0 +1,171 @@
+/* upres plan: what a job would need. Opens weights and frame headers, computes nothing. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "tools/io_safetensors.h"
+#include "tools/json_out.h"
+#include "tools/options.h"
+#include "tools/sequence.h"
+#include "tools/verbs.h"
+
+/* Size and number of the frames or latents at -i. */
+static bool measure_tensor(const char *path, upres_job what, const upres_weights *w, upres_clip *clip, Problem *p)
+{
+    TensorSource t;
+    int32_t channels, spatial, temporal;
+    bool fine = tensor_source_open(&t, path, what == UPRES_JOB_DECODE ? "latent" : "frames", p);
+    if (fine) {
+        upres_status s = upres_vae_form(w, &channels, &spatial, &temporal);
+        fine = s == UPRES_OK || problem_library(p, s);
+    }
+    if (fine) {
+        int32_t factor = what == UPRES_JOB_DECODE ? spatial : 1;
+        *clip = (upres_clip){.struct_size = sizeof *clip, .width = (int32_t)t.shape.width * factor,
+                             .height = (int32_t)t.shape.height * factor, .channels = 3, .bits = 8, .frames = t.shape.frames};
+    }
+    tensor_source_close(&t);
+    return fine;
+}
+
+static bool measure_pictures(const Job *job, upres_clip *clip, Problem *p)
+{
+    Sequence s;
+    bool fine = sequence_open(&s, job->input, job->allow_gaps, p) && sequence_probe(&s, p);
+    if (fine)
+        *clip = (upres_clip){.struct_size = sizeof *clip, .width = s.form.width, .height = s.form.height,
+                             .channels = s.form.channels, .bits = s.form.bits, .frames = (int64_t)s.count};
+    sequence_free(&s);
+    return fine;
+}
+
+static const char *const job_names[] = {[UPRES_JOB_UPSCALE] = "upscale", [UPRES_JOB_ENCODE] = "encode",
+                                        [UPRES_JOB_DECODE] = "decode"};
+
+static void print_json(const upres_plan_report *r, upres_job what)
+{
+    printf("{\"type\":\"result\",\"verb\":\"plan\",\"job\":\"%s\",\"device\":", job_names[what]);
+    json_string(stdout, r->device);
+    const struct {
+        const char *name;
+        int64_t value;
+    } whole[] = {
+        {"source_width", r->source_width}, {"source_height", r->source_height},
+        {"resized_width", r->resized_width}, {"resized_height", r->resized_height},
+        {"output_width", r->output_width}, {"output_height", r->output_height},
+        {"padded_width", r->padded_width}, {"padded_height", r->padded_height},
+        {"frames", r->frames}, {"batches", r->batches}, {"frames_computed", r->frames_computed},
+        {"encode_tile", r->encode_tile}, {"encode_tile_overlap", r->encode_tile_overlap}, {"encode_tiles", r->encode_tiles},
+        {"decode_tile", r->decode_tile}, {"decode_tile_overlap", r->decode_tile_overlap}, {"decode_tiles", r->decode_tiles},
+        {"arena_bytes", (int64_t)r->arena_bytes}, {"weight_bytes", (int64_t)r->weight_bytes},
+        {"fixed_bytes", (int64_t)r->fixed_bytes}, {"host_peak", (int64_t)r->host_peak_bytes},
+    };
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) printf(",\"%s\":%" PRId64, whole[i].name, whole[i].value);
+    fputs(",\"flop\":", stdout);
+    json_number(stdout, r->flop);
+    fputs(",\"seconds\":", stdout);
+    json_number(stdout, r->seconds);
+    fputs(",\"flop_per_second\":", stdout);
+    json_number(stdout, r->flop_per_second);
+    fputs(",\"phases\":[", stdout);
+    for (size_t i = 0; i < r->phase_count; i++) {
+        const upres_plan_phase *f = &r->phases[i];
+        printf("%s{\"name\":", i > 0 ? "," : "");
+        json_string(stdout, f->name);
+        printf(",\"arena_bytes\":%" PRIu64 ",\"weight_bytes\":%" PRIu64 ",\"flop\":", f->arena_bytes, f->weight_bytes);
+        json_number(stdout, f->flop);
+        fputs(",\"seconds\":", stdout);
+        json_number(stdout, f->seconds);
+        putchar('}');
+    }
+    fputs("],\"note\":", stdout);
+    json_string(stdout, r->note);
+    puts("}");
+}
+
+static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
+
+static void print_tiles(const char *what, int32_t tile, int32_t overlap, int32_t tiles)
+{
+    if (tile == 0) printf("%s untiled\n", what);
+    else printf("%s tiles of %d, overlap %d, %d a frame\n", what, tile, overlap, tiles);
+}
+
+static void print_text(const upres_plan_report *r, upres_job what)
+{
+    printf("%s on %s\n", job_names[what], r->device);
+    if (what == UPRES_JOB_UPSCALE)
+        printf("size        %dx%d -> %dx%d, computed at %dx%d\n", r->source_width, r->source_height, r->output_width,
+               r->output_height, r->padded_width, r->padded_height);
+    else
+        printf("size        %dx%d\n", r->padded_width, r->padded_height);
+    printf("frames      %" PRId64 " in %" PRId64 " batches, %" PRId64 " computed\n", r->frames, r->batches,
+           r->frames_computed);
+    if (what != UPRES_JOB_DECODE) print_tiles("encode     ", r->encode_tile, r->encode_tile_overlap, r->encode_tiles);
+    if (what != UPRES_JOB_ENCODE) print_tiles("decode     ", r->decode_tile, r->decode_tile_overlap, r->decode_tiles);
+    for (size_t i = 0; i < r->phase_count; i++) {
+        const upres_plan_phase *f = &r->phases[i];
+        printf("  %-12s arena %9.1f MiB, weights %9.1f MiB, %10.4g TFLOP", f->name, mib(f->arena_bytes),
+               mib(f->weight_bytes), f->flop / 1e12);
+        if (f->seconds > 0) printf(", about %.1f s", f->seconds);
+        putchar('\n');
+    }
+    printf("arena       %.1f MiB\nweights     %.1f MiB touched\nfixed       %.1f MiB\n", mib(r->arena_bytes),
+           mib(r->weight_bytes), mib(r->fixed_bytes));
+    printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
+    printf("work        %.4g TFLOP", r->flop / 1e12);
+    if (r->seconds > 0) printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
+    putchar('\n');
+    if (r->note[0] != '\0') printf("note        %s\n", r->note);
+}
+
+static bool find_job(const Job *job, upres_job *what, Problem *p)
+{
+    *what = UPRES_JOB_UPSCALE;
+    if (job->operand_count == 0) return true;
+    if (job->operand_count > 1) return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; plan takes one verb", job->operands[1]);
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(job->operands[0], job_names[i]) != 0) continue;
+        *what = (upres_job)i;
+        return true;
+    }
+    return problem(p, EXIT_USAGE, "plan knows no job \"%s\"; expected upscale, encode or decode", job->operands[0]);
+}
+
+static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
+{
+    upres_job what;
+    upres_clip clip;
+    if (!job_parse(job, VERB_PLAN, argc, argv, p)) return false;
+    if (job->help) {
+        verb_usage(VERB_PLAN);
+        return true;
+    }
+    if (!find_job(job, &what, p)) return false;
+    if (job->input == NULL) return problem(p, EXIT_USAGE, "no input: give the frames or latents to plan for with -i");
+    if (job->model_count == 0) return problem(p, EXIT_USAGE, "no weights: give the weight files with -m");
+    bool tensor = what == UPRES_JOB_DECODE || (what == UPRES_JOB_ENCODE && path_ends_with(job->input, ".safetensors"));
+    if (!tensor && !measure_pictures(job, &clip, p)) return false;
+    upres_status s = upres_weights_open(w, job->models, job->model_count);
+    if (s != UPRES_OK) return problem_library(p, s);
+    if (tensor && !measure_tensor(job->input, what, *w, &clip, p)) return false;
+    if (what == UPRES_JOB_ENCODE && (clip.width % 8 != 0 || clip.height % 8 != 0))
+        return problem(p, tensor ? EXIT_INPUT : EXIT_USAGE, "%s: %dx%d pixels, but the encoder takes multiples of 8; crop or "
+                       "pad the frames", job->input, clip.width, clip.height);
+    upres_plan_report r = {.struct_size = sizeof r};
+    s = upres_plan(*w, &job->library, what, &clip, &r);
+    if (s != UPRES_OK) return problem_library(p, s);
+    if (job->json) print_json(&r, what);
+    else print_text(&r, what);
+    return true;
+}
+
+int verb_plan(int argc, char **argv)
+{
+    Job job;
+    upres_weights *w = NULL;
+    Problem p;
+    int status = plan(&job, &w, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
+    upres_weights_close(w);
+    job_free(&job);
+    return status;
+}

@@ -1,0 +1,283 @@
+#include "tools/platform.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------------------------------------------- paths */
+
+PathKind path_kind(const char *path)
+{
+    struct stat s;
+    if (stat(path, &s) != 0) return PATH_MISSING;
+    return S_ISDIR(s.st_mode) ? PATH_FOLDER : S_ISREG(s.st_mode) ? PATH_FILE : PATH_OTHER;
+}
+
+const char *path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+char *path_folder(const char *path)
+{
+    size_t length = (size_t)(path_base(path) - path);
+    if (length == 0) return new_text(".");
+    return length == 1 ? new_text("/") : new_text("%.*s", (int)(length - 1), path);
+}
+
+char *path_join(const char *folder, const char *name)
+{
+    size_t length = strlen(folder);
+    return new_text("%s%s%s", folder, length > 0 && folder[length - 1] == '/' ? "" : "/", name);
+}
+
+char *path_real(const char *path)
+{
+    char *whole = realpath(path, NULL);
+    if (whole != NULL) return whole;
+    char *trimmed = new_text("%s", path);
+    for (size_t n = strlen(trimmed); n > 1 && trimmed[n - 1] == '/'; n--) trimmed[n - 1] = '\0';
+    char *folder = path_folder(trimmed);
+    char *real = realpath(folder, NULL);
+    if (real != NULL) whole = path_join(real, path_base(trimmed));
+    free(real);
+    free(folder);
+    free(trimmed);
+    return whole;
+}
+
+bool path_ends_with(const char *path, const char *extension)
+{
+    size_t n = strlen(path), m = strlen(extension);
+    return n >= m && strcasecmp(path + n - m, extension) == 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- folders */
+
+bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
+{
+    *names = NULL;
+    *count = 0;
+    DIR *d = opendir(folder);
+    if (d == NULL) return problem(p, EXIT_INPUT, "%s: the folder cannot be read (%s)", folder, strerror(errno));
+    size_t room = 0;
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        if (*count == room) *names = need_more(*names, (room = room * 2 + 64) * sizeof **names);
+        (*names)[(*count)++] = new_text("%s", e->d_name);
+    }
+    closedir(d);
+    return true;
+}
+
+void free_names(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) free(names[i]);
+    free(names);
+}
+
+bool folder_writable(const char *folder, Problem *p)
+{
+    char *trimmed = new_text("%s", folder);
+    for (size_t n = strlen(trimmed); n > 1 && trimmed[n - 1] == '/'; n--) trimmed[n - 1] = '\0';
+    char *parent = path_folder(trimmed);
+    PathKind kind = path_kind(trimmed);
+    const char *where = kind == PATH_MISSING ? parent : trimmed;
+    bool fine = true;
+    if (path_kind(where) == PATH_MISSING)
+        fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
+    else if (path_kind(where) != PATH_FOLDER)
+        fine = problem(p, EXIT_FAILED, "%s: %s is a file, but a folder is needed for the output; give another path with -o",
+                       folder, where);
+    else if (access(where, W_OK | X_OK) != 0)
+        fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a writable path with -o", where,
+                       strerror(errno));
+    free(parent);
+    free(trimmed);
+    return fine;
+}
+
+bool folder_make(const char *folder, bool *made, Problem *p)
+{
+    *made = mkdir(folder, 0777) == 0;
+    if (*made || path_kind(folder) == PATH_FOLDER) return true;
+    return problem(p, EXIT_FAILED, "%s: the output folder cannot be made (%s)", folder, strerror(errno));
+}
+
+void folder_remove_if_empty(const char *folder)
+{
+    rmdir(folder); /* refuses a folder that holds anything */
+}
+
+/* ----------------------------------------------------------------------------------------------------------- reading */
+
+bool readfile_open(ReadFile *f, const char *path, Problem *p)
+{
+    f->path = path;
+    f->handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block here */
+    if (f->handle < 0) return problem(p, EXIT_INPUT, "%s: cannot be opened (%s)", path, strerror(errno));
+    struct stat s;
+    if (fstat(f->handle, &s) != 0 || !S_ISREG(s.st_mode)) {
+        readfile_close(f);
+        return problem(p, EXIT_INPUT, "%s: not a regular file", path);
+    }
+    f->size = (uint64_t)s.st_size;
+    return true;
+}
+
+bool readfile_at(ReadFile *f, uint64_t offset, void *data, size_t size, Problem *p)
+{
+    for (char *at = data; size > 0;) {
+        ssize_t n = pread(f->handle, at, size, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return problem(p, EXIT_INPUT, "%s: cannot be read (%s)", f->path, strerror(errno));
+        if (n == 0) return problem(p, EXIT_INPUT, "%s: ends in the middle of its data; copy it again", f->path);
+        at += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+void readfile_close(ReadFile *f)
+{
+    if (f->handle >= 0) close(f->handle);
+    f->handle = -1;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- writing */
+
+static bool write_failed(const WriteFile *f, Problem *p)
+{
+    return problem(p, EXIT_FAILED, "%s: cannot be written (%s)", f->path, strerror(errno));
+}
+
+bool writefile_create(WriteFile *f, const char *path, Problem *p)
+{
+    f->path = new_text("%s", path);
+    f->part = new_text("%s.part", path);
+    f->handle = open(f->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (f->handle >= 0) return true;
+    write_failed(f, p);
+    writefile_abandon(f);
+    return false;
+}
+
+bool writefile_scratch(WriteFile *f, const char *folder, Problem *p)
+{
+    f->path = path_join(folder, "upres-XXXXXX.part");
+    f->part = NULL;
+    f->handle = mkostemps(f->path, (int)strlen(".part"), O_CLOEXEC);
+    if (f->handle >= 0) {
+        unlink(f->path);
+        return true;
+    }
+    write_failed(f, p);
+    writefile_abandon(f);
+    return false;
+}
+
+bool writefile_put(WriteFile *f, uint64_t offset, const void *data, size_t size, Problem *p)
+{
+    for (const char *at = data; size > 0;) {
+        ssize_t n = pwrite(f->handle, at, size, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return write_failed(f, p);
+        at += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+bool writefile_get(WriteFile *f, uint64_t offset, void *data, size_t size, Problem *p)
+{
+    for (char *at = data; size > 0;) {
+        ssize_t n = pread(f->handle, at, size, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return problem(p, EXIT_FAILED, "%s: cannot be read back (%s)", f->path, strerror(errno));
+        if (n == 0) {
+            memset(at, 0, size);
+            return true;
+        }
+        at += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+bool writefile_commit(WriteFile *f, Problem *p)
+{
+    bool fine = fsync(f->handle) == 0;
+    /* close() may be the call that reports a full disk on network file systems */
+    fine = close(f->handle) == 0 && fine;
+    f->handle = -1;
+    fine = fine && rename(f->part, f->path) == 0;
+    if (!fine) write_failed(f, p);
+    if (fine) {
+        free(f->part);
+        f->part = NULL;
+    }
+    writefile_abandon(f);
+    return fine;
+}
+
+void writefile_abandon(WriteFile *f)
+{
+    if (f->handle >= 0) close(f->handle);
+    if (f->part != NULL) unlink(f->part);
+    free(f->part);
+    free(f->path);
+    *f = (WriteFile){.handle = -1};
+}
+
+/* ------------------------------------------------------------------------------------------------- signals, clock, rest */
+
+static volatile sig_atomic_t caught_signal; /* a signal handler can reach nothing else */
+
+static void remember_signal(int number) { caught_signal = number; }
+
+void signals_catch(void)
+{
+    struct sigaction a = {.sa_handler = remember_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&a.sa_mask);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+    a.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &a, NULL);
+    sigaction(SIGXFSZ, &a, NULL);
+}
+
+int signals_caught(void) { return caught_signal; }
+
+double clock_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void clock_date(char *text, size_t size)
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    if (gmtime_r(&now, &utc) == NULL || strftime(text, size, "%Y-%m-%dT%H:%M:%S+00:00", &utc) == 0) text[0] = '\0';
+}
+
+uint64_t process_peak_bytes(void)
+{
+    struct rusage r;
+    return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
+}
+
+bool stream_is_terminal(FILE *f) { return isatty(fileno(f)) != 0; }

@@ -1,0 +1,68 @@
+/*
+ * What the command needs from the operating system: folders, files written by position and renamed when whole, stopping
+ * by signal, the clock. The one file of tools/ that differs between systems.
+ */
+#ifndef UPRES_TOOLS_PLATFORM_H
+#define UPRES_TOOLS_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "tools/console.h"
+
+typedef enum PathKind { PATH_MISSING, PATH_FILE, PATH_FOLDER, PATH_OTHER } PathKind;
+
+PathKind path_kind(const char *path);
+const char *path_base(const char *path); /* after the last separator; points into path */
+char *path_folder(const char *path);     /* before it, "." without one; free() */
+char *path_join(const char *folder, const char *name);
+/* Absolute, links resolved; the last component may be missing. NULL when its folder is. free(). */
+char *path_real(const char *path);
+bool path_ends_with(const char *path, const char *extension); /* ".png", without regard to case */
+
+/* Names in a folder, in no order. free_names() afterwards. EXIT_INPUT when it cannot be read. */
+bool folder_names(const char *folder, char ***names, size_t *count, Problem *p);
+void free_names(char **names, size_t count);
+/* May files be made in it, or, when it is missing, may it be made in the folder that holds it? EXIT_FAILED. */
+bool folder_writable(const char *folder, Problem *p);
+/* One level. *made tells whether it was missing. */
+bool folder_make(const char *folder, bool *made, Problem *p);
+void folder_remove_if_empty(const char *folder);
+
+/* A file to read from any position. */
+typedef struct ReadFile {
+    int handle;
+    uint64_t size;
+    const char *path; /* the caller's */
+} ReadFile;
+
+bool readfile_open(ReadFile *f, const char *path, Problem *p);
+bool readfile_at(ReadFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* all of it, or EXIT_INPUT */
+void readfile_close(ReadFile *f);
+
+/* A file that appears under its name only when it is whole: written as PATH.part, then renamed. */
+typedef struct WriteFile {
+    int handle; /* -1: not open */
+    char *path, *part;
+} WriteFile;
+
+bool writefile_create(WriteFile *f, const char *path, Problem *p);
+/* A file without a name in `folder`: gone when closed or when the program ends in any way. */
+bool writefile_scratch(WriteFile *f, const char *folder, Problem *p);
+bool writefile_put(WriteFile *f, uint64_t offset, const void *data, size_t size, Problem *p);
+bool writefile_get(WriteFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* beyond the end: zeros */
+bool writefile_commit(WriteFile *f, Problem *p);
+void writefile_abandon(WriteFile *f); /* nothing stays behind; without effect after commit */
+
+/* From now on SIGINT and SIGTERM only leave word; writing past a limit or into a closed pipe fails instead of killing. */
+void signals_catch(void);
+int signals_caught(void); /* 0, or the number of the signal */
+
+double clock_seconds(void); /* monotonic */
+void clock_date(char *text, size_t size); /* now, as in 2026-01-31T23:59:59+00:00 */
+uint64_t process_peak_bytes(void);
+bool stream_is_terminal(FILE *f);
+
+#endif
