@@ -1,5 +1,6 @@
 #include "runtime/dev_internal.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,39 @@ static void cpu_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
     pool_run(d->pool, pixel_runs(y), axpby_turn, &turn);
 }
 
+static double deviation(const float *x, int n)
+{
+    double mean = 0.0, square = 0.0;
+    for (int i = 0; i < n; i++) mean += x[i];
+    mean /= n;
+    for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+    return sqrt(square / (n - 1));
+}
+
+static void guide_turn(void *context, int64_t i, int thread)
+{
+    (void)thread;
+    RowsTurn *r = context;
+    const PixelRun run = pixel_run(r->y, i);
+    const int c = r->y.c;
+    for (int w = run.w; w < run.w + run.count; w++) {
+        float *v = tensor_at(r->d, r->y, run.t, run.h, w);
+        const float *negative = tensor_at(r->d, r->x, run.t, run.h, w);
+        const double before = r->b != 0.0f ? deviation(v, c) : 0.0;
+        for (int k = 0; k < c; k++) v[k] = negative[k] + r->a * (v[k] - negative[k]);
+        if (r->b != 0.0f) {
+            r->d->kernels->row_scale(v, c, (float)(r->b * (before / deviation(v, c)) + 1.0 - r->b));
+        }
+    }
+}
+
+static void cpu_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
+{
+    if (d->memory == NULL) return;
+    RowsTurn turn = {d, v, negative, (Tensor){0}, guidance, rescale};
+    pool_run(d->pool, pixel_runs(v), guide_turn, &turn);
+}
+
 static void cpu_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra)
 {
     dev_touch(d, extra);
@@ -126,6 +160,7 @@ static const DevOps cpu_ops = {
     .stats = cpu_stats,
     .attention = cpu_attention,
     .axpby = cpu_axpby,
+    .guide = cpu_guide,
     .modulation = cpu_modulation,
 };
 
@@ -392,6 +427,11 @@ void dev_attention(Dev *d, const AttentionArgs *a)
 void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
 {
     if (may_run(d)) d->ops->axpby(d, y, a, x, b, z);
+}
+
+void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
+{
+    if (may_run(d)) d->ops->guide(d, v, negative, guidance, rescale);
 }
 
 void dev_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra)

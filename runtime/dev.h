@@ -206,6 +206,10 @@ void dev_attention(Dev *d, const AttentionArgs *a);
 /* y = a * x + b * z elementwise, equal shapes (channels: y's); z invalid: a * x + b. y may be x or z. */
 void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
 
+/* Classifier-free guidance, in place: v = negative + guidance * (v - negative); with rescale r != 0 every pixel is then
+ * multiplied by r * std(v before) / std(v after) + 1 - r, standard deviations unbiased over the pixel's channels. */
+void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
+
 /* Shift, scale and gate vectors of one layer from the time embedding: emb is [1][1][1][6c] read as [c][layer][part] with
  * part 0 shift, 1 scale, 2 gate; out[ch] = emb[(ch * 2 + layer) * 3 + part] + extra[ch]. */
 void dev_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);

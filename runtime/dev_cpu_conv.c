@@ -228,6 +228,7 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
         dev_fail(d, "internal error: %d frames in one convolution; at most %d", frames, FRAMES_MAX);
         return;
     }
+    const int ci = (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1];
     dev_touch(d, a->weight);
     dev_touch(d, a->bias);
     dev_touch(d, a->post.shortcut);
@@ -244,7 +245,7 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
 
     const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
     d->totals.flop += 2.0 * (double)pixels * a->y.c *
-                      ((double)a->kt * a->kh * a->kw * (double)a->weight->shape[1] +
+                      ((double)a->kt * a->kh * a->kw * ci +
                        (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
 
     const uint64_t vector_floats = 2 * (uint64_t)n, pre_floats = direct ? 0 : pre_scratch_floats(d, a->x, &a->pre);
@@ -260,8 +261,7 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
         atomic_init(&r.bad_shortcut, false);
         r.weight = (CheckedWeight){a->weight, &r.bad};
         r.shortcut = (CheckedWeight){a->post.shortcut, &r.bad_shortcut};
-        const int ci_axis = a->weight_channels_last ? a->weight->rank - 1 : 1;
-        r.conv = (Conv3d){.ci = (int)a->weight->shape[ci_axis], .depth = depth_of(in), .kt = a->kt, .kh = a->kh, .kw = a->kw,
+        r.conv = (Conv3d){.ci = ci, .depth = depth_of(in), .kt = a->kt, .kh = a->kh, .kw = a->kw,
                           .stride_h = a->stride_h, .stride_w = a->stride_w, .channels_last = a->weight_channels_last,
                           .in_row = in.stride_h, .in_pixel = in.c_pad, .weights = {&r.weight, checked_read}};
         if (a->post.shortcut != NULL) {

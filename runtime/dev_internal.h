@@ -21,6 +21,7 @@ typedef struct DevOps {
     void (*stats)(Dev *d, const StatsArgs *a);
     void (*attention)(Dev *d, const AttentionArgs *a);
     void (*axpby)(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
+    void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
 } DevOps;
 
