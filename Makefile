@@ -97,7 +97,12 @@ $(B)/tests/goldens: $(call obj,$(GOLDEN_SRC) $(SHARED_TEST_SRC)) $(B)/obj/libupr
 	$(test_program)
 $(B)/tests/synth: $(call obj,tests/synth_main.c $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
-$(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+# The public interface is tested as its users meet it, through the shared library.
+$(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN/..' -o $@ $(filter %.o,$^) -L$(B) -lupres -lm
+$(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
 
 clean:

@@ -1,0 +1,2 @@
+/* The public header by itself, as C++; only compiled. */
+#include "runtime/upres.h"

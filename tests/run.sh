@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Runs every test program in build/ and adds up their closing lines. `tests/run.sh` is the short tier, `tests/run.sh all`
+# also the long one. Called by build.sh, which has built build/ before.
+#
+# A test program ends its output with the line "N passed, N failed, N skipped". One that does not, because it crashed or
+# hung, counts as one failed test and is named.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+tier=${1:-short}
+shared=${UPRES_SHARED:-../shared}
+export UPRES_SHARED=$shared
+logs=build/tests/logs
+mkdir -p "$logs"
+
+passed=0 failed=0 skipped=0
+broken=() # names of the sections with failures
+
+add() { # PASSED FAILED SKIPPED
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# section NAME COMMAND...: run it, show its output, count its closing line.
+section() {
+    local name=$1 log closing began=$SECONDS status
+    shift
+    log=$logs/${name//[^A-Za-z0-9_.-]/_}.txt
+    echo
+    echo "== $name"
+    timeout --kill-after=10 "${SECTION_SECONDS:-900}" "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    closing=$(tail -n 1 "$log")
+    if [[ $closing =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        add "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
+        if [ "${BASH_REMATCH[2]}" != 0 ]; then
+            broken+=("$name")
+        elif [ "$status" != 0 ]; then
+            add 0 1 0
+            broken+=("$name: exit status $status after a clean closing line")
+        fi
+    else
+        add 0 1 0
+        broken+=("$name: no closing line, exit status $status")
+    fi
+    echo "== $name: $((SECONDS - began)) s"
+}
+
+# absent NAME WHY: one test skipped by name.
+absent() {
+    echo
+    echo "== $1"
+    echo "skip $1: $2"
+    add 0 0 1
+}
+
+# program NAME [ARGUMENT...]: a test program of the build tree.
+program() {
+    if [ -x "build/tests/$1" ]; then section "$1" "build/tests/$@"; else absent "$1" "build/tests/$1 is not built"; fi
+}
+
+# sanitized NAME [ARGUMENT...]: the same from the sanitizers' tree. Leaks are found too.
+sanitized() {
+    if [ -x "build/asan/tests/$1" ]; then
+        section "asan $1" env UBSAN_OPTIONS=print_stacktrace=1 "build/asan/tests/$@"
+    else
+        absent "asan $1" "build/asan/tests/$1 is not built"
+    fi
+}
+
+# golden_areas PREFIX PROGRAM-AND-ENVIRONMENT...: all areas of the shared golden cases.
+golden_areas() {
+    local prefix=$1 area
+    shift
+    for area in formats seedvr2_vae seedvr2_dit seedvr2_pipeline; do
+        if [ -d "$shared/goldens/$area" ]; then
+            section "$prefix $area" "$@" "$shared/goldens/$area"
+        else
+            absent "$prefix $area" "$shared/goldens/$area is not there; UPRES_SHARED names the folder that holds goldens/"
+        fi
+    done
+}
+
+has_cpu() { # of UPRES_CPU's values
+    case $1 in
+    scalar) true ;;
+    avx2) grep -qw avx2 /proc/cpuinfo 2>/dev/null ;;
+    avx512) grep -qw avx512f /proc/cpuinfo 2>/dev/null ;;
+    esac
+}
+
+headers() {
+    local ok=0 bad=0 none=0
+    if "${CC:-cc}" -std=c99 -pedantic -Wall -Wextra -Werror -I. -fsyntax-only tests/header.c; then
+        echo "ok   header in C99" && ok=$((ok + 1))
+    else
+        echo "FAIL header in C99" && bad=$((bad + 1))
+    fi
+    if ! command -v "${CXX:-g++}" >/dev/null; then
+        echo "skip header in C++: no ${CXX:-g++}" && none=$((none + 1))
+    elif "${CXX:-g++}" -pedantic -Wall -Wextra -Werror -I. -fsyntax-only tests/header.cpp; then
+        echo "ok   header in C++" && ok=$((ok + 1))
+    else
+        echo "FAIL header in C++" && bad=$((bad + 1))
+    fi
+    echo "$ok passed, $bad failed, $none skipped"
+}
+export -f headers
+
+# The sanitizers' tree: only what is run from it.
+build_sanitized() {
+    if ! echo 'int main(void) { return 0; }' | "${CC:-cc}" -fsanitize=address,undefined -x c -o "$logs/sanitizer" - 2>/dev/null; then
+        echo "no sanitizers in ${CC:-cc}: their tests are skipped"
+        return
+    fi
+    make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${@/#/build/asan/}" ||
+        { add 0 1 0 && broken+=("build of build/asan"); }
+}
+
+echo "== build with sanitizers"
+build_sanitized libupres.so libupres.so.0 upres tests/loader tests/api tests/goldens
+
+section headers bash -c headers
+program loader
+program kernels
+program api build
+section cli bash tests/cli.sh build
+section demo bash tests/demo.sh build
+sanitized loader
+sanitized api build/asan
+program goldens tests/data/goldens
+golden_areas goldens build/tests/goldens
+program e2e build
+
+if [ "$tier" = all ]; then
+    SECTION_SECONDS=7200
+    for cpu in scalar avx2 avx512; do
+        if has_cpu $cpu; then
+            golden_areas "goldens $cpu" env UPRES_CPU=$cpu build/tests/goldens
+            section "e2e $cpu" env UPRES_CPU=$cpu build/tests/e2e build
+        else
+            absent "goldens $cpu" "this CPU has no $cpu"
+        fi
+    done
+    sanitized goldens tests/data/goldens
+    golden_areas "asan goldens" build/asan/tests/goldens
+fi
+
+echo
+echo "all tests: $SECONDS s"
+[ ${#broken[@]} = 0 ] || printf 'FAILED: %s\n' "${broken[@]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
