@@ -28,7 +28,8 @@ static void print_context(void)
 static int print_result(void *user, const upres_bench_result *r)
 {
     Bench *b = user;
-    double gflops = r->seconds > 0 ? r->flop / r->seconds * 1e-9 : 0, gbytes = r->seconds > 0 ? r->bytes / r->seconds * 1e-9 : 0;
+    double gflops = r->seconds > 0 ? r->flop / r->seconds * 1e-9 : 0,
+           gbytes = r->seconds > 0 ? r->bytes / r->seconds * 1e-9 : 0;
     if (b->job->json) {
         printf("%s{\"name\":", b->count > 0 ? "," : "");
         char *name = new_text("%s/%s", r->name, r->version);
@@ -37,18 +38,20 @@ static int print_result(void *user, const upres_bench_result *r)
         json_string(stdout, name);
         free(name);
         /* one clock is read; what threads spent is not known apart */
-        printf(",\"run_type\":\"iteration\",\"repetitions\":1,\"repetition_index\":0,\"threads\":1,\"iterations\":%" PRId32
-               ",\"real_time\":%.17g,\"cpu_time\":%.17g,\"time_unit\":\"ns\",\"spread\":%.6g,\"FLOPS\":%.17g,"
-               "\"bytes_per_second\":%.17g}", r->runs, r->seconds * 1e9, r->seconds * 1e9, r->spread, gflops * 1e9,
-               gbytes * 1e9);
+        printf(
+            ",\"run_type\":\"iteration\",\"repetitions\":1,\"repetition_index\":0,\"threads\":1,\"iterations\":%" PRId32
+            ",\"real_time\":%.17g,\"cpu_time\":%.17g,\"time_unit\":\"ns\",\"spread\":%.6g,\"FLOPS\":%.17g,"
+            "\"bytes_per_second\":%.17g}",
+            r->runs, r->seconds * 1e9, r->seconds * 1e9, r->spread, gflops * 1e9, gbytes * 1e9);
     } else if (b->job->csv) {
         if (b->count == 0) puts("name,version,runs,seconds,spread,gflops,gbytes_per_second");
-        printf("\"%s\",%s,%" PRId32 ",%.9g,%.4g,%.6g,%.6g\n", r->name, r->version, r->runs, r->seconds, r->spread, gflops,
-               gbytes);
+        printf("\"%s\",%s,%" PRId32 ",%.9g,%.4g,%.6g,%.6g\n", r->name, r->version, r->runs, r->seconds, r->spread,
+               gflops, gbytes);
     } else {
-        if (b->count == 0) printf("%-52s %-8s %12s %8s %10s %9s\n", "name", "version", "ms", "spread", "GFLOP/s", "GB/s");
-        printf("%-52s %-8s %12.3f %7.1f%% %10.1f %9.2f\n", r->name, r->version, r->seconds * 1e3, r->spread * 100, gflops,
-               gbytes);
+        if (b->count == 0)
+            printf("%-52s %-8s %12s %8s %10s %9s\n", "name", "version", "ms", "spread", "GFLOP/s", "GB/s");
+        printf("%-52s %-8s %12.3f %7.1f%% %10.1f %9.2f\n", r->name, r->version, r->seconds * 1e3, r->spread * 100,
+               gflops, gbytes);
     }
     b->count++;
     fflush(stdout);
@@ -64,7 +67,8 @@ static bool bench(Job *job, int argc, char **argv, Problem *p)
     }
     if (job->operand_count > 1)
         return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; bench takes one pattern", job->operands[1]);
-    if (job->json && job->csv) return problem(p, EXIT_USAGE, "--json and --csv contradict each other; give one of them");
+    if (job->json && job->csv)
+        return problem(p, EXIT_USAGE, "--json and --csv contradict each other; give one of them");
     Bench b = {.job = job};
     const char *pattern = job->operand_count > 0 ? job->operands[0] : NULL;
     signals_catch();

@@ -25,7 +25,8 @@ static bool read_planes(const char *path, Planes *f, Problem *p)
     size_t count = (size_t)f->form.width * (size_t)f->form.height, channels = (size_t)f->form.channels;
     f->data = need_memory(count * channels * sizeof *f->data);
     for (size_t i = 0; i < count * channels; i++) {
-        float v = f->form.bits == 16 ? (float)((uint16_t *)pixels)[i] / 65535.0f : (float)((uint8_t *)pixels)[i] / 255.0f;
+        float v =
+            f->form.bits == 16 ? (float)((uint16_t *)pixels)[i] / 65535.0f : (float)((uint8_t *)pixels)[i] / 255.0f;
         f->data[i % channels * count + i / channels] = v;
     }
     free(pixels);
@@ -43,16 +44,20 @@ static double mean_square_error(const Planes *a, const Planes *b)
     return sum / (double)count;
 }
 
-static double psnr_of(double mse) { return mse > 0 ? -10 * log10(mse) : INFINITY; }
+static double psnr_of(double mse)
+{
+    return mse > 0 ? -10 * log10(mse) : INFINITY;
+}
 
 /* ------------------------------------------------------------------------------------------------------------- SSIM */
 
 enum { WINDOW = 11, MOMENTS = 5 }; /* sums of a, b, a a, b b, a b */
 
 /*
- * Structural similarity of one plane (Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from
- * error visibility to structural similarity", IEEE Transactions on Image Processing 13(4), 2004): Gaussian windows of 11 x 11, sigma
- * 1.5, K1 = 0.01, K2 = 0.03, mean over the windows that lie inside the picture. Needs width and height of at least 11.
+ * Structural similarity of one plane (Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment:
+ * from error visibility to structural similarity", IEEE Transactions on Image Processing 13(4), 2004): Gaussian windows
+ * of 11 x 11, sigma 1.5, K1 = 0.01, K2 = 0.03, mean over the windows that lie inside the picture. Needs width and
+ * height of at least 11.
  */
 static double plane_ssim(const float *a, const float *b, int32_t width, int32_t height)
 {
@@ -70,7 +75,8 @@ static double plane_ssim(const float *a, const float *b, int32_t width, int32_t 
         memset(row, 0, row_size * sizeof *row);
         for (int32_t x = 0; x < across; x++) {
             for (int i = 0; i < WINDOW; i++) {
-                double u = a[(size_t)y * (size_t)width + (size_t)(x + i)], v = b[(size_t)y * (size_t)width + (size_t)(x + i)];
+                double u = a[(size_t)y * (size_t)width + (size_t)(x + i)],
+                       v = b[(size_t)y * (size_t)width + (size_t)(x + i)];
                 const double m[MOMENTS] = {u, v, u * u, v * v, u * v};
                 for (int k = 0; k < MOMENTS; k++) row[x * MOMENTS + k] += g[i] * m[k];
             }
@@ -118,10 +124,13 @@ static bool write_side_by_side(const char *path, const Planes *a, const Planes *
             int32_t column = from == b ? x - f->width - SEPARATOR : x;
             for (int32_t c = 0; c < out.channels; c++) {
                 float v = 0.5f;
-                if (from != NULL) v = from->data[((size_t)c * (size_t)f->height + (size_t)y) * (size_t)f->width + (size_t)column];
+                if (from != NULL)
+                    v = from->data[((size_t)c * (size_t)f->height + (size_t)y) * (size_t)f->width + (size_t)column];
                 size_t to = ((size_t)y * (size_t)out.width + (size_t)x) * (size_t)out.channels + (size_t)c;
-                if (out.bits == 16) ((uint16_t *)pixels)[to] = (uint16_t)(v * largest + 0.5f);
-                else ((uint8_t *)pixels)[to] = (uint8_t)(v * largest + 0.5f);
+                if (out.bits == 16)
+                    ((uint16_t *)pixels)[to] = (uint16_t)(v * largest + 0.5f);
+                else
+                    ((uint8_t *)pixels)[to] = (uint8_t)(v * largest + 0.5f);
             }
         }
     }
@@ -130,69 +139,85 @@ static bool write_side_by_side(const char *path, const Planes *a, const Planes *
     return fine;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- the verb */
+/* ----------------------------------------------------------------------------------------------------------- the verb
+ */
 
-typedef struct Sums {
-    double mse, psnr, ssim;
-} Sums;
+typedef struct Figures {
+    double mse, psnr, ssim; /* psnr: of identical pictures infinite; ssim: NaN where there is none */
+} Figures;
 
-/* Decibels and the like for people; identical pictures have no finite PSNR. */
 static void print_figures(double psnr, double similarity)
 {
-    if (isinf(psnr)) fputs("PSNR inf dB", stdout);
-    else printf("PSNR %.2f dB", psnr);
+    if (isinf(psnr))
+        fputs("PSNR inf dB", stdout);
+    else
+        printf("PSNR %.2f dB", psnr);
     if (!isnan(similarity)) printf(" SSIM %.4f", similarity);
 }
 
-static bool compare_frame(const Job *job, const Sequence *a, const Sequence *b, size_t i, Sums *sums, Problem *p)
+static bool measure(const Job *job, const Sequence *a, const Sequence *b, size_t i, Figures *f, Problem *p)
 {
     Planes x = {.data = NULL}, y = {.data = NULL};
     bool fine = read_planes(a->frames[i].path, &x, p) && read_planes(b->frames[i].path, &y, p);
     if (fine && i == 0 && job->output != NULL) fine = write_side_by_side(job->output, &x, &y, p);
     if (fine) {
-        double mse = mean_square_error(&x, &y), psnr = psnr_of(mse), similarity = ssim(&x, &y);
-        sums->mse += mse;
-        sums->psnr += psnr;
-        sums->ssim += similarity;
-        if (job->json) {
-            fputs("{\"type\":\"frame\",\"a\":", stdout);
-            json_string(stdout, a->frames[i].path);
-            fputs(",\"b\":", stdout);
-            json_string(stdout, b->frames[i].path);
-            fputs(",\"psnr\":", stdout);
-            json_number(stdout, psnr);
-            fputs(",\"ssim\":", stdout);
-            json_number(stdout, similarity);
-            puts("}");
-        } else {
-            printf("%s ", path_base(a->frames[i].path));
-            print_figures(psnr, similarity);
-            putchar('\n');
-        }
+        f->mse = mean_square_error(&x, &y);
+        f->psnr = psnr_of(f->mse);
+        f->ssim = ssim(&x, &y);
     }
     free(x.data);
     free(y.data);
     return fine;
 }
 
-static void print_means(const Job *job, const Sums *sums, size_t count)
+static Figures means(const Figures *f, size_t count)
 {
-    double n = (double)count, pooled = psnr_of(sums->mse / n);
-    if (job->json) {
-        printf("{\"type\":\"result\",\"verb\":\"compare\",\"frames\":%zu,\"identical\":%s,\"mean_psnr\":", count,
-               sums->mse > 0 ? "false" : "true");
-        json_number(stdout, sums->psnr / n);
-        fputs(",\"pooled_psnr\":", stdout);
-        json_number(stdout, pooled);
-        fputs(",\"mean_ssim\":", stdout);
-        json_number(stdout, sums->ssim / n);
-        puts(",\"ssim_window\":\"gaussian 11x11, sigma 1.5\"}");
-        return;
+    Figures sum = {0};
+    for (size_t i = 0; i < count; i++) {
+        sum.mse += f[i].mse;
+        sum.psnr += f[i].psnr;
+        sum.ssim += f[i].ssim;
+    }
+    return (Figures){sum.mse / (double)count, sum.psnr / (double)count, sum.ssim / (double)count};
+}
+
+static void json_figures(const char *psnr_name, double psnr, const char *ssim_name, double similarity)
+{
+    printf(",\"%s\":", psnr_name);
+    json_number(stdout, psnr);
+    printf(",\"%s\":", ssim_name);
+    json_number(stdout, similarity);
+}
+
+static void print_json(const Sequence *a, const Sequence *b, const Figures *f, const Figures *mean)
+{
+    printf("{\"type\":\"result\",\"verb\":\"compare\",\"identical\":%s", mean->mse > 0 ? "false" : "true");
+    json_figures("mean_psnr", mean->psnr, "mean_ssim", mean->ssim);
+    fputs(",\"pooled_psnr\":", stdout);
+    json_number(stdout, psnr_of(mean->mse));
+    fputs(",\"ssim_window\":\"gaussian 11x11, sigma 1.5\",\"frames\":[", stdout);
+    for (size_t i = 0; i < a->count; i++) {
+        printf("%s{\"a\":", i > 0 ? "," : "");
+        json_string(stdout, a->frames[i].path);
+        fputs(",\"b\":", stdout);
+        json_string(stdout, b->frames[i].path);
+        json_figures("psnr", f[i].psnr, "ssim", f[i].ssim);
+        putchar('}');
+    }
+    puts("]}");
+}
+
+static void print_text(const Sequence *a, const Figures *f, const Figures *mean)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        printf("%s ", path_base(a->frames[i].path));
+        print_figures(f[i].psnr, f[i].ssim);
+        putchar('\n');
     }
     fputs("mean ", stdout);
-    print_figures(sums->psnr / n, sums->ssim / n);
-    printf(" over %zu frames\npooled ", count);
-    print_figures(pooled, NAN);
+    print_figures(mean->psnr, mean->ssim);
+    printf(" over %zu frames\npooled ", a->count);
+    print_figures(psnr_of(mean->mse), NAN);
     puts(" (of the mean square error of all frames; SSIM: Gaussian windows of 11x11, sigma 1.5)");
 }
 
@@ -201,19 +226,18 @@ static bool open_clips(const Job *job, Sequence *a, Sequence *b, Problem *p)
     if (!sequence_open(a, job->operands[0], job->allow_gaps, p) || !sequence_probe(a, p)) return false;
     if (!sequence_open(b, job->operands[1], job->allow_gaps, p) || !sequence_probe(b, p)) return false;
     if (a->count != b->count)
-        return problem(p, EXIT_INPUT, "%s has %zu frames, but %s has %zu; compare the same frames", job->operands[0], a->count,
-                       job->operands[1], b->count);
+        return problem(p, EXIT_INPUT, "%s has %zu frames, but %s has %zu; compare the same frames", job->operands[0],
+                       a->count, job->operands[1], b->count);
     if (a->form.width != b->form.width || a->form.height != b->form.height || a->form.channels != b->form.channels)
-        return problem(p, EXIT_INPUT, "%s: %dx%d with %d channels, but %s: %dx%d with %d; they must agree", job->operands[0],
-                       a->form.width, a->form.height, a->form.channels, job->operands[1], b->form.width, b->form.height,
-                       b->form.channels);
+        return problem(p, EXIT_INPUT, "%s: %dx%d with %d channels, but %s: %dx%d with %d; they must agree",
+                       job->operands[0], a->form.width, a->form.height, a->form.channels, job->operands[1],
+                       b->form.width, b->form.height, b->form.channels);
     return true;
 }
 
 static bool compare(Job *job, Sequence *a, Sequence *b, int argc, char **argv, Problem *p)
 {
     bool skip;
-    Sums sums = {0};
     if (!job_parse(job, VERB_COMPARE, argc, argv, p)) return false;
     if (job->help) {
         verb_usage(VERB_COMPARE);
@@ -222,14 +246,22 @@ static bool compare(Job *job, Sequence *a, Sequence *b, int argc, char **argv, P
     if (job->operand_count != 2)
         return problem(p, EXIT_USAGE, "compare takes two pictures, folders or patterns, found %zu", job->operand_count);
     if (job->output != NULL && !path_ends_with(job->output, ".png"))
-        return problem(p, EXIT_USAGE, "-o %s: the side-by-side picture is a PNG; give a name that ends with .png", job->output);
+        return problem(p, EXIT_USAGE, "-o %s: the side-by-side picture is a PNG; give a name that ends with .png",
+                       job->output);
     if (job->output != NULL && !output_file_check(job->output, job, &skip, p)) return false;
     if (!open_clips(job, a, b, p)) return false;
-    for (size_t i = 0; i < a->count; i++) {
-        if (!compare_frame(job, a, b, i, &sums, p)) return false;
+    Figures *figures = need_memory(a->count * sizeof *figures);
+    bool fine = true;
+    for (size_t i = 0; i < a->count && fine; i++) fine = measure(job, a, b, i, &figures[i], p);
+    if (fine) {
+        Figures mean = means(figures, a->count);
+        if (job->json)
+            print_json(a, b, figures, &mean);
+        else
+            print_text(a, figures, &mean);
     }
-    print_means(job, &sums, a->count);
-    return true;
+    free(figures);
+    return fine;
 }
 
 int verb_compare(int argc, char **argv)

@@ -84,7 +84,8 @@ int console_finish(Console *c, int status)
 
 static void out_of_memory(void)
 {
-    print_line("out of memory for frames and names; fewer or smaller frames, or a machine with more memory, are needed");
+    print_line(
+        "out of memory for frames and names; fewer or smaller frames, or a machine with more memory, are needed");
     exit(EXIT_MEMORY);
 }
 

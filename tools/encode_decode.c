@@ -10,7 +10,8 @@
 #include "tools/sequence.h"
 #include "tools/verbs.h"
 
-/* ---------------------------------------------------------------------------------------- what both verbs have in common */
+/* ---------------------------------------------------------------------------------------- what both verbs have in
+ * common */
 
 /* Reads of a stage's input and writes of its output; what goes wrong in them is kept for the end. */
 typedef struct Stage {
@@ -51,7 +52,8 @@ static void stage_close(Stage *s)
 static bool check_arguments(const Job *job, const char *input, const char *output, Problem *p)
 {
     if (job->operand_count > 0)
-        return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; the input is given by -i, the output by -o, weights by -m",
+        return problem(p, EXIT_USAGE,
+                       "unexpected argument \"%s\"; the input is given by -i, the output by -o, weights by -m",
                        job->operands[0]);
     if (job->input == NULL) return problem(p, EXIT_USAGE, "no input: give %s with -i", input);
     if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give %s with -o", output);
@@ -78,7 +80,8 @@ static int write_store(void *user, const upres_region *r, int add)
     return tensor_store_write(&s->store, r, add != 0, &s->own) ? 0 : 1;
 }
 
-/* ---------------------------------------------------------------------------------------------------- encode: pictures in */
+/* ---------------------------------------------------------------------------------------------------- encode: pictures
+ * in */
 
 static bool load_picture(Stage *s, int64_t frame, Problem *p)
 {
@@ -102,7 +105,8 @@ static int read_picture(void *user, const upres_region *r)
             size_t from = ((size_t)(r->y + y) * (size_t)f->width + (size_t)r->x) * (size_t)f->channels;
             from += f->channels >= 3 ? (size_t)c : 0;
             for (int32_t x = 0; x < r->width; x++, from += (size_t)f->channels) {
-                unsigned code = f->bits == 16 ? ((const uint16_t *)s->loaded)[from] : ((const uint8_t *)s->loaded)[from];
+                unsigned code =
+                    f->bits == 16 ? ((const uint16_t *)s->loaded)[from] : ((const uint8_t *)s->loaded)[from];
                 to[x] = (float)code / largest * 2.0f - 1.0f;
             }
         }
@@ -126,7 +130,8 @@ static bool open_frames(Stage *s, TensorShape *frames, Problem *p)
             return problem(p, EXIT_INPUT, "%s: tensor `frames` has %" PRId64 " channels, expected 3", job->input,
                            frames->channels);
     } else {
-        if (!sequence_open(&s->pictures, job->input, job->allow_gaps, p) || !sequence_probe(&s->pictures, p)) return false;
+        if (!sequence_open(&s->pictures, job->input, job->allow_gaps, p) || !sequence_probe(&s->pictures, p))
+            return false;
         const PngForm *f = &s->pictures.form;
         *frames = (TensorShape){3, (int64_t)s->pictures.count, f->height, f->width};
     }
@@ -145,12 +150,15 @@ static bool encode(Stage *s, int argc, char **argv, Problem *p)
     TensorShape frames;
     if (!check_arguments(job, "pictures or a .safetensors file", "a .safetensors file", p)) return false;
     if (!path_ends_with(job->output, ".safetensors"))
-        return problem(p, EXIT_USAGE, "-o %s: latents are written to a .safetensors file; give such a name", job->output);
+        return problem(p, EXIT_USAGE, "-o %s: latents are written to a .safetensors file; give such a name",
+                       job->output);
     if (!output_file_check(job->output, job, &skip, p) || !open_frames(s, &frames, p)) return false;
     bool from_pictures = s->tensor.file == NULL;
     if (frames.width % 8 != 0 || frames.height % 8 != 0)
-        return problem(p, from_pictures ? EXIT_USAGE : EXIT_INPUT, "%s: %" PRId64 "x%" PRId64 " pixels, but the encoder takes "
-                       "multiples of 8; crop or pad the frames", job->input, frames.width, frames.height);
+        return problem(p, from_pictures ? EXIT_USAGE : EXIT_INPUT,
+                       "%s: %" PRId64 "x%" PRId64 " pixels, but the encoder takes "
+                       "multiples of 8; crop or pad the frames",
+                       job->input, frames.width, frames.height);
     progress_start(&s->progress, job, skip ? 0 : frames.frames);
     if (!skip) {
         if (!open_vae(s, p)) return false;
@@ -160,11 +168,12 @@ static bool encode(Stage *s, int argc, char **argv, Problem *p)
         if (!s->store_open) return false;
         if (from_pictures && s->pictures.form.channels % 2 == 0)
             console_note(&job->console, "%s: alpha is left out; latents hold colours alone", job->input);
-        const upres_video in = {.struct_size = sizeof in, .user = s, .read = from_pictures ? read_picture : read_tensor};
+        const upres_video in = {
+            .struct_size = sizeof in, .user = s, .read = from_pictures ? read_picture : read_tensor};
         const upres_video out = {.struct_size = sizeof out, .user = s, .write = write_store};
         s->progress.library_counts = true;
-        upres_status r = upres_encode(s->weights, &job->library, (int32_t)frames.width, (int32_t)frames.height, frames.frames,
-                                      &in, &out);
+        upres_status r = upres_encode(s->weights, &job->library, (int32_t)frames.width, (int32_t)frames.height,
+                                      frames.frames, &in, &out);
         if (r != UPRES_OK) return progress_problem(&s->progress, r, &s->own, p);
         s->store_open = false;
         if (!writefile_commit(&s->store.file, p)) return false;
@@ -174,7 +183,8 @@ static bool encode(Stage *s, int argc, char **argv, Problem *p)
     return true;
 }
 
-/* --------------------------------------------------------------------------------------------------- decode: pictures out */
+/* --------------------------------------------------------------------------------------------------- decode: pictures
+ * out */
 
 static float *sample_row(const upres_region *r, int32_t c, int32_t y)
 {
@@ -196,8 +206,10 @@ static bool write_picture(Stage *s, const upres_region *r, Problem *p)
                 /* written so that a NaN becomes black, not an undefined conversion */
                 float v = from[x] > -1 ? from[x] < 1 ? from[x] : 1 : -1;
                 float code = floorf((v + 1) / 2 * largest + 0.5f);
-                if (f->bits == 16) ((uint16_t *)pixels)[to] = (uint16_t)code;
-                else ((uint8_t *)pixels)[to] = (uint8_t)code;
+                if (f->bits == 16)
+                    ((uint16_t *)pixels)[to] = (uint16_t)code;
+                else
+                    ((uint8_t *)pixels)[to] = (uint8_t)code;
             }
         }
     }
@@ -234,8 +246,14 @@ static bool write_collected(Stage *s, Problem *p)
     float *samples = need_memory(3 * sizeof *samples * (size_t)plane);
     bool fine = true;
     for (int64_t t = 0; t < s->result_count && fine; t++) {
-        const upres_region r = {.struct_size = sizeof r, .frame = t, .height = f->height, .width = f->width, .channels = 3,
-                                .data = samples, .plane_stride = plane, .row_stride = f->width};
+        const upres_region r = {.struct_size = sizeof r,
+                                .frame = t,
+                                .height = f->height,
+                                .width = f->width,
+                                .channels = 3,
+                                .data = samples,
+                                .plane_stride = plane,
+                                .row_stride = f->width};
         if (signals_caught() != 0) fine = progress_problem(&s->progress, UPRES_E_CANCELLED, &(Problem){0}, p);
         fine = fine && (!s->wanted[t] || (tensor_store_frame(&s->store, t, samples, p) && write_picture(s, &r, p)));
     }
@@ -301,26 +319,30 @@ static bool decode(Stage *s, int argc, char **argv, Problem *p)
         verb_usage(VERB_DECODE);
         return true;
     }
-    if (!check_arguments(job, "a .safetensors file with latents", "a .safetensors file, a picture, a pattern or a folder", p))
+    if (!check_arguments(job, "a .safetensors file with latents",
+                         "a .safetensors file, a picture, a pattern or a folder", p))
         return false;
     if (path_kind(job->input) == PATH_FOLDER)
-        return problem(p, EXIT_INPUT, "%s: a folder; decode takes one .safetensors file with a tensor `latent`", job->input);
+        return problem(p, EXIT_INPUT, "%s: a folder; decode takes one .safetensors file with a tensor `latent`",
+                       job->input);
     if (!tensor_source_open(&s->tensor, job->input, "latent", p)) return false;
     /* how many frames a latent stands for is known from the weights only; 4 is what every released VAE has */
     const TensorShape *latents = &s->tensor.shape;
     int64_t most = 4 * (latents->frames - 1) + 1;
     s->result_count = s->tensor.true_frames > 0 ? s->tensor.true_frames : most;
     if (s->result_count > most)
-        return problem(p, EXIT_INPUT, "%s: metadata `frames` says %" PRId64 ", but %" PRId64 " latents make at most %" PRId64
-                       " frames", job->input, s->result_count, latents->frames, most);
+        return problem(p, EXIT_INPUT,
+                       "%s: metadata `frames` says %" PRId64 ", but %" PRId64 " latents make at most %" PRId64
+                       " frames",
+                       job->input, s->result_count, latents->frames, most);
     bool to_file = path_ends_with(job->output, ".safetensors"), work = true;
     if (!check_results(s, to_file, &work, p)) return false;
     progress_start(&s->progress, job, work ? s->result_count - (int64_t)s->outputs.skipped : 0);
     if (work) {
         if (!open_vae(s, p)) return false;
         if (latents->channels != s->latent_channels)
-            return problem(p, EXIT_INPUT, "%s: latents of %" PRId64 " channels, but the decoder of %s takes %d", job->input,
-                           latents->channels, job->models[0], s->latent_channels);
+            return problem(p, EXIT_INPUT, "%s: latents of %" PRId64 " channels, but the decoder of %s takes %d",
+                           job->input, latents->channels, job->models[0], s->latent_channels);
         if (!decode_to(s, to_file, latents, p)) return false;
     }
     progress_finish(&s->progress, "decode", "decoded", job->output, to_file ? !work : s->outputs.skipped);

@@ -66,7 +66,8 @@ static bool each_tensor(const upres_weights *w, const upres_file_info *f, const 
         } else {
             char shape[8 * 21 + 1] = "";
             for (int k = 0; k < t.rank; k++)
-                snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%" PRId64, k > 0 ? "x" : "", t.shape[k]);
+                snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%" PRId64, k > 0 ? "x" : "",
+                         t.shape[k]);
             printf("  %-8s %-20s %12" PRIu64, t.type, t.rank > 0 ? shape : "scalar", t.bytes);
             if (job->checksums) printf("  %08" PRIx32, crc);
             printf("  %s\n", t.name);

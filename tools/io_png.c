@@ -10,7 +10,11 @@ enum {
     SIGNATURE_BYTES = 8,
     CHUNK_OVERHEAD = 12, /* length, kind, checksum */
     HEADER_BYTES = SIGNATURE_BYTES + CHUNK_OVERHEAD + 13,
-    GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6, /* colour types */
+    GREY = 0,
+    RGB = 2,
+    PALETTE = 3,
+    GREY_ALPHA = 4,
+    RGBA = 6,   /* colour types */
     FASTEST = 1 /* of libdeflate: beyond it, files of photographs shrink by a tenth for three times the time */
 };
 
@@ -32,9 +36,15 @@ static void put32(uint8_t *b, uint32_t v)
     for (int i = 0; i < 4; i++) b[i] = (uint8_t)(v >> (24 - 8 * i));
 }
 
-static bool kind_is(const uint8_t *kind, const char *name) { return memcmp(kind, name, 4) == 0; }
+static bool kind_is(const uint8_t *kind, const char *name)
+{
+    return memcmp(kind, name, 4) == 0;
+}
 
-static int stored_channels(int colour) { return colour == RGB ? 3 : colour == GREY_ALPHA ? 2 : colour == RGBA ? 4 : 1; }
+static int stored_channels(int colour)
+{
+    return colour == RGB ? 3 : colour == GREY_ALPHA ? 2 : colour == RGBA ? 4 : 1;
+}
 
 static PngForm expanded_form(const Header *h, bool transparent)
 {
@@ -42,7 +52,10 @@ static PngForm expanded_form(const Header *h, bool transparent)
     return (PngForm){h->width, h->height, channels + transparent, h->depth == 16 ? 16 : 8};
 }
 
-size_t png_row_bytes(const PngForm *f) { return (size_t)f->width * (size_t)f->channels * (f->bits > 8 ? 2 : 1); }
+size_t png_row_bytes(const PngForm *f)
+{
+    return (size_t)f->width * (size_t)f->channels * (f->bits > 8 ? 2 : 1);
+}
 
 bool png_has_signature(const char *path)
 {
@@ -68,19 +81,30 @@ static bool parse_header(const char *path, const uint8_t *b, uint64_t size, Head
         return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its IHDR chunk; copy it again", path);
     uint32_t width = get32(chunk + 8), height = get32(chunk + 12);
     if (width < 1 || height < 1 || width > PNG_LARGEST_SIDE || height > PNG_LARGEST_SIDE)
-        return problem(p, EXIT_INPUT, "%s: %ux%u pixels; expected 1 to %d a side", path, width, height, PNG_LARGEST_SIDE);
+        return problem(p, EXIT_INPUT, "%s: %ux%u pixels; expected 1 to %d a side", path, width, height,
+                       PNG_LARGEST_SIDE);
     *h = (Header){(int32_t)width, (int32_t)height, chunk[16], chunk[17], chunk[20]};
     static const uint32_t depths[7] = {/* a bit per depth allowed for each colour type */
-                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16, 0, 1 << 8 | 1 << 16,
-                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8, 1 << 8 | 1 << 16, 0, 1 << 8 | 1 << 16};
+                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16,
+                                       0,
+                                       1 << 8 | 1 << 16,
+                                       1 << 1 | 1 << 2 | 1 << 4 | 1 << 8,
+                                       1 << 8 | 1 << 16,
+                                       0,
+                                       1 << 8 | 1 << 16};
     if (h->colour > RGBA || h->depth > 16 || !(depths[h->colour] >> h->depth & 1) || chunk[18] != 0 || chunk[19] != 0 ||
         h->interlaced > 1)
-        return problem(p, EXIT_INPUT, "%s: colour type %d, depth %d, compression %d, filter %d, interlacing %d are not a "
-                       "combination PNG knows", path, h->colour, h->depth, chunk[18], chunk[19], h->interlaced);
+        return problem(p, EXIT_INPUT,
+                       "%s: colour type %d, depth %d, compression %d, filter %d, interlacing %d are not a "
+                       "combination PNG knows",
+                       path, h->colour, h->depth, chunk[18], chunk[19], h->interlaced);
     return true;
 }
 
-static bool can_be_transparent(int colour) { return colour == GREY || colour == RGB || colour == PALETTE; }
+static bool can_be_transparent(int colour)
+{
+    return colour == GREY || colour == RGB || colour == PALETTE;
+}
 
 static bool probe(ReadFile *f, PngForm *form, Problem *p)
 {
@@ -133,8 +157,8 @@ static bool next_chunk(const char *path, const uint8_t *file, size_t size, size_
     c->kind = file + *at + 4;
     c->data = c->kind + 4;
     if (libdeflate_crc32(0, c->kind, c->size + 4) != get32(c->data + c->size))
-        return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its %.4s chunk at byte %zu; copy it again", path,
-                       (const char *)c->kind, *at);
+        return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its %.4s chunk at byte %zu; copy it again",
+                       path, (const char *)c->kind, *at);
     *at += CHUNK_OVERHEAD + c->size;
     return true;
 }
@@ -185,8 +209,8 @@ static bool parse_body(const char *path, uint8_t *file, size_t size, Body *b, Pr
             /* the bytes moved may lie where kind pointed */
             c.kind = (const uint8_t *)"IDAT";
         } else if (!(c.kind[0] & 0x20) && !kind_is(c.kind, "IEND")) {
-            return problem(p, EXIT_INPUT, "%s: the critical chunk %.4s is unknown; convert the picture to plain PNG", path,
-                           (const char *)c.kind);
+            return problem(p, EXIT_INPUT, "%s: the critical chunk %.4s is unknown; convert the picture to plain PNG",
+                           path, (const char *)c.kind);
         }
     }
     int colour = b->header.colour;
@@ -243,12 +267,22 @@ static bool unfilter(int filter, uint8_t *row, const uint8_t *up, size_t bytes, 
         int b = up != NULL ? up[i] : 0;
         int c = up != NULL && i >= step ? up[i - step] : 0;
         switch (filter) {
-        case 0: return true;
-        case 1: row[i] = (uint8_t)(row[i] + a); break;
-        case 2: row[i] = (uint8_t)(row[i] + b); break;
-        case 3: row[i] = (uint8_t)(row[i] + (a + b) / 2); break;
-        case 4: row[i] = (uint8_t)(row[i] + paeth(a, b, c)); break;
-        default: return false;
+        case 0:
+            return true;
+        case 1:
+            row[i] = (uint8_t)(row[i] + a);
+            break;
+        case 2:
+            row[i] = (uint8_t)(row[i] + b);
+            break;
+        case 3:
+            row[i] = (uint8_t)(row[i] + (a + b) / 2);
+            break;
+        case 4:
+            row[i] = (uint8_t)(row[i] + paeth(a, b, c));
+            break;
+        default:
+            return false;
         }
     }
     return true;
@@ -264,8 +298,10 @@ static unsigned sample_at(const uint8_t *row, size_t i, int depth)
 
 static void store(void *pixels, size_t i, int bits, unsigned value)
 {
-    if (bits == 16) ((uint16_t *)pixels)[i] = (uint16_t)value;
-    else ((uint8_t *)pixels)[i] = (uint8_t)value;
+    if (bits == 16)
+        ((uint16_t *)pixels)[i] = (uint16_t)value;
+    else
+        ((uint8_t *)pixels)[i] = (uint8_t)value;
 }
 
 /* Pixel i of a packed row to `channels` samples of the picture from sample `to` on. False: no such palette entry. */
@@ -291,8 +327,8 @@ static bool expand_pixel(const Body *b, const uint8_t *row, int32_t i, const Png
     return true;
 }
 
-static bool expand_passes(const char *path, const Body *b, const Pass *passes, int count, uint8_t *raw, const PngForm *form,
-                          void *pixels, Problem *p)
+static bool expand_passes(const char *path, const Body *b, const Pass *passes, int count, uint8_t *raw,
+                          const PngForm *form, void *pixels, Problem *p)
 {
     const Header *h = &b->header;
     size_t step = (size_t)(stored_channels(h->colour) * h->depth + 7) / 8;
@@ -326,12 +362,13 @@ static bool decode(const char *path, const Body *b, PngForm *form, void **pixels
     for (int k = 0; k < count; k++) raw_size += (passes[k].row_bytes + 1) * (size_t)passes[k].height;
     /* deflate packs at most 1032 to 1; without this a tiny file could ask for gigabytes */
     if (raw_size / 1032 > b->packed_size)
-        return problem(p, EXIT_INPUT, "%s: broken PNG, %zu packed bytes cannot hold its %dx%d pixels; copy it again", path,
-                       b->packed_size, b->header.width, b->header.height);
+        return problem(p, EXIT_INPUT, "%s: broken PNG, %zu packed bytes cannot hold its %dx%d pixels; copy it again",
+                       path, b->packed_size, b->header.width, b->header.height);
     uint8_t *raw = need_memory(raw_size);
     struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
-    enum libdeflate_result r = d == NULL ? LIBDEFLATE_BAD_DATA
-                                         : libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, raw_size, &actual);
+    enum libdeflate_result r = d == NULL
+                                   ? LIBDEFLATE_BAD_DATA
+                                   : libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, raw_size, &actual);
     libdeflate_free_decompressor(d);
     bool fine = (r == LIBDEFLATE_SUCCESS && actual == raw_size) ||
                 problem(p, EXIT_INPUT, "%s: broken PNG, its pixels cannot be unpacked to %dx%d; copy it again", path,
@@ -351,7 +388,8 @@ bool png_read(const char *path, PngForm *form, void **pixels, Problem *p)
     size_t size;
     Body body;
     *pixels = NULL;
-    bool fine = load(path, &file, &size, p) && parse_body(path, file, size, &body, p) && decode(path, &body, form, pixels, p);
+    bool fine =
+        load(path, &file, &size, p) && parse_body(path, file, size, &body, p) && decode(path, &body, form, pixels, p);
     free(file);
     if (!fine) {
         free(*pixels);
@@ -386,7 +424,8 @@ static void append_chunk(Buffer *b, const void *kind, const void *data, size_t s
 /* Does a chunk stay true when the pixels are made anew in another size and depth? */
 static bool worth_keeping(const uint8_t *kind, bool same_colours)
 {
-    static const char always[][5] = {"gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI", "pHYs", "tEXt", "zTXt", "iTXt", "eXIf"};
+    static const char always[][5] = {"gAMA", "cHRM", "sRGB", "cICP", "mDCV", "cLLI",
+                                     "pHYs", "tEXt", "zTXt", "iTXt", "eXIf"};
     for (size_t i = 0; i < sizeof always / sizeof always[0]; i++) {
         if (kind_is(kind, always[i])) return true;
     }
@@ -408,9 +447,13 @@ static bool append_metadata(Buffer *b, const char *from, bool coloured, Problem 
     return fine;
 }
 
-static int distance_from_zero(uint8_t v) { return v < 128 ? v : 256 - v; }
+static int distance_from_zero(uint8_t v)
+{
+    return v < 128 ? v : 256 - v;
+}
 
-/* One row, big-endian, behind the byte of its filter: the left or the upper neighbour taken off, whichever leaves less. */
+/* One row, big-endian, behind the byte of its filter: the left or the upper neighbour taken off, whichever leaves less.
+ */
 static void filter_row(uint8_t *out, const uint8_t *row, const uint8_t *up, size_t bytes, size_t step)
 {
     uint64_t sub = 0, above = 0;

@@ -68,16 +68,18 @@ void tensor_source_close(TensorSource *s)
 
 /* ---------------------------------------------------------------------------------------------------------- writing */
 
-bool tensor_store_create(TensorStore *s, const char *path, const char *name, TensorShape shape, int64_t true_frame_count,
-                         Problem *p)
+bool tensor_store_create(TensorStore *s, const char *path, const char *name, TensorShape shape,
+                         int64_t true_frame_count, Problem *p)
 {
     uint64_t plane = (uint64_t)(shape.height * shape.width);
     *s = (TensorStore){.shape = shape, .frame_step = plane, .channel_step = plane * (uint64_t)shape.frames};
     char note[64] = "";
-    if (true_frame_count > 0) snprintf(note, sizeof note, "\"__metadata__\":{\"frames\":\"%" PRId64 "\"},", true_frame_count);
+    if (true_frame_count > 0)
+        snprintf(note, sizeof note, "\"__metadata__\":{\"frames\":\"%" PRId64 "\"},", true_frame_count);
     char *json = new_text("{%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
-                          "],\"data_offsets\":[0,%" PRIu64 "]}}", note, name, shape.channels, shape.frames, shape.height,
-                          shape.width, 4 * s->channel_step * (uint64_t)shape.channels);
+                          "],\"data_offsets\":[0,%" PRIu64 "]}}",
+                          note, name, shape.channels, shape.frames, shape.height, shape.width,
+                          4 * s->channel_step * (uint64_t)shape.channels);
     /* the header is padded with spaces so that the values begin on a multiple of 8 */
     uint64_t length = (strlen(json) + 7) / 8 * 8;
     char *head = new_text("12345678%-*s", (int)length, json);
@@ -118,7 +120,8 @@ bool tensor_store_write(TensorStore *s, const upres_region *r, bool add, Problem
                               (uint64_t)((r->y + y) * s->shape.width + r->x);
             const float *values = r->data + c * r->plane_stride + y * r->row_stride;
             uint64_t at = s->start + 4 * sample;
-            if (add ? !add_to_file(s, at, values, count, p) : !writefile_put(&s->file, at, values, 4 * count, p)) return false;
+            if (add ? !add_to_file(s, at, values, count, p) : !writefile_put(&s->file, at, values, 4 * count, p))
+                return false;
         }
     }
     return true;

@@ -42,6 +42,8 @@ void json_string(FILE *f, const char *text)
 
 void json_number(FILE *f, double value)
 {
-    if (isfinite(value)) fprintf(f, "%.17g", value);
-    else fputs("null", f);
+    if (isfinite(value))
+        fprintf(f, "%.17g", value);
+    else
+        fputs("null", f);
 }

@@ -27,11 +27,11 @@ typedef enum Form {
 } Form;
 
 typedef struct Option {
-    const char *name;   /* without dashes */
-    char letter;        /* 0: none */
+    const char *name; /* without dashes */
+    char letter;      /* 0: none */
     Form form;
-    unsigned verbs;     /* VerbBit, or-ed */
-    size_t offset;      /* of the field in Job */
+    unsigned verbs; /* VerbBit, or-ed */
+    size_t offset;  /* of the field in Job */
     double low, high;
     const char *values; /* placeholder in the usage; for FORM_CHOICE the words */
     const char *help;   /* ends with the default in brackets; NULL: not shown */
@@ -51,6 +51,7 @@ enum {
     TILE_NOT_GIVEN = INT32_MIN
 };
 
+// clang-format off
 static const Option options[] = {
     {"input", 'i', FORM_TEXT, COMPUTE, JOB(input), 0, 0, "IN", "picture, folder, or pattern like in/%06d.png"},
     {"output", 'o', FORM_TEXT, EVERY & ~(VERB_INFO | VERB_BENCH), JOB(output), 0, 0, "OUT",
@@ -137,6 +138,7 @@ static const Option options[] = {
     {"tile", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"tile-overlap", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
 };
+// clang-format on
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0] };
 
@@ -152,7 +154,8 @@ static const VerbText verbs[] = {
     {VERB_DECODE, "decode", "decode -m VAE -i LATENTS.safetensors -o FRAMES [options]",
      "Latents to frames: a .safetensors file with the raw output, or pictures."},
     {VERB_INFO, "info", "info FILE [--json] [--checksums]", "What a weight file holds and which networks it serves."},
-    {VERB_CONVERT, "convert", "convert IN... -o OUT.gguf [--type f32|f16|bf16|q8_0]", "Merge weight files into one GGUF."},
+    {VERB_CONVERT, "convert", "convert IN... -o OUT.gguf [--type f32|f16|bf16|q8_0]",
+     "Merge weight files into one GGUF."},
     {VERB_PLAN, "plan", "plan [upscale|encode|decode] -i IN -m FILE [the verb's options]",
      "Sizes, tiles, memory and time of a job; computes nothing."},
     {VERB_COMPARE, "compare", "compare A B [--json] [-o SIDE-BY-SIDE.png]",
@@ -167,7 +170,10 @@ static const VerbText *find_verb(VerbBit verb)
     return v;
 }
 
-const char *verb_name(VerbBit verb) { return find_verb(verb)->name; }
+const char *verb_name(VerbBit verb)
+{
+    return find_verb(verb)->name;
+}
 
 void verb_usage(VerbBit verb)
 {
@@ -182,7 +188,8 @@ void verb_usage(VerbBit verb)
                  o->values != NULL ? o->values : "");
         printf("  %-36s%s%s\n", left, strlen(left) > 35 ? "\n                                      " : "", o->help);
     }
-    fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 130/143 stopped.\n", stdout);
+    fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 130/143 stopped.\n",
+          stdout);
 }
 
 /* --------------------------------------------------------------------------------------------------- nearest word */
@@ -232,8 +239,10 @@ static bool bad_value(Problem *p, const Option *o, const char *value, const char
 static bool bad_range(Problem *p, const Option *o, const char *value, const char *what)
 {
     char expected[96];
-    if (o->high == INT32_MAX) snprintf(expected, sizeof expected, "%s of at least %.0f", what, o->low);
-    else snprintf(expected, sizeof expected, "%s from %.0f to %.0f", what, o->low, o->high);
+    if (o->high == INT32_MAX)
+        snprintf(expected, sizeof expected, "%s of at least %.0f", what, o->low);
+    else
+        snprintf(expected, sizeof expected, "%s from %.0f to %.0f", what, o->low, o->high);
     return bad_value(p, o, value, expected);
 }
 
@@ -265,7 +274,8 @@ static bool set_real(const Option *o, const char *value, double *field, Problem 
     /* strtod alone would also take "inf", "nan" and hexadecimal */
     bool plain = value[strspn(value, "0123456789.eE+-")] == '\0';
     double v = strtod(value, &end);
-    if (!plain || end == value || *end != '\0' || !(v >= o->low && v <= o->high)) return bad_range(p, o, value, "a number");
+    if (!plain || end == value || *end != '\0' || !(v >= o->low && v <= o->high))
+        return bad_range(p, o, value, "a number");
     *field = v;
     return true;
 }
@@ -293,8 +303,10 @@ static bool set_size(const Option *o, const char *value, uint64_t *field, Proble
     if (suffix != NULL) {
         v *= pow(1024, (double)(suffix - suffixes + 1));
         end++;
-        if (strcmp(end, "iB") == 0) end += 2;
-        else if (strcmp(end, "B") == 0) end++;
+        if (strcmp(end, "iB") == 0)
+            end += 2;
+        else if (strcmp(end, "B") == 0)
+            end++;
     }
     if (*end != '\0' || !(v >= 1 << 20 && v < 9e18)) return bad_value(p, o, value, expected);
     *field = (uint64_t)v;
@@ -372,7 +384,8 @@ static bool set_tile(const Option *o, const char *value, int32_t *field, Problem
         *field = UPRES_TILE_OFF;
     } else if (strcmp(value, "auto") == 0) {
         *field = UPRES_TILE_AUTO;
-    } else if (read_whole(value, &end, &v) && *end == '\0' && (double)v >= o->low && (double)v <= o->high && v % 8 == 0) {
+    } else if (read_whole(value, &end, &v) && *end == '\0' && (double)v >= o->low && (double)v <= o->high &&
+               v % 8 == 0) {
         *field = (int32_t)v;
     } else {
         return bad_value(p, o, value, "off, auto, or a number of pixels from 32 up that is a multiple of 8");
@@ -399,8 +412,8 @@ static bool set_device(const Option *o, const char *value, VerbBit verb, int32_t
     } else if (strcmp(value, "cuda") == 0 || strncmp(value, "cuda:", 5) == 0) {
         return problem(p, EXIT_USAGE, "--device %s: CUDA devices are not in this version; use cpu or auto", value);
     } else if (strncmp(value, "sm_", 3) == 0) {
-        return problem(p, EXIT_USAGE, "--device %s: models of devices%s are not in this version; use cpu or auto", value,
-                       verb == VERB_PLAN ? "" : " belong to plan and");
+        return problem(p, EXIT_USAGE, "--device %s: models of devices%s are not in this version; use cpu or auto",
+                       value, verb == VERB_PLAN ? "" : " belong to plan and");
     } else {
         return bad_value(p, o, value, "auto or cpu");
     }
@@ -411,7 +424,9 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
 {
     void *field = (char *)job + o->offset;
     switch (o->form) {
-    case FORM_FLAG: *(int32_t *)field = 1; return true;
+    case FORM_FLAG:
+        *(int32_t *)field = 1;
+        return true;
     case FORM_TEXT:
         if (*value == '\0') return bad_value(p, o, value, "a name");
         *(const char **)field = value;
@@ -420,18 +435,30 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
         job->models = need_more(job->models, (job->model_count + 1) * sizeof *job->models);
         job->models[job->model_count++] = value;
         return true;
-    case FORM_WHOLE: return set_whole(o, value, field, p);
-    case FORM_REAL: return set_real(o, value, field, p);
-    case FORM_SEED: return set_seed(o, value, field, p);
-    case FORM_SIZE: return set_size(o, value, field, p);
-    case FORM_CHOICE: return set_choice(o, value, field, p);
-    case FORM_FIT: return set_fit(o, value, job, p);
-    case FORM_FRAMES: return set_frames(o, value, job, p);
-    case FORM_BITS: return set_bits(o, value, field, p);
-    case FORM_TILE: return set_tile(o, value, field, p);
-    case FORM_OVERLAP: return set_overlap(o, value, field, p);
-    case FORM_DEVICE: return set_device(o, value, verb, field, p);
-    case FORM_LATER: break;
+    case FORM_WHOLE:
+        return set_whole(o, value, field, p);
+    case FORM_REAL:
+        return set_real(o, value, field, p);
+    case FORM_SEED:
+        return set_seed(o, value, field, p);
+    case FORM_SIZE:
+        return set_size(o, value, field, p);
+    case FORM_CHOICE:
+        return set_choice(o, value, field, p);
+    case FORM_FIT:
+        return set_fit(o, value, job, p);
+    case FORM_FRAMES:
+        return set_frames(o, value, job, p);
+    case FORM_BITS:
+        return set_bits(o, value, field, p);
+    case FORM_TILE:
+        return set_tile(o, value, field, p);
+    case FORM_OVERLAP:
+        return set_overlap(o, value, field, p);
+    case FORM_DEVICE:
+        return set_device(o, value, verb, field, p);
+    case FORM_LATER:
+        break;
     }
     return problem(p, EXIT_USAGE, "--%s is not in this version; leave it out", o->name);
 }
@@ -460,8 +487,10 @@ static bool unknown_option(VerbBit verb, const char *text, size_t length, Proble
     names[count] = NULL;
     char *given = new_text("%.*s", (int)length, text);
     const char *near = length > 3 ? nearest_word(given + strspn(given, "-"), names) : NULL;
-    if (near != NULL) problem(p, EXIT_USAGE, "unknown option %s; did you mean --%s?", given, near);
-    else problem(p, EXIT_USAGE, "unknown option %s; \"upres %s -h\" lists the options", given, verb_name(verb));
+    if (near != NULL)
+        problem(p, EXIT_USAGE, "unknown option %s; did you mean --%s?", given, near);
+    else
+        problem(p, EXIT_USAGE, "unknown option %s; \"upres %s -h\" lists the options", given, verb_name(verb));
     free(given);
     return false;
 }
@@ -547,7 +576,8 @@ static bool settle(Job *job, VerbBit verb, Problem *p)
     if (!settle_tiles(job, p)) return false;
     if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
         static const char *const names[] = {"auto", "fp32", "fp16", "bf16", "int8", "fp8", "fp8x3"};
-        return problem(p, EXIT_USAGE, "--precision %s: the CPU computes in fp32 only; use fp32 or auto", names[o->precision]);
+        return problem(p, EXIT_USAGE, "--precision %s: the CPU computes in fp32 only; use fp32 or auto",
+                       names[o->precision]);
     }
     o->user = &job->console;
     o->log = console_log;
@@ -558,8 +588,11 @@ static bool settle(Job *job, VerbBit verb, Problem *p)
 
 bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
 {
-    *job = (Job){.tile = TILE_NOT_GIVEN, .encode_tile = TILE_NOT_GIVEN, .decode_tile = TILE_NOT_GIVEN,
-                 .tile_overlap = TILE_NOT_GIVEN, .encode_tile_overlap = TILE_NOT_GIVEN,
+    *job = (Job){.tile = TILE_NOT_GIVEN,
+                 .encode_tile = TILE_NOT_GIVEN,
+                 .decode_tile = TILE_NOT_GIVEN,
+                 .tile_overlap = TILE_NOT_GIVEN,
+                 .encode_tile_overlap = TILE_NOT_GIVEN,
                  .decode_tile_overlap = TILE_NOT_GIVEN};
     upres_options_default(&job->library, sizeof job->library);
     /* errors found while parsing must already come as JSON when that is asked for further on */

@@ -20,8 +20,12 @@ static bool measure_tensor(const char *path, upres_job what, const upres_weights
     }
     if (fine) {
         int32_t factor = what == UPRES_JOB_DECODE ? spatial : 1;
-        *clip = (upres_clip){.struct_size = sizeof *clip, .width = (int32_t)t.shape.width * factor,
-                             .height = (int32_t)t.shape.height * factor, .channels = 3, .bits = 8, .frames = t.shape.frames};
+        *clip = (upres_clip){.struct_size = sizeof *clip,
+                             .width = (int32_t)t.shape.width * factor,
+                             .height = (int32_t)t.shape.height * factor,
+                             .channels = 3,
+                             .bits = 8,
+                             .frames = t.shape.frames};
     }
     tensor_source_close(&t);
     return fine;
@@ -32,14 +36,18 @@ static bool measure_pictures(const Job *job, upres_clip *clip, Problem *p)
     Sequence s;
     bool fine = sequence_open(&s, job->input, job->allow_gaps, p) && sequence_probe(&s, p);
     if (fine)
-        *clip = (upres_clip){.struct_size = sizeof *clip, .width = s.form.width, .height = s.form.height,
-                             .channels = s.form.channels, .bits = s.form.bits, .frames = (int64_t)s.count};
+        *clip = (upres_clip){.struct_size = sizeof *clip,
+                             .width = s.form.width,
+                             .height = s.form.height,
+                             .channels = s.form.channels,
+                             .bits = s.form.bits,
+                             .frames = (int64_t)s.count};
     sequence_free(&s);
     return fine;
 }
 
-static const char *const job_names[] = {[UPRES_JOB_UPSCALE] = "upscale", [UPRES_JOB_ENCODE] = "encode",
-                                        [UPRES_JOB_DECODE] = "decode"};
+static const char *const job_names[] = {
+    [UPRES_JOB_UPSCALE] = "upscale", [UPRES_JOB_ENCODE] = "encode", [UPRES_JOB_DECODE] = "decode"};
 
 static void print_json(const upres_plan_report *r, upres_job what)
 {
@@ -49,17 +57,30 @@ static void print_json(const upres_plan_report *r, upres_job what)
         const char *name;
         int64_t value;
     } whole[] = {
-        {"source_width", r->source_width}, {"source_height", r->source_height},
-        {"resized_width", r->resized_width}, {"resized_height", r->resized_height},
-        {"output_width", r->output_width}, {"output_height", r->output_height},
-        {"padded_width", r->padded_width}, {"padded_height", r->padded_height},
-        {"frames", r->frames}, {"batches", r->batches}, {"frames_computed", r->frames_computed},
-        {"encode_tile", r->encode_tile}, {"encode_tile_overlap", r->encode_tile_overlap}, {"encode_tiles", r->encode_tiles},
-        {"decode_tile", r->decode_tile}, {"decode_tile_overlap", r->decode_tile_overlap}, {"decode_tiles", r->decode_tiles},
-        {"arena_bytes", (int64_t)r->arena_bytes}, {"weight_bytes", (int64_t)r->weight_bytes},
-        {"fixed_bytes", (int64_t)r->fixed_bytes}, {"host_peak", (int64_t)r->host_peak_bytes},
+        {"source_width", r->source_width},
+        {"source_height", r->source_height},
+        {"resized_width", r->resized_width},
+        {"resized_height", r->resized_height},
+        {"output_width", r->output_width},
+        {"output_height", r->output_height},
+        {"padded_width", r->padded_width},
+        {"padded_height", r->padded_height},
+        {"frames", r->frames},
+        {"batches", r->batches},
+        {"frames_computed", r->frames_computed},
+        {"encode_tile", r->encode_tile},
+        {"encode_tile_overlap", r->encode_tile_overlap},
+        {"encode_tiles", r->encode_tiles},
+        {"decode_tile", r->decode_tile},
+        {"decode_tile_overlap", r->decode_tile_overlap},
+        {"decode_tiles", r->decode_tiles},
+        {"arena_bytes", (int64_t)r->arena_bytes},
+        {"weight_bytes", (int64_t)r->weight_bytes},
+        {"fixed_bytes", (int64_t)r->fixed_bytes},
+        {"host_peak", (int64_t)r->host_peak_bytes},
     };
-    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) printf(",\"%s\":%" PRId64, whole[i].name, whole[i].value);
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++)
+        printf(",\"%s\":%" PRId64, whole[i].name, whole[i].value);
     fputs(",\"flop\":", stdout);
     json_number(stdout, r->flop);
     fputs(",\"seconds\":", stdout);
@@ -82,12 +103,17 @@ static void print_json(const upres_plan_report *r, upres_job what)
     puts("}");
 }
 
-static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
+static double mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
 
 static void print_tiles(const char *what, int32_t tile, int32_t overlap, int32_t tiles)
 {
-    if (tile == 0) printf("%s untiled\n", what);
-    else printf("%s tiles of %d, overlap %d, %d a frame\n", what, tile, overlap, tiles);
+    if (tile == 0)
+        printf("%s untiled\n", what);
+    else
+        printf("%s tiles of %d, overlap %d, %d a frame\n", what, tile, overlap, tiles);
 }
 
 static void print_text(const upres_plan_report *r, upres_job what)
@@ -122,7 +148,8 @@ static bool find_job(const Job *job, upres_job *what, Problem *p)
 {
     *what = UPRES_JOB_UPSCALE;
     if (job->operand_count == 0) return true;
-    if (job->operand_count > 1) return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; plan takes one verb", job->operands[1]);
+    if (job->operand_count > 1)
+        return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; plan takes one verb", job->operands[1]);
     for (int i = 0; i < 3; i++) {
         if (strcmp(job->operands[0], job_names[i]) != 0) continue;
         *what = (upres_job)i;
@@ -149,13 +176,17 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
     if (s != UPRES_OK) return problem_library(p, s);
     if (tensor && !measure_tensor(job->input, what, *w, &clip, p)) return false;
     if (what == UPRES_JOB_ENCODE && (clip.width % 8 != 0 || clip.height % 8 != 0))
-        return problem(p, tensor ? EXIT_INPUT : EXIT_USAGE, "%s: %dx%d pixels, but the encoder takes multiples of 8; crop or "
-                       "pad the frames", job->input, clip.width, clip.height);
+        return problem(p, tensor ? EXIT_INPUT : EXIT_USAGE,
+                       "%s: %dx%d pixels, but the encoder takes multiples of 8; crop or "
+                       "pad the frames",
+                       job->input, clip.width, clip.height);
     upres_plan_report r = {.struct_size = sizeof r};
     s = upres_plan(*w, &job->library, what, &clip, &r);
     if (s != UPRES_OK) return problem_library(p, s);
-    if (job->json) print_json(&r, what);
-    else print_text(&r, what);
+    if (job->json)
+        print_json(&r, what);
+    else
+        print_text(&r, what);
     return true;
 }
 

@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------------- paths */
+/* ------------------------------------------------------------------------------------------------------------- paths
+ */
 
 PathKind path_kind(const char *path)
 {
@@ -62,7 +63,8 @@ bool path_ends_with(const char *path, const char *extension)
     return n >= m && strcasecmp(path + n - m, extension) == 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- folders */
+/* ----------------------------------------------------------------------------------------------------------- folders
+ */
 
 bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
 {
@@ -96,8 +98,9 @@ bool folder_writable(const char *folder, Problem *p)
     if (path_kind(where) == PATH_MISSING)
         fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
     else if (path_kind(where) != PATH_FOLDER)
-        fine = problem(p, EXIT_FAILED, "%s: %s is a file, but a folder is needed for the output; give another path with -o",
-                       folder, where);
+        fine = problem(p, EXIT_FAILED,
+                       "%s: %s is a file, but a folder is needed for the output; give another path with -o", folder,
+                       where);
     else if (access(where, W_OK | X_OK) != 0)
         fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a writable path with -o", where,
                        strerror(errno));
@@ -118,7 +121,8 @@ void folder_remove_if_empty(const char *folder)
     rmdir(folder); /* refuses a folder that holds anything */
 }
 
-/* ----------------------------------------------------------------------------------------------------------- reading */
+/* ----------------------------------------------------------------------------------------------------------- reading
+ */
 
 bool readfile_open(ReadFile *f, const char *path, Problem *p)
 {
@@ -154,7 +158,8 @@ void readfile_close(ReadFile *f)
     f->handle = -1;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- writing */
+/* ----------------------------------------------------------------------------------------------------------- writing
+ */
 
 static bool write_failed(const WriteFile *f, Problem *p)
 {
@@ -241,11 +246,15 @@ void writefile_abandon(WriteFile *f)
     *f = (WriteFile){.handle = -1};
 }
 
-/* ------------------------------------------------------------------------------------------------- signals, clock, rest */
+/* ------------------------------------------------------------------------------------------------- signals, clock,
+ * rest */
 
 static volatile sig_atomic_t caught_signal; /* a signal handler can reach nothing else */
 
-static void remember_signal(int number) { caught_signal = number; }
+static void remember_signal(int number)
+{
+    caught_signal = number;
+}
 
 void signals_catch(void)
 {
@@ -258,7 +267,10 @@ void signals_catch(void)
     sigaction(SIGXFSZ, &a, NULL);
 }
 
-int signals_caught(void) { return caught_signal; }
+int signals_caught(void)
+{
+    return caught_signal;
+}
 
 double clock_seconds(void)
 {
@@ -280,4 +292,7 @@ uint64_t process_peak_bytes(void)
     return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
 }
 
-bool stream_is_terminal(FILE *f) { return isatty(fileno(f)) != 0; }
+bool stream_is_terminal(FILE *f)
+{
+    return isatty(fileno(f)) != 0;
+}

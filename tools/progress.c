@@ -11,7 +11,10 @@
 /* Seconds between reports: often enough to look alive, rarely enough to leave a log readable. */
 static const double terminal_interval = 0.1, plain_interval = 5, json_interval = 1;
 
-double progress_seconds(const Progress *g) { return clock_seconds() - g->started; }
+double progress_seconds(const Progress *g)
+{
+    return clock_seconds() - g->started;
+}
 
 /* Seconds left by the share of operations done, or by frames; below 0: not known yet. */
 static double time_left(const Progress *g, const upres_progress *u, double seconds)
@@ -28,8 +31,10 @@ static void report_json(const Progress *g, const upres_progress *u, FILE *f, dou
     fprintf(f, ",\"frame\":%" PRId64 ",\"of\":%" PRId64 ",\"fps\":", g->frames_done, g->frames_total);
     json_number(f, rate);
     fputs(",\"eta\":", f);
-    if (left >= 0) json_number(f, left);
-    else fputs("null", f);
+    if (left >= 0)
+        json_number(f, left);
+    else
+        fputs("null", f);
     fprintf(f, ",\"peak_bytes\":%" PRIu64 "}\n", g->peak_bytes);
     fflush(f);
 }
@@ -40,8 +45,8 @@ static void report_text(Progress *g, const upres_progress *u, double rate, doubl
     long s = (long)(left + 0.5);
     if (left >= 0 && s < 360000) snprintf(eta, sizeof eta, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
     fprintf(stderr, "%s%s %3.0f %%  frame %" PRId64 "/%" PRId64 "  %.2f frames/s  ETA %s  peak %.0f MiB%s",
-            g->rewrite ? "\r\033[K" : "upres: ", u->phase, 100 * u->phase_done, g->frames_done, g->frames_total, rate, eta,
-            (double)g->peak_bytes / (1 << 20), g->rewrite ? "" : "\n");
+            g->rewrite ? "\r\033[K" : "upres: ", u->phase, 100 * u->phase_done, g->frames_done, g->frames_total, rate,
+            eta, (double)g->peak_bytes / (1 << 20), g->rewrite ? "" : "\n");
     fflush(stderr);
     g->console->line_open = g->rewrite;
 }
@@ -60,8 +65,10 @@ static void report(void *user, const upres_progress *u)
     double rate = seconds > 0 ? (double)g->frames_done / seconds : 0;
     double left = time_left(g, u, seconds);
     /* with --json everything a program reads comes on stdout; otherwise stdout is left alone */
-    if (g->mode == PROGRESS_JSON) report_json(g, u, g->console->json ? stdout : stderr, rate, left);
-    else report_text(g, u, rate, left);
+    if (g->mode == PROGRESS_JSON)
+        report_json(g, u, g->console->json ? stdout : stderr, rate, left);
+    else
+        report_text(g, u, rate, left);
 }
 
 static void forward_log(void *user, upres_log_level level, const char *sentence)
@@ -81,8 +88,8 @@ void progress_start(Progress *g, Job *job, int64_t frames_total)
     const char *term = getenv("TERM");
     *g = (Progress){.console = &job->console, .mode = (ProgressMode)job->progress, .frames_total = frames_total};
     if (g->mode == PROGRESS_AUTO) g->mode = job->json ? PROGRESS_JSON : job->quiet ? PROGRESS_NONE : PROGRESS_PLAIN;
-    g->rewrite = g->mode == PROGRESS_PLAIN && job->progress == PROGRESS_AUTO && stream_is_terminal(stderr) && term != NULL &&
-                 strcmp(term, "dumb") != 0;
+    g->rewrite = g->mode == PROGRESS_PLAIN && job->progress == PROGRESS_AUTO && stream_is_terminal(stderr) &&
+                 term != NULL && strcmp(term, "dumb") != 0;
     g->started = clock_seconds();
     job->library.user = g;
     job->library.log = forward_log;
@@ -99,8 +106,10 @@ bool progress_problem(const Progress *g, upres_status status, const Problem *own
         return false;
     }
     if (status == UPRES_E_CANCELLED || signal != 0)
-        return problem(p, 128 + signal, "stopped by a signal after %" PRId64 " of %" PRId64
-                       " frames; whole files stay, and --skip-existing goes on from there", g->frames_done, g->frames_total);
+        return problem(p, 128 + signal,
+                       "stopped by a signal after %" PRId64 " of %" PRId64
+                       " frames; whole files stay, and --skip-existing goes on from there",
+                       g->frames_done, g->frames_total);
     return problem_library(p, status);
 }
 
@@ -122,7 +131,7 @@ void progress_finish(Progress *g, const char *verb, const char *what, const char
         json_number(stdout, rate);
         printf(",\"peak_bytes\":%" PRIu64 "}\n", peak);
     } else {
-        console_note(g->console, "%" PRId64 " frames %s in %.1f s (%.2f frames/s)%s, peak memory %.0f MiB", g->frames_done,
-                     what, seconds, rate, kept, (double)peak / (1 << 20));
+        console_note(g->console, "%" PRId64 " frames %s in %.1f s (%.2f frames/s)%s, peak memory %.0f MiB",
+                     g->frames_done, what, seconds, rate, kept, (double)peak / (1 << 20));
     }
 }

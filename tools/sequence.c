@@ -102,7 +102,8 @@ static bool collect(Sequence *s, const Pattern *pattern, Problem *p)
     for (size_t i = 0; i < name_count; i++) {
         const char *name = names[i];
         int64_t number = 1;
-        if (pattern != NULL ? !pattern_matches(pattern, name, &number) : name[0] == '.' || !path_ends_with(name, ".png"))
+        if (pattern != NULL ? !pattern_matches(pattern, name, &number)
+                            : name[0] == '.' || !path_ends_with(name, ".png"))
             continue;
         char *path = path_join(s->folder, name);
         if (path_kind(path) == PATH_FOLDER) {
@@ -114,7 +115,8 @@ static bool collect(Sequence *s, const Pattern *pattern, Problem *p)
     }
     free_names(names, name_count);
     if (nameless > 0 && s->count > 1)
-        return problem(p, EXIT_INPUT, "%s: the name has no number to order it by among %zu pictures; number the pictures",
+        return problem(p, EXIT_INPUT,
+                       "%s: the name has no number to order it by among %zu pictures; number the pictures",
                        s->frames[nameless - 1].path, s->count);
     return true;
 }
@@ -124,14 +126,15 @@ static bool check_numbers(const Sequence *s, bool allow_gaps, Problem *p)
     for (size_t i = 1; i < s->count; i++) {
         const SequenceFrame *a = &s->frames[i - 1], *b = &s->frames[i];
         if (a->number == b->number)
-            return problem(p, EXIT_INPUT, "%s and %s both have the number %" PRId64 "; keep one of them", a->path, b->path,
-                           a->number);
+            return problem(p, EXIT_INPUT, "%s and %s both have the number %" PRId64 "; keep one of them", a->path,
+                           b->path, a->number);
         int64_t missing = b->number - a->number - 1;
         if (missing == 0 || allow_gaps) continue;
         char more[48] = "";
         if (missing > 1) snprintf(more, sizeof more, " (and %" PRId64 " more)", missing - 1);
-        return problem(p, EXIT_INPUT, "%s: frame %" PRId64 "%s is missing between %s and %s; add it or use --allow-gaps",
-                       s->folder, a->number + 1, more, path_base(a->path), path_base(b->path));
+        return problem(p, EXIT_INPUT,
+                       "%s: frame %" PRId64 "%s is missing between %s and %s; add it or use --allow-gaps", s->folder,
+                       a->number + 1, more, path_base(a->path), path_base(b->path));
     }
     return true;
 }
@@ -141,7 +144,8 @@ static bool open_pattern(Sequence *s, const char *input, Problem *p)
     Pattern t;
     s->folder = path_folder(input);
     if (!pattern_parse(&t, path_base(input)))
-        return problem(p, EXIT_USAGE, "%s: expected one number like %%06d or %%d in the name, and %%%% for a %% sign", input);
+        return problem(p, EXIT_USAGE, "%s: expected one number like %%06d or %%d in the name, and %%%% for a %% sign",
+                       input);
     bool fine = collect(s, &t, p);
     pattern_free(&t);
     return fine && (s->count > 0 || problem(p, EXIT_INPUT, "%s: no file fits the pattern", input));
@@ -152,14 +156,15 @@ bool sequence_open(Sequence *s, const char *input, bool allow_gaps, Problem *p)
     *s = (Sequence){0};
     PathKind kind = path_kind(input);
     if (strcmp(input, "-") == 0 || path_ends_with(input, ".y4m"))
-        return problem(p, EXIT_USAGE, "-i %s: pipes and y4m are not in this version; give a picture, a folder or a pattern",
-                       input);
+        return problem(p, EXIT_USAGE,
+                       "-i %s: pipes and y4m are not in this version; give a picture, a folder or a pattern", input);
     if (kind == PATH_FOLDER) {
         s->folder = new_text("%s", input);
         s->is_folder = true;
         if (!collect(s, NULL, p)) return false;
         if (s->count == 0)
-            return problem(p, EXIT_INPUT, "%s: the folder holds no PNG pictures; give a folder with at least one", input);
+            return problem(p, EXIT_INPUT, "%s: the folder holds no PNG pictures; give a folder with at least one",
+                           input);
     } else if (kind == PATH_MISSING && strchr(path_base(input), '%') != NULL) {
         if (!open_pattern(s, input, p)) return false;
     } else if (kind == PATH_MISSING) {
@@ -185,12 +190,14 @@ bool sequence_probe(Sequence *s, Problem *p)
         if (i == 0) s->form = f;
         const PngForm *first = &s->form;
         if (f.width != first->width || f.height != first->height)
-            return problem(p, EXIT_INPUT, "%s: %dx%d, but the sequence began with %dx%d (%s); frames of a clip have one size",
-                           path, f.width, f.height, first->width, first->height, s->frames[0].path);
+            return problem(p, EXIT_INPUT,
+                           "%s: %dx%d, but the sequence began with %dx%d (%s); frames of a clip have one size", path,
+                           f.width, f.height, first->width, first->height, s->frames[0].path);
         if (f.channels != first->channels || f.bits != first->bits)
-            return problem(p, EXIT_INPUT, "%s: %s of %d bits, but the sequence began with %s of %d bits (%s); convert the "
-                           "frames to one form", path, kinds[f.channels], f.bits, kinds[first->channels], first->bits,
-                           s->frames[0].path);
+            return problem(p, EXIT_INPUT,
+                           "%s: %s of %d bits, but the sequence began with %s of %d bits (%s); convert the "
+                           "frames to one form",
+                           path, kinds[f.channels], f.bits, kinds[first->channels], first->bits, s->frames[0].path);
     }
     return true;
 }
@@ -210,8 +217,10 @@ bool sequence_select(const Sequence *s, const Job *job, bool *wanted, bool *cut,
     for (size_t k = 0; k < job->range_count; k++) {
         const FrameRange *r = &job->ranges[k];
         if (r->first < first || r->first > last)
-            return problem(p, EXIT_USAGE, "--frames %s: frame %" PRId64 " is not in the input, whose frames are numbered %"
-                           PRId64 " to %" PRId64, job->frames, r->first, first, last);
+            return problem(p, EXIT_USAGE,
+                           "--frames %s: frame %" PRId64 " is not in the input, whose frames are numbered %" PRId64
+                           " to %" PRId64,
+                           job->frames, r->first, first, last);
         *cut |= r->last > last;
         for (size_t i = 0; i < s->count; i++) {
             int64_t n = s->frames[i].number;
@@ -228,23 +237,24 @@ bool sequence_select(const Sequence *s, const Job *job, bool *wanted, bool *cut,
 
 bool outputs_open(Outputs *o, const char *path, Problem *p)
 {
-    static const char *const unknown[] = {".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr", ".gif", ".y4m",
-                                          ".mp4", ".mkv", ".mov", ".webm", ".avi"};
+    static const char *const unknown[] = {".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr",
+                                          ".gif", ".y4m",  ".mp4",  ".mkv", ".mov", ".webm", ".avi"};
     *o = (Outputs){.kind = OUTPUT_FOLDER, .path = path};
     if (strcmp(path, "-") == 0)
         return problem(p, EXIT_USAGE, "-o -: pipes are not in this version; give a picture, a pattern or a folder");
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         if (path_kind(path) != PATH_FOLDER && path_ends_with(path, unknown[i]))
-            return problem(p, EXIT_USAGE, "-o %s: %s files are not written in this version; known outputs: .png, or a folder",
-                           path, unknown[i]);
+            return problem(p, EXIT_USAGE,
+                           "-o %s: %s files are not written in this version; known outputs: .png, or a folder", path,
+                           unknown[i]);
     }
     if (path_kind(path) != PATH_FOLDER && path_ends_with(path, ".png")) {
         Pattern t;
         o->kind = OUTPUT_PICTURE;
         if (strchr(path_base(path), '%') != NULL) {
             if (!pattern_parse(&t, path_base(path)))
-                return problem(p, EXIT_USAGE, "-o %s: expected one number like %%06d in the name, and %%%% for a %% sign",
-                               path);
+                return problem(p, EXIT_USAGE,
+                               "-o %s: expected one number like %%06d in the name, and %%%% for a %% sign", path);
             pattern_free(&t);
             o->kind = OUTPUT_PATTERN;
         }
@@ -305,8 +315,10 @@ bool outputs_check(Outputs *o, const Job *job, const SequenceFrame *frames, size
     size_t results = 0;
     for (size_t i = 0; i < count; i++) results += wanted[i];
     if (o->kind == OUTPUT_PICTURE && results > 1)
-        return problem(p, EXIT_USAGE, "-o %s is one picture, but there are %zu frames; give a folder or a pattern like "
-                       "%%06d.png", o->path, results);
+        return problem(p, EXIT_USAGE,
+                       "-o %s is one picture, but there are %zu frames; give a folder or a pattern like "
+                       "%%06d.png",
+                       o->path, results);
     if (input != NULL && !check_apart_from_input(o, input, p)) return false;
     if (o->kind == OUTPUT_PICTURE && path_kind(o->folder) == PATH_MISSING)
         return problem(p, EXIT_FAILED, "%s: its folder %s does not exist; make it first", o->path, o->folder);
@@ -318,9 +330,11 @@ bool outputs_check(Outputs *o, const Job *job, const SequenceFrame *frames, size
         bool fine = true;
         if (kind == PATH_FOLDER || kind == PATH_OTHER)
             fine = problem(p, EXIT_FAILED, "%s: not a regular file, so no picture can be written there", to);
-        else if (kind == PATH_FILE && job->skip_existing) o->skipped++, wanted[i] = false;
+        else if (kind == PATH_FILE && job->skip_existing)
+            o->skipped++, wanted[i] = false;
         else if (kind == PATH_FILE && !job->overwrite)
-            fine = problem(p, EXIT_USAGE, "%s exists already; use --overwrite to replace it or --skip-existing to keep it", to);
+            fine = problem(p, EXIT_USAGE,
+                           "%s exists already; use --overwrite to replace it or --skip-existing to keep it", to);
         free(to);
         if (!fine) return false;
     }
@@ -334,10 +348,13 @@ static bool check_file_apart(const char *path, const Job *job, Problem *p)
     bool fine = true;
     for (size_t i = 0; i <= job->model_count + job->operand_count && fine && result != NULL; i++) {
         const char *source = job->input;
-        if (i < job->model_count) source = job->models[i];
-        else if (i < job->model_count + job->operand_count) source = job->operands[i - job->model_count];
+        if (i < job->model_count)
+            source = job->models[i];
+        else if (i < job->model_count + job->operand_count)
+            source = job->operands[i - job->model_count];
         char *real = source != NULL ? path_real(source) : NULL;
-        bool inside = real != NULL && source == job->input && path_kind(real) == PATH_FOLDER && lies_within(result, real);
+        bool inside =
+            real != NULL && source == job->input && path_kind(real) == PATH_FOLDER && lies_within(result, real);
         if (real != NULL && strcmp(real, result) == 0)
             fine = problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path, source);
         else if (inside)
@@ -366,7 +383,10 @@ bool output_file_check(const char *path, const Job *job, bool *skip, Problem *p)
            problem(p, EXIT_USAGE, "%s exists already; use --overwrite to replace it", path);
 }
 
-bool outputs_begin(Outputs *o, Problem *p) { return folder_make(o->folder, &o->made, p); }
+bool outputs_begin(Outputs *o, Problem *p)
+{
+    return folder_make(o->folder, &o->made, p);
+}
 
 void outputs_end(Outputs *o)
 {

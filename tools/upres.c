@@ -12,10 +12,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv); /* NULL: of a later version */
 } verbs[] = {
-    {"upscale", verb_upscale}, {"encode", verb_encode}, {"decode", verb_decode},
-    {"info", verb_info}, {"convert", verb_convert}, {"plan", verb_plan},
-    {"compare", verb_compare}, {"bench", verb_bench}, {"demo-weights", verb_demo_weights},
-    {"selftest", NULL}, {"completion", NULL},
+    {"upscale", verb_upscale},           {"encode", verb_encode}, {"decode", verb_decode},   {"info", verb_info},
+    {"convert", verb_convert},           {"plan", verb_plan},     {"compare", verb_compare}, {"bench", verb_bench},
+    {"demo-weights", verb_demo_weights}, {"selftest", NULL},      {"completion", NULL},
 };
 
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
@@ -43,7 +42,8 @@ static int list_devices(Console *c)
             problem_library(&p, s);
             return console_fail(c, &p);
         }
-        printf("%s  %.1f GiB, %.1f free\n", d.name, (double)d.memory_bytes / (1 << 30), (double)d.free_bytes / (1 << 30));
+        printf("%s  %.1f GiB, %.1f free\n", d.name, (double)d.memory_bytes / (1 << 30),
+               (double)d.free_bytes / (1 << 30));
     }
     return EXIT_FINE;
 }
@@ -54,8 +54,10 @@ static int unknown_verb(Console *c, const char *name)
     for (int i = 0; i < VERB_COUNT; i++) names[i] = verbs[i].name;
     const char *near = nearest_word(name, names);
     Problem p;
-    if (near != NULL) problem(&p, EXIT_USAGE, "unknown verb \"%s\"; did you mean %s?", name, near);
-    else problem(&p, EXIT_USAGE, "unknown verb \"%s\"; \"upres -h\" lists the verbs", name);
+    if (near != NULL)
+        problem(&p, EXIT_USAGE, "unknown verb \"%s\"; did you mean %s?", name, near);
+    else
+        problem(&p, EXIT_USAGE, "unknown verb \"%s\"; \"upres -h\" lists the verbs", name);
     return console_fail(c, &p);
 }
 

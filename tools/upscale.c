@@ -25,13 +25,15 @@ static bool check_request(Upscale *u, Problem *p)
 {
     const Job *job = &u->job;
     if (job->operand_count > 0)
-        return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; the input is given by -i, the output by -o, weights by -m",
+        return problem(p, EXIT_USAGE,
+                       "unexpected argument \"%s\"; the input is given by -i, the output by -o, weights by -m",
                        job->operands[0]);
     if (job->input == NULL) return problem(p, EXIT_USAGE, "no input: give a picture, a folder or a pattern with -i");
     if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give a picture, a folder or a pattern with -o");
     if (job->model_count == 0)
         return problem(p, EXIT_USAGE, "no weights: give the files of the transformer, the VAE and the text with -m");
-    if (!outputs_open(&u->outputs, job->output, p) || !sequence_open(&u->input, job->input, job->allow_gaps, p)) return false;
+    if (!outputs_open(&u->outputs, job->output, p) || !sequence_open(&u->input, job->input, job->allow_gaps, p))
+        return false;
     u->wanted = need_memory(u->input.count * sizeof *u->wanted);
     if (!sequence_select(&u->input, job, u->wanted, &u->cut, p)) return false;
     if (!outputs_check(&u->outputs, job, u->input.frames, u->input.count, u->wanted, &u->input, p)) return false;
@@ -42,8 +44,12 @@ static bool check_request(Upscale *u, Problem *p)
 static bool open_session(Upscale *u, Problem *p)
 {
     const PngForm *form = &u->input.form;
-    const upres_clip clip = {.struct_size = sizeof clip, .width = form->width, .height = form->height,
-                             .channels = form->channels, .bits = form->bits, .frames = (int64_t)u->input.count};
+    const upres_clip clip = {.struct_size = sizeof clip,
+                             .width = form->width,
+                             .height = form->height,
+                             .channels = form->channels,
+                             .bits = form->bits,
+                             .frames = (int64_t)u->input.count};
     upres_status s = upres_weights_open(&u->weights, u->job.models, u->job.model_count);
     if (s == UPRES_OK) s = upres_session_open(&u->session, u->weights, &u->job.library, &clip);
     for (size_t first = 0, end; first < u->input.count && s == UPRES_OK; first = end) {
@@ -63,7 +69,8 @@ static void tell_beforehand(Upscale *u)
         console_note(c, "--frames %s: cut at the last frame, %" PRId64, u->job.frames,
                      u->input.frames[u->input.count - 1].number);
     if (batch % 4 != 1)
-        console_note(c, "--batch-size %d is not 4n + 1: each batch is filled up to %d frames", batch, (batch + 2) / 4 * 4 + 1);
+        console_note(c, "--batch-size %d is not 4n + 1: each batch is filled up to %d frames", batch,
+                     (batch + 2) / 4 * 4 + 1);
 }
 
 static bool push_wanted(Upscale *u, Problem *p)
@@ -75,8 +82,13 @@ static bool push_wanted(Upscale *u, Problem *p)
     void *pixels;
     const char *path = u->input.frames[number].path;
     if (!png_read(path, &form, &pixels, p)) return false;
-    upres_frame frame = {.struct_size = sizeof frame, .number = number, .width = form.width, .height = form.height,
-                         .channels = form.channels, .bits = form.bits, .data = pixels,
+    upres_frame frame = {.struct_size = sizeof frame,
+                         .number = number,
+                         .width = form.width,
+                         .height = form.height,
+                         .channels = form.channels,
+                         .bits = form.bits,
+                         .data = pixels,
                          .stride = (ptrdiff_t)png_row_bytes(&form)};
     upres_status s = upres_session_push(u->session, &frame);
     free(pixels);
