@@ -79,6 +79,12 @@ static float *floats(size_t count, Fault *f)
     return x;
 }
 
+static void enter(const Pipeline *p, PipelinePhase phase)
+{
+    const PipelineWatch *w = &p->setup.watch;
+    if (w->phase) w->phase(w->user, phase);
+}
+
 /* -------------------------------------------------------------------------------------------------- open and close */
 
 Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
@@ -196,6 +202,7 @@ static void seal(Pipeline *p)
 
 bool pipeline_select(Pipeline *p, int64_t first, int64_t last)
 {
+    p->sealed = false; /* a pull before the first push seals, but binds nobody */
     return schedule_select(&p->schedule, first, last);
 }
 
@@ -326,6 +333,7 @@ static bool write_moments(void *user, const VaeRegion *r, bool add)
 
 static bool encode(Pipeline *p)
 {
+    enter(p, PHASE_ENCODE);
     const SizePlan *z = &p->setup.picture.size;
     p->latent = floats((size_t)latent_frames(&p->batch) * latent_floats(p), p->fault);
     p->input = calloc((size_t)input_slots(p), sizeof *p->input);
@@ -347,6 +355,7 @@ static void fill_noise(const Pipeline *p, uint32_t stream, float *out)
 
 static bool restore(Pipeline *p)
 {
+    enter(p, PHASE_TRANSFORMER);
     const upres_options *o = p->setup.picture.options;
     int t = latent_frames(&p->batch), h = latent_height(p), w = latent_width(p), c = p->setup.networks.latent_channels;
     size_t count = (size_t)t * latent_floats(p);
@@ -407,7 +416,8 @@ static bool begin_batch(Pipeline *p)
     PipelineNetworks *n = &p->setup.networks;
     p->batch = batch_at(&p->schedule.plan, p->k);
     int keep = (int)(schedule_last_kept(&p->schedule, &p->batch) - p->batch.start) + 1;
-    if (n->batch_begins) n->batch_begins(n->user, p->k, &p->batch, keep);
+    const PipelineWatch *watch = &p->setup.watch;
+    if (watch->batch_begins) watch->batch_begins(watch->user, p->k, &p->batch);
     if (!encode(p) || !restore(p)) return false;
     p->decoded = calloc((size_t)keep, sizeof *p->decoded);
     if (!p->decoded) return fault(p->fault, UPRES_E_MEMORY, "no memory for a batch of %d frames", keep) == UPRES_OK;
@@ -468,6 +478,7 @@ static bool take_picture(Pipeline *p)
 static bool step_batch(Pipeline *p)
 {
     bool more = true;
+    enter(p, PHASE_DECODE);
     if (!p->setup.networks.decode_step(p->setup.networks.user, &more, p->fault)) return false;
     if (!more) p->complete = p->keep;
     while (p->taken < p->complete)
@@ -475,7 +486,8 @@ static bool step_batch(Pipeline *p)
     if (more) return true;
     end_decoding(p);
     p->final_before = schedule_final_from(&p->schedule, p->k);
-    if (p->setup.networks.batch_ends) p->setup.networks.batch_ends(p->setup.networks.user, p->k);
+    const PipelineWatch *watch = &p->setup.watch;
+    if (watch->batch_ends) watch->batch_ends(watch->user, p->k, &p->batch);
     p->k = schedule_next_batch(&p->schedule, p->k + 1);
     drop_sources(p);
     return true;
@@ -532,17 +544,15 @@ static void give_front(Pipeline *p)
 
 upres_status pipeline_pull(Pipeline *p, PipelineResult *r, Fault *f)
 {
-    PipelineNetworks *n = &p->setup.networks;
     seal(p);
     p->fault = f;
     free_given(p);
     for (;;) {
         size_t ready = p->held_count && p->held[0].in_slice ? 1 : slice_ready(p);
         if (ready) {
-            if (n->finishing) n->finishing(n->user, true);
+            enter(p, PHASE_COLOR);
             if (!p->held[0].in_slice && !complete_slice(p, ready)) return f->status;
             give_front(p);
-            if (n->finishing) n->finishing(n->user, false);
             if (!schedule_gives(&p->schedule, p->given.position)) {
                 free_given(p);
                 continue;

@@ -35,17 +35,24 @@ typedef struct PipelineNetworks {
     bool (*decode_open)(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f);
     bool (*decode_step)(void *user, bool *more, Fault *f);
     void (*decode_close)(void *user);
-    /* told of the course of things; may be NULL */
-    void (*batch_begins)(void *user, int64_t k, const Batch *b, int keep);
-    void (*batch_ends)(void *user, int64_t k);
-    void (*finishing)(void *user, bool begins); /* around the image work of results */
 } PipelineNetworks;
+
+typedef enum PipelinePhase { PHASE_ENCODE, PHASE_TRANSFORMER, PHASE_DECODE, PHASE_COLOR, PHASE_COUNT } PipelinePhase;
+
+/* Told of the course of things. Functions may be NULL. */
+typedef struct PipelineWatch {
+    void *user;
+    void (*batch_begins)(void *user, int64_t k, const Batch *b);
+    void (*phase)(void *user, PipelinePhase phase); /* what is worked on from now on */
+    void (*batch_ends)(void *user, int64_t k, const Batch *b);
+} PipelineWatch;
 
 typedef struct PipelineSetup {
     PictureSetup picture; /* slice_frames is filled in */
     int64_t frames;       /* of the clip; 0: not known */
     int64_t frame0;       /* absolute number of the clip's first frame, for noise */
     PipelineNetworks networks;
+    PipelineWatch watch;
 } PipelineSetup;
 
 typedef struct PipelineResult {

@@ -1,0 +1,13 @@
+/*
+ * Times of operations and of image work at the shapes the released networks use.
+ */
+#ifndef UPRES_RUNTIME_BENCH_H
+#define UPRES_RUNTIME_BENCH_H
+
+#include "runtime/fault.h"
+
+/* As upres_bench; options checked. */
+upres_status bench_run(const upres_options *o, const char *pattern, void *user,
+                       int (*each)(void *user, const upres_bench_result *r), Fault *f);
+
+#endif

@@ -1,0 +1,113 @@
+#include "runtime/cost.h"
+
+#include "runtime/options.h"
+#include "runtime/system.h"
+#include "runtime/thread.h"
+
+#include <stdio.h>
+
+enum { LATENTS_RUN = 4 };
+
+/* Run a job of so many latent frames on a counting device. */
+static bool count_job(const VaeWork *work, VaeTiles tiles, int64_t latents, PhaseCost *out, Fault *f)
+{
+    Dev *d = dev_plan_open(work->threads);
+    if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
+    const VaeConfig *config = vae_config(work->vae);
+    int factor = config->spatial_factor;
+    VaeVideo none = {0};
+    VaeJob *job = work->decode
+                      ? vae_decode_open(work->vae, d, work->h / factor, work->w / factor, latents, 0, tiles, none, none)
+                      : vae_encode_open(work->vae, d, work->h, work->w, (latents - 1) * config->temporal_factor + 1, tiles,
+                                        none, none);
+    while (job && dev_ok(d) && vae_step(job)) continue;
+    vae_job_close(job);
+    DevTotals t = dev_totals(d);
+    *out = (PhaseCost){t.arena_peak, t.weight_bytes, t.flop};
+    bool ok = dev_ok(d);
+    if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
+    dev_close(d);
+    return ok;
+}
+
+bool cost_vae(const VaeWork *work, VaeTiles tiles, PhaseCost *out, Fault *f)
+{
+    int64_t run = work->latents < LATENTS_RUN ? work->latents : LATENTS_RUN;
+    if (!count_job(work, tiles, run, out, f)) return false;
+    if (work->latents == run) return true;
+    PhaseCost shorter;
+    if (!count_job(work, tiles, run - 1, &shorter, f)) return false;
+    out->flop += (double)(work->latents - run) * (out->flop - shorter.flop);
+    return true;
+}
+
+/* Square tiles of a side; 0: none. */
+static VaeTiles tiles_of(int side, int32_t overlap)
+{
+    int o = options_tile_overlap(side, overlap);
+    return (VaeTiles){side, side, o, o};
+}
+
+static bool largest_tile(TileChoice *c, uint64_t room, Fault *f)
+{
+    const VaeWork *work = &c->work;
+    int longer = work->h > work->w ? work->h : work->w;
+    int low = c->overlap > 0 ? c->overlap / 32 + 1 : 1, high = (longer - 1) / 32; /* in steps of 32 */
+    if (high < low) high = low;
+    c->tiles = tiles_of(32 * low, c->overlap);
+    if (!cost_vae(work, c->tiles, &c->cost, f) || c->cost.arena_bytes > room) return false;
+    while (low < high) {
+        int middle = low + (high - low + 1) / 2;
+        VaeTiles tried = tiles_of(32 * middle, c->overlap);
+        PhaseCost cost;
+        if (!cost_vae(work, tried, &cost, f)) return false;
+        if (cost.arena_bytes > room) {
+            high = middle - 1;
+            continue;
+        }
+        low = middle;
+        c->tiles = tried;
+        c->cost = cost;
+    }
+    return true;
+}
+
+bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f)
+{
+    c->by_auto = c->tile == UPRES_TILE_AUTO && must_tile;
+    if (c->by_auto) return largest_tile(c, room, f);
+    c->tiles = tiles_of(c->tile > 0 ? c->tile : 0, c->overlap);
+    return cost_vae(&c->work, c->tiles, &c->cost, f) && c->cost.arena_bytes <= room;
+}
+
+uint64_t cost_room(uint64_t limit, uint64_t taken)
+{
+    if (!limit) return UINT64_MAX;
+    return limit > taken ? limit - taken : 0;
+}
+
+uint64_t cost_limit(const upres_options *o)
+{
+    uint64_t total, available;
+    system_memory(&total, &available);
+    return o->memory ? o->memory : available;
+}
+
+uint64_t cost_program_bytes(int threads)
+{
+    /* Measured with narrow networks, whose arena and weights are small beside it. */
+    return (uint64_t)(4 << 20) + (uint64_t)(threads ? threads : cpu_count()) * (64 << 10);
+}
+
+const char *cost_bytes(uint64_t bytes, char text[32])
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)bytes;
+    int unit = 0;
+    while (value >= 1024 && unit < 5) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text;
+}

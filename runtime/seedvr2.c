@@ -1,0 +1,345 @@
+#include "runtime/seedvr2.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct Seedvr2 {
+    upres_options options;
+    Vae *vae;
+    Dit *dit;
+    const WeightTensor *text, *negative;
+    VaeTiles encode_tiles, decode_tiles;
+    Dev *dev;
+    VaeJob *decoder;
+    void (*progress)(void *user, double done);
+    void *user;
+};
+
+/* ------------------------------------------------------------------------------------------------- opening, weights */
+
+static const WeightPart *require(const WeightSet *w, WeightNetwork n, bool negative, int text_width, Fault *f)
+{
+    char error[512];
+    const WeightPart *part = weight_set_require(w, n, negative, text_width, error, sizeof error);
+    if (!part) fault(f, UPRES_E_INPUT, "%s", error);
+    return part;
+}
+
+static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
+{
+    char error[512];
+    const WeightPart *vae = require(w, NET_SEEDVR2_VAE, false, 0, f);
+    const WeightPart *dit = vae ? require(w, NET_SEEDVR2_DIT, false, 0, f) : NULL;
+    const WeightPart *text = dit ? require(w, NET_TEXT, false, dit->dit.text_width, f) : NULL;
+    if (!text) return false;
+    m->text = text->tensor;
+    if (m->options.guidance > 1) {
+        const WeightPart *negative = require(w, NET_TEXT, true, dit->dit.text_width, f);
+        if (!negative) {
+            char why[sizeof f->text];
+            snprintf(why, sizeof why, "%s", f->text);
+            fault(f, UPRES_E_INPUT, "--guidance %g needs the negative text neg_emb: %.800s", m->options.guidance, why);
+            return false;
+        }
+        m->negative = negative->tensor;
+    }
+    if (!(m->vae = vae_open(vae, true, true, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
+        fault(f, UPRES_E_INPUT, "%s", error);
+        return false;
+    }
+    const VaeConfig *v = vae_config(m->vae);
+    const DitConfig *t = dit_config(m->dit);
+    if (v->spatial_factor != PIPELINE_SPATIAL || v->temporal_factor != PIPELINE_TEMPORAL || v->pixel_channels != 3) {
+        fault(f, UPRES_E_INPUT, "%s: the autoencoder makes one latent of %dx%dx%d pixels and frames of %d channels; "
+              "upscaling needs 8x8x4 of 3 channels",
+              weight_file_path(vae->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
+        return false;
+    }
+    if (t->out_channels != v->latent_channels || t->in_channels != 2 * v->latent_channels + 1) {
+        fault(f, UPRES_E_INPUT, "%s: the transformer takes %d channels and gives %d, but with the %d latent channels of %s it "
+              "must take %d and give %d; use files of one model",
+              weight_file_path(dit->file), t->in_channels, t->out_channels, v->latent_channels,
+              weight_file_path(vae->file), 2 * v->latent_channels + 1, v->latent_channels);
+        return false;
+    }
+    return true;
+}
+
+Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f)
+{
+    Seedvr2 *m = calloc(1, sizeof *m);
+    if (!m) {
+        fault(f, UPRES_E_MEMORY, "no memory for a session");
+        return NULL;
+    }
+    m->options = *o;
+    if (bind(m, w, f)) return m;
+    seedvr2_close(m);
+    return NULL;
+}
+
+void seedvr2_close(Seedvr2 *m)
+{
+    if (!m) return;
+    vae_job_close(m->decoder);
+    vae_close(m->vae);
+    dit_close(m->dit);
+    if (m->dev) dev_close(m->dev);
+    free(m);
+}
+
+int seedvr2_latent_channels(const Seedvr2 *m)
+{
+    return vae_config(m->vae)->latent_channels;
+}
+
+const char *seedvr2_describe(const Seedvr2 *m)
+{
+    return m->dev ? dev_describe(m->dev) : "";
+}
+
+/* --------------------------------------------------------------------------------------------- the transformer's call */
+
+/* Rows of `c` floats to or from channel-padded rows. A plan has no memory to copy. */
+static void copy_in(Dev *d, Tensor x, const float *rows, int c)
+{
+    float *to = dev_map(d, x);
+    if (!to) return;
+    for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++) {
+        memcpy(to + i * x.c_pad, rows + i * c, (size_t)c * sizeof *to);
+        memset(to + i * x.c_pad + c, 0, (size_t)(x.c_pad - c) * sizeof *to);
+    }
+}
+
+static void copy_out(Dev *d, Tensor x, float *rows, int c)
+{
+    const float *from = dev_map(d, x);
+    if (!from) return;
+    for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++) memcpy(rows + i * c, from + i * x.c_pad, (size_t)c * sizeof *rows);
+}
+
+/* The same on both devices; on a plan x and condition are NULL. */
+static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const float *condition)
+{
+    int c = seedvr2_latent_channels(m);
+    Tensor latent = dev_tensor(d, t, h, w, c), conditioned = dev_tensor(d, t, h, w, c + 1);
+    if (dev_ok(d)) {
+        copy_in(d, latent, x, c);
+        copy_in(d, conditioned, condition, c + 1);
+        DitSampling sampling = {m->options.steps, m->options.guidance, m->options.guidance_rescale};
+        dit_sample(m->dit, d, latent, conditioned, m->text, m->negative, sampling, dev_is_plan(d) ? NULL : m->progress, m->user);
+        copy_out(d, latent, x, c);
+    }
+    dev_free(d, &conditioned);
+    dev_free(d, &latent);
+}
+
+/* ------------------------------------------------------------------------------------------------- memory and tiles */
+
+static bool cost_transformer(Seedvr2 *m, int t, int h, int w, PhaseCost *out, Fault *f)
+{
+    Dev *d = dev_plan_open(m->options.threads);
+    if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
+    sample(m, d, t, h, w, NULL, NULL);
+    DevTotals totals = dev_totals(d);
+    *out = (PhaseCost){totals.arena_peak, totals.weight_bytes, totals.flop};
+    bool ok = dev_ok(d);
+    if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
+    dev_close(d);
+    return ok;
+}
+
+static VaeWork work_of(const Seedvr2 *m, bool decode, const SizePlan *z, int frames)
+{
+    return (VaeWork){m->vae, decode, m->options.threads, z->padded_h, z->padded_w, (frames - 1) / PIPELINE_TEMPORAL + 1};
+}
+
+static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, int frames, BatchCost *out, Fault *f)
+{
+    VaeWork encode = work_of(m, false, z, frames), decode = work_of(m, true, z, frames);
+    out->frames = frames;
+    return cost_vae(&encode, plan->encode_tiles, &out->encode, f) &&
+           cost_transformer(m, (int)encode.latents, z->padded_h / PIPELINE_SPATIAL, z->padded_w / PIPELINE_SPATIAL,
+                            &out->transformer, f) &&
+           cost_vae(&decode, plan->decode_tiles, &out->decode, f);
+}
+
+static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
+{
+    PipelineSetup with = *s;
+    with.networks.encode_tiled = encode_tiled;
+    with.networks.latent_channels = seedvr2_latent_channels(m);
+    return pipeline_bytes(&with, decode_tiled) + cost_program_bytes(m->options.threads);
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, Fault *f)
+{
+    char needs[32], has[32], alone[32];
+    fault(f, UPRES_E_MEMORY,
+          "the job needs %s of memory (its transformer alone works in %s), but %s can be had; use a smaller --resolution or "
+          "--batch-size, --vae-tile auto, or raise --memory",
+          cost_bytes(needed, needs), cost_bytes(transformer, alone), cost_bytes(limit, has));
+    return false;
+}
+
+static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Plan *plan, Fault *f)
+{
+    const upres_options *o = &m->options;
+    const SizePlan *z = &s->picture.size;
+    TileChoice encode = {work_of(m, false, z, frames), o->vae_encode_tile, o->vae_encode_tile_overlap, {0}, {0}, false};
+    TileChoice decode = {work_of(m, true, z, frames), o->vae_decode_tile, o->vae_decode_tile_overlap, {0}, {0}, false};
+    PhaseCost transformer;
+    if (!cost_transformer(m, (int)encode.work.latents, z->padded_h / PIPELINE_SPATIAL, z->padded_w / PIPELINE_SPATIAL,
+                          &transformer, f) ||
+        !cost_choose_tiles(&encode, false, UINT64_MAX, f) || !cost_choose_tiles(&decode, false, UINT64_MAX, f))
+        return false;
+    uint64_t needed = UINT64_MAX;
+    plan->weight_bytes = encode.cost.weight_bytes + transformer.weight_bytes + decode.cost.weight_bytes;
+    /* Untiled is best. A tiled decoder holds a batch of pictures, a tiled encoder a batch of inputs. So: neither, the
+     * decoder, the encoder, both. */
+    for (int tiled = 0; tiled < 4; tiled++) {
+        bool tile_decode = tiled & 1, tile_encode = tiled & 2;
+        if ((tile_decode && decode.tile != UPRES_TILE_AUTO) || (tile_encode && encode.tile != UPRES_TILE_AUTO)) continue;
+        plan->fixed_bytes = fixed_bytes(m, s, tile_encode || encode.tile > 0, tile_decode || decode.tile > 0);
+        uint64_t room = cost_room(plan->limit, plan->weight_bytes + plan->fixed_bytes);
+        bool encode_fits = cost_choose_tiles(&encode, tile_encode, room, f);
+        bool decode_fits = cost_choose_tiles(&decode, tile_decode, room, f);
+        if (f->status != UPRES_OK) return false;
+        plan->encode_tiles = encode.tiles;
+        plan->decode_tiles = decode.tiles;
+        plan->arena_bytes = larger(transformer.arena_bytes, larger(encode.cost.arena_bytes, decode.cost.arena_bytes));
+        uint64_t peak = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
+        if (peak < needed) needed = peak;
+        if (!encode_fits || !decode_fits || transformer.arena_bytes > room) continue;
+        char limit[32];
+        if (encode.by_auto || decode.by_auto)
+            snprintf(plan->note, sizeof plan->note,
+                     "tiles chosen to stay under %s: encode %d, decode %d (0: none); tiled pictures differ slightly from "
+                     "untiled ones",
+                     cost_bytes(plan->limit, limit), encode.tiles.tile_h, decode.tiles.tile_h);
+        return true;
+    }
+    return does_not_fit(needed, transformer.arena_bytes, plan->limit, f);
+}
+
+/* Frames the encoder sees in the clip's first and last batch. */
+static void batch_extents(const PipelineSetup *s, int *first, int *last)
+{
+    const upres_options *o = s->picture.options;
+    Schedule schedule;
+    schedule_init(&schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
+    *first = batch_at(&schedule.plan, 0).frames;
+    *last = s->frames ? batch_at(&schedule.plan, schedule.plan.count - 1).frames : *first;
+    schedule_free(&schedule);
+}
+
+bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
+{
+    int first, last;
+    const SizePlan *z = &s->picture.size;
+    *plan = (Seedvr2Plan){.limit = cost_limit(&m->options)};
+    batch_extents(s, &first, &last);
+    if (!fit_tiles(m, s, first, plan, f) || !cost_batch(m, plan, z, first, &plan->batch, f)) return false;
+    plan->last = plan->batch;
+    if (last != first && !cost_batch(m, plan, z, last, &plan->last, f)) return false;
+    const PhaseCost *costs[] = {&plan->last.encode, &plan->last.transformer, &plan->last.decode};
+    for (int i = 0; i < 3; i++) plan->arena_bytes = larger(plan->arena_bytes, costs[i]->arena_bytes);
+    plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
+    plan->encode_tile_count = vae_tile_count(z->padded_h, z->padded_w, PIPELINE_SPATIAL, plan->encode_tiles, false);
+    plan->decode_tile_count = vae_tile_count(z->padded_h, z->padded_w, PIPELINE_SPATIAL, plan->decode_tiles, true);
+    return true;
+}
+
+bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user, Fault *f)
+{
+    char error[512];
+    m->encode_tiles = plan->encode_tiles;
+    m->decode_tiles = plan->decode_tiles;
+    m->progress = progress;
+    m->user = user;
+    m->dev = dev_cpu_open(m->options.threads, plan->arena_bytes, error, sizeof error);
+    if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
+    dev_set_cancel(m->dev, m->options.cancel, m->options.user);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------ behind the pipeline */
+
+/* Did all go well? A callback's own sentence comes before the device's. */
+static bool fine(const Seedvr2 *m, Fault *f)
+{
+    if (f->status != UPRES_OK) return false;
+    if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
+    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}
+
+static void tell(const Seedvr2 *m, double done)
+{
+    if (m->progress) m->progress(m->user, done);
+}
+
+static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
+{
+    Seedvr2 *m = user;
+    VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->encode_tiles, pictures, moments);
+    bool more = job != NULL;
+    while (more) {
+        more = vae_step(job);
+        tell(m, vae_progress(job));
+    }
+    vae_job_close(job);
+    dev_phase(m->dev);
+    return fine(m, f);
+}
+
+static bool restore(void *user, int t, int h, int w, float *x, const float *condition, Fault *f)
+{
+    Seedvr2 *m = user;
+    sample(m, m->dev, t, h, w, x, condition);
+    dev_phase(m->dev);
+    return fine(m, f);
+}
+
+static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f)
+{
+    Seedvr2 *m = user;
+    m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->decode_tiles, latents,
+                                 pictures);
+    return fine(m, f) && m->decoder;
+}
+
+static bool decode_step(void *user, bool *more, Fault *f)
+{
+    Seedvr2 *m = user;
+    *more = vae_step(m->decoder);
+    tell(m, vae_progress(m->decoder));
+    return fine(m, f);
+}
+
+static void decode_close(void *user)
+{
+    Seedvr2 *m = user;
+    vae_job_close(m->decoder);
+    m->decoder = NULL;
+    dev_phase(m->dev);
+}
+
+PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)
+{
+    return (PipelineNetworks){
+        .user = m,
+        .latent_channels = seedvr2_latent_channels(m),
+        .encode_tiled = plan->encode_tile_count > 1,
+        .encode = encode,
+        .restore = restore,
+        .decode_open = decode_open,
+        .decode_step = decode_step,
+        .decode_close = decode_close,
+    };
+}

@@ -1,0 +1,47 @@
+/*
+ * The networks of an upscaling job: found in the weights, given tiles that fit into memory, and run on a device behind
+ * the pipeline's function pointers. Belongs to one thread.
+ */
+#ifndef UPRES_RUNTIME_SEEDVR2_H
+#define UPRES_RUNTIME_SEEDVR2_H
+
+#include "runtime/cost.h"
+#include "runtime/pipeline.h"
+
+typedef struct Seedvr2 Seedvr2;
+
+/* What one batch costs. */
+typedef struct BatchCost {
+    int frames; /* that the encoder sees */
+    PhaseCost encode, transformer, decode;
+} BatchCost;
+
+/* Everything that is settled before the first frame. */
+typedef struct Seedvr2Plan {
+    VaeTiles encode_tiles, decode_tiles;
+    int encode_tile_count, decode_tile_count; /* a frame */
+    BatchCost batch, last;                    /* a whole batch, and the clip's last one */
+    uint64_t arena_bytes, weight_bytes, fixed_bytes, peak_bytes;
+    uint64_t limit;                           /* 0: none known */
+    char note[160];                           /* what auto chose and why; "" when nothing */
+} Seedvr2Plan;
+
+/*
+ * Find the networks and the text, and bind them. Errors: UPRES_E_INPUT (a part is missing or there twice, a tensor is
+ * missing, the two networks do not fit one another).
+ */
+Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f);
+void seedvr2_close(Seedvr2 *m);
+
+/* Choose tiles and add up memory for a pipeline. Errors: UPRES_E_MEMORY with what would help. */
+bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
+
+/* Open the device with the memory the plan found. progress (may be NULL) is told 0..1 of the phase at work. */
+bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user, Fault *f);
+const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */
+
+/* For the pipeline's setup; the functions may be called after start. */
+PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan);
+int seedvr2_latent_channels(const Seedvr2 *m);
+
+#endif
