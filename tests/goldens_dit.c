@@ -86,8 +86,8 @@ static const WeightSet *case_weights(Golden *g)
     for (int i = 0; i < 2; i++) {
         if (!text_shape(texts[i], i ? "neg_emb" : "pos_emb", &shapes[count])) continue;
         const SynthShape *s = &shapes[count++];
-        used += snprintf(key + used, sizeof key - (size_t)used, " %.200s %lld %a %a",
-                         json_string(json_get(texts[i], "name"), ""), (long long)s->shape[0],
+        used += snprintf(key + used, sizeof key - (size_t)used, " %.200s %lld %lld %a %a",
+                         json_string(json_get(texts[i], "name"), ""), (long long)s->shape[0], (long long)s->shape[1],
                          json_number(json_get(texts[i], "mean"), 0), json_number(json_get(texts[i], "scale"), 1));
     }
     const WeightSet *set = golden_weights(g, key, shapes, count, fill, &rule);
@@ -295,7 +295,7 @@ static void golden_forward(Golden *g, bool sample)
         const WeightPart *part = weight_set_require(set, NET_SEEDVR2_DIT, false, 0, error, sizeof error);
         if (!part) golden_fail(g, "%s", error);
         k.text = find_text(g, set, false);
-        if (json_get(json_get(g->meta, "inputs"), "neg_text")) k.negative = find_text(g, set, true);
+        if (k.sampling.guidance != 1) k.negative = find_text(g, set, true);
         int64_t count = (int64_t)k.t * k.h * k.w * k.out_channels;
         k.out = malloc((size_t)count * sizeof *k.out);
         if (!k.out) golden_fail(g, "out of memory");

@@ -174,8 +174,8 @@ static bool taps_open(Taps *t, Golden *g)
     *t = (Taps){.g = g};
     const JsonTree *wanted = json_get(json_get(g->meta, "options"), "taps");
     for (const JsonTree *w = wanted ? wanted->child : NULL; w; w = w->next) {
-        if (t->count == MAX_TAPS) {
-            golden_fail(g, "more than %d taps", MAX_TAPS);
+        if (t->count == MAX_TAPS || json_int(w, 1) < 1) {
+            golden_fail(g, "more than %d taps, or a channel stride below 1", MAX_TAPS);
             return false;
         }
         Tap *tap = &t->item[t->count++];
