@@ -4,12 +4,11 @@
 #include "kernels/cpu/alpha.h"
 
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-void test_alpha(void);
 
 typedef struct Frame {
     int h, w;

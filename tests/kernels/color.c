@@ -4,12 +4,11 @@
 #include "kernels/cpu/color.h"
 
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-void test_color(void);
 
 /* --------------------------------------------------------------------------------------------------- rank matching */
 

@@ -4,11 +4,10 @@
 #include "kernels/cpu/noise.h"
 
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <string.h>
-
-void test_noise(void);
 
 /* Random123, tests/kat_vectors, philox4x32 with 10 rounds; and two of our own with the normals they give. */
 static void check_vectors(void)

@@ -5,11 +5,10 @@
 
 #include "kernels/cpu/noise.h"
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <string.h>
-
-void test_quantize(void);
 
 static void set_code(void *row, int bits, size_t i, uint16_t code)
 {

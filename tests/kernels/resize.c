@@ -4,11 +4,10 @@
 #include "kernels/cpu/resize.h"
 
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <string.h>
-
-void test_resize(void);
 
 /* Keys' cubic, a = -0.5, as the polynomials of the paper. */
 static double keys(double x)
