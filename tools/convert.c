@@ -1,6 +1,8 @@
 /* upres convert: several weight files into one GGUF. */
+#include <stdio.h>
 #include <string.h>
 
+#include "tools/json_out.h"
 #include "tools/options.h"
 #include "tools/sequence.h"
 #include "tools/verbs.h"
@@ -22,7 +24,13 @@ static bool convert(Job *job, int argc, char **argv, Problem *p)
     if (!output_file_check(job->output, job, &skip, p)) return false;
     upres_status s = upres_convert(job->operands, job->operand_count, job->output, type);
     if (s != UPRES_OK) return problem_library(p, s);
-    console_note(&job->console, "%s: written from %zu files as %s", job->output, job->operand_count, type);
+    if (job->json) {
+        fputs("{\"type\":\"result\",\"verb\":\"convert\",\"output\":", stdout);
+        json_string(stdout, job->output);
+        printf(",\"files\":%zu,\"value_type\":\"%s\"}\n", job->operand_count, type);
+    } else {
+        console_note(&job->console, "%s: written from %zu files as %s", job->output, job->operand_count, type);
+    }
     return true;
 }
 

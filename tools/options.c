@@ -116,7 +116,7 @@ static const Option options[] = {
     {"checksums", 0, FORM_FLAG, VERB_INFO, JOB(checksums), 0, 0, NULL, "CRC-32 of each tensor's float32 values"},
     {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
     {"progress", 0, FORM_CHOICE, COMPUTE, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
-    {"json", 0, FORM_FLAG, EVERY & ~VERB_CONVERT, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
+    {"json", 0, FORM_FLAG, EVERY, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
     {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
      "tell what was loaded and chosen, and the time of each phase"},
     {"quiet", 'q', FORM_FLAG, COMPUTE | VERB_CONVERT, JOB(quiet), 0, 0, NULL, "errors only"},
@@ -297,8 +297,9 @@ static bool set_size(const Option *o, const char *value, uint64_t *field, Proble
     const char *expected = "bytes with an optional K, M, G or T (powers of 1024), at least 1M: 14G, 800M";
     char *end;
     double v = strtod(value, &end);
-    if (value[strspn(value, "0123456789.")] != '\0' && end == value) return bad_value(p, o, value, expected);
-    if (!isdigit((unsigned char)*value)) return bad_value(p, o, value, expected);
+    /* strtod alone would also take exponents and hexadecimal */
+    if (!isdigit((unsigned char)*value) || end != value + strspn(value, "0123456789."))
+        return bad_value(p, o, value, expected);
     const char *suffix = *end != '\0' ? strchr(suffixes, toupper((unsigned char)*end)) : NULL;
     if (suffix != NULL) {
         v *= pow(1024, (double)(suffix - suffixes + 1));

@@ -180,6 +180,7 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
                        "%s: %dx%d pixels, but the encoder takes multiples of 8; crop or "
                        "pad the frames",
                        job->input, clip.width, clip.height);
+    if (job->range_count > 0) console_note(&job->console, "--frames is left aside: the plan is of the whole input");
     upres_plan_report r = {.struct_size = sizeof r};
     s = upres_plan(*w, &job->library, what, &clip, &r);
     if (s != UPRES_OK) return problem_library(p, s);

@@ -92,7 +92,7 @@ static bool push_wanted(Upscale *u, Problem *p)
                          .stride = (ptrdiff_t)png_row_bytes(&form)};
     upres_status s = upres_session_push(u->session, &frame);
     free(pixels);
-    if (s == UPRES_OK) return true;
+    if (s >= 0) return true; /* UPRES_AGAIN: the next pull makes room, and the frame is asked for again */
     if (s == UPRES_E_INPUT) return problem(p, EXIT_INPUT, "%s: %s", path, upres_last_error());
     return progress_problem(&u->progress, s, &(Problem){0}, p);
 }

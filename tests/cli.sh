@@ -1,0 +1,400 @@
+#!/usr/bin/env bash
+# The command as a user meets it: tests/cli.sh BUILD_DIR. Uses weights that the command makes itself and demo/lr; runs at
+# scale 1, where the demo network is quick. Prints ok|FAIL|skip NAME lines and "N passed, N failed, N skipped".
+set -u
+build=${1:?usage: tests/cli.sh BUILD_DIR}
+root=$(cd "$(dirname "$0")/.." && pwd)
+upres=$(cd "$build" && pwd)/upres
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+cd "$T" || exit 1
+unset NO_COLOR UPRES_CPU
+
+passed=0 failed=0 skipped=0
+ok() { echo "ok   $1" && passed=$((passed + 1)); }
+fail() { echo "FAIL $1: $2" && failed=$((failed + 1)); }
+skip() { echo "skip $1: $2" && skipped=$((skipped + 1)); }
+
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
+    exit
+}
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+    local name=$1
+    shift
+    if "$@" >check.out 2>check.err; then ok "$name"; else fail "$name" "$* gave $?: $(tail -n 1 check.err)"; fi
+}
+
+# refused NAME CODE PATTERN ARGUMENT...: exit CODE, one line on stderr that PATTERN fits, and neither an output "out..." nor
+# anything half-written.
+refused() {
+    local name=$1 code=$2 pattern=$3 rc
+    shift 3
+    "$upres" "$@" >refused.out 2>refused.err </dev/null
+    rc=$?
+    if [ $rc != "$code" ]; then
+        fail "$name" "exit code $rc, expected $code: $(head -n 1 refused.err)"
+    elif [ "$(wc -l <refused.err)" != 1 ]; then
+        fail "$name" "$(wc -l <refused.err) lines on stderr, expected 1: $(head -n 2 refused.err | tr '\n' ' ')"
+    elif ! grep -Eq -- "$pattern" refused.err; then
+        fail "$name" "the sentence does not fit /$pattern/: $(cat refused.err)"
+    elif [ -n "$(find . -path './out*' -o -name '*.part')" ]; then
+        fail "$name" "something was written: $(find . -path './out*' -o -name '*.part' | head -n 3 | tr '\n' ' ')"
+        rm -rf out*
+        find . -name '*.part' -delete
+    else
+        ok "$name"
+    fi
+}
+
+# same NAME FOLDER FOLDER: the same files with the same bytes, and at least one.
+same() {
+    if [ -z "$(ls -A "$2" 2>/dev/null)" ]; then
+        fail "$1" "$2 is empty"
+    elif diff -r "$2" "$3" >diff.out 2>&1; then
+        ok "$1"
+    else
+        fail "$1" "$(head -n 1 diff.out)"
+    fi
+}
+
+# names FOLDER: what is in it, sorted, each name followed by a space.
+names() { find "$1" -mindepth 1 -printf '%f\n' 2>/dev/null | sort | tr '\n' ' '; }
+
+# holds NAME FILE PATTERN...: the file has a line for each pattern.
+holds() {
+    local name=$1 file=$2 pattern
+    shift 2
+    for pattern in "$@"; do
+        if ! grep -Eq -- "$pattern" "$file"; then
+            fail "$name" "no line fits /$pattern/: $(head -c 200 "$file" | tr '\n' ' ')"
+            return
+        fi
+    done
+    ok "$name"
+}
+
+if [ ! -x "$upres" ]; then
+    fail build "$upres is not there"
+    finish
+fi
+
+# ------------------------------------------------------------------------------------------------ usage, help, versions
+
+"$upres" >bare.out 2>bare.err
+rc=$?
+if [ $rc = 2 ] && grep -q '^usage: upres' bare.err; then ok "bare command"; else fail "bare command" "exit code $rc"; fi
+check "version" "$upres" --version
+holds "version names a number" check.out '^upres [0-9]+\.[0-9]+\.[0-9]+'
+check "devices" "$upres" --list-devices
+holds "devices name the CPU" check.out 'cpu'
+check "help" "$upres" -h
+for verb in upscale encode decode info convert plan compare bench demo-weights; do check "help of $verb" "$upres" $verb -h; done
+check "help of upscale, once more" "$upres" upscale -h
+holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42\]' '--vae-tile off\|auto\|N'
+refused "unknown verb" 2 'did you mean upscale' upsacle
+refused "selftest" 2 'selftest is not in this version' selftest
+refused "completion" 2 'completion is not in this version' completion bash
+
+# --------------------------------------------------------------------------------------------------- weights and frames
+
+check "demo-weights" "$upres" demo-weights seedvr2 -o w.safetensors
+if [ ! -s w.safetensors ] || [ ! -d "$root/demo/lr" ]; then
+    fail "weights and frames" "without them nothing more can be tested"
+    finish
+fi
+mkdir in && cp "$root"/demo/lr/00000[1-7].png in/
+mkdir two && cp in/000001.png in/000002.png two/
+W=(-m w.safetensors)
+Q=(--scale 1 --color none --progress none) # quick
+
+# -------------------------------------------------------------------------------------------------------------- bad use
+
+refused "no model" 2 'no weights.*-m' -i in -o out
+refused "no input" 2 'no input.*-i' -o out "${W[@]}"
+refused "no output" 2 'no output.*-o' -i in "${W[@]}"
+refused "model missing" 3 'nosuch' -i in -o out -m nosuch
+refused "model a folder" 3 'in' -i in -o out -m in
+refused "model twice" 3 'w.safetensors' -i in -o out "${W[@]}" -m w.safetensors
+echo "<!DOCTYPE html><html></html>" >page.gguf
+refused "model an HTML page" 3 'page.gguf' -i in -o out -m page.gguf
+refused "input missing" 3 'nosuch.*no such' -i nosuch -o out "${W[@]}"
+refused "output missing its value" 2 '--output needs a value' -i in "${W[@]}" -o
+
+range() { refused "$1 $2" 2 "\"$2\" for $1: expected" -i in -o out "${W[@]}" "$1" "$2"; }
+for v in 0 -1 0.5 8.5 1e9 nan x ''; do range --scale "$v"; done
+for v in 0 -1 15 16385 99999999999999999999 12x; do range --resolution $v; done
+for v in 0 -5 1026; do range --batch-size $v; done
+for v in 5 -1 1025; do range --overlap $v; done
+for v in off8 31 33 100 -64; do range --vae-tile $v; done
+range --vae-tile-overlap 12
+range --vae-encode-tile 24
+range --vae-decode-tile 40.5
+range --fit 100x100
+range --fit area:8x8
+range --max-resolution 15
+range --prepend 65
+range --seed -1
+range --seed 18446744073709551616
+range --input-noise 1.5
+range --latent-noise -0.1
+range --steps 0
+range --guidance 21
+range --guidance-rescale 2
+range --strength 1.01
+range --color labb
+range --alpha keep
+range --dither floyd
+range --threads 0
+range --memory 12X
+range --frames 3-1
+range --frames 1,,2
+range --noise white
+range --device tpu
+range --precision fp4
+range --bits 9
+refused "10 bits in PNG" 2 '"10" for --bits.*16' -i in -o out "${W[@]}" --bits 10
+refused "overlap as long as the batch" 2 '--overlap.*--batch-size 9' -i in -o out "${W[@]}" --batch-size 9 --overlap 9
+refused "tile as small as its overlap" 2 'overlap 64.*tile of 64' -i in -o out "${W[@]}" --vae-tile 64 --vae-tile-overlap 64
+refused "two sizes" 2 '--scale, --resolution and --fit' -i in -o out "${W[@]}" --scale 2 --resolution 64
+refused "overwrite and skip" 2 'contradict' -i in -o out "${W[@]}" --overwrite --skip-existing
+refused "unknown option" 2 'did you mean --batch-size' -i in -o out "${W[@]}" --batchsize 5
+refused "flag with a value" 2 '--overwrite takes no value' -i in -o out "${W[@]}" --overwrite=yes
+refused "option of another verb" 2 '--color is not an option of encode' encode -i in -o out.safetensors "${W[@]}" --color lab
+refused "stray argument" 2 'stray' -i in -o out "${W[@]}" stray
+for o in resume shard scene-cuts preview timings plot warmup mode flashvsr-version sparse-ratio kv-slices local-range \
+    block-keys tile tile-overlap; do
+    refused "--$o of a later version" 2 "--$o is not in this version" -i in -o out "${W[@]}" --$o 2
+done
+refused "CUDA" 2 'cuda:0.*not in this version' -i in -o out "${W[@]}" --device cuda:0
+refused "a model of a device" 2 'sm_120.*not in this version' plan -i in "${W[@]}" --device sm_120:70:2.5:900:16
+for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done
+refused "a pipe" 2 'not in this version' -i - -o out "${W[@]}"
+refused "y4m" 2 'y4m.*in this version' -i in -o out.y4m "${W[@]}"
+refused "frames past the end" 2 '--frames 8-9.*1 to 7' -i in -o out "${W[@]}" --frames 8-9
+
+mkdir empty
+refused "empty folder" 3 'empty.*no PNG' -i empty -o out "${W[@]}"
+refused "output in the input" 2 'in/x.*lies in the input' -i in -o in/x "${W[@]}"
+refused "output the input" 2 'lies in the input' -i in -o ./in/../in "${W[@]}"
+ln -s in link
+refused "output the input by a link" 2 'lies in the input' -i in -o link "${W[@]}"
+refused "output the input picture" 2 'replace the input' -i in/000001.png -o in/000001.png "${W[@]}"
+refused "many frames to a picture" 2 '7 frames' -i in -o out.png "${W[@]}"
+refused "output a file" 1 'w.safetensors' -i in -o w.safetensors "${W[@]}"
+refused "output's folder missing" 1 'nowhere' -i in -o nowhere/deep/out "${W[@]}"
+refused "picture's folder missing" 1 'nowhere' -i in/000001.png -o nowhere/x.png "${W[@]}"
+if [ "$(id -u)" = 0 ]; then
+    skip "output not permitted" "root may write anywhere"
+else
+    mkdir locked && chmod 555 locked
+    refused "output not permitted" 1 'locked' -i in -o locked/out "${W[@]}"
+fi
+mkdir there && cp in/000003.png there/
+refused "existing output" 2 'there/000003.png exists already.*--overwrite.*--skip-existing' -i in -o there "${W[@]}"
+refused "pattern without a number" 2 '%s' -i in/%s.png -o out "${W[@]}"
+refused "pattern that fits nothing" 3 'no file fits' -i in/%03d.png -o out "${W[@]}"
+
+mkdir gap && cp in/00000[1267].png gap/
+refused "gap" 3 'frame 3 \(and 2 more\) is missing' -i gap -o out "${W[@]}"
+mkdir double && cp in/000001.png double/1.png && cp in/000001.png double/01.png
+refused "a number twice" 3 'both have the number 1' -i double -o out "${W[@]}"
+mkdir nameless && cp in/000001.png nameless/a.png && cp in/000001.png nameless/b.png
+refused "names without numbers" 3 'no number' -i nameless -o out "${W[@]}"
+
+small=iVBORw0KGgoAAAANSUhEUgAAABQAAAAUCAIAAAAC64paAAABfUlEQVR42mNgYOcTlVHWMrSwd/MNiU7KLCiva+2ZPGvhivXb9h45fenmg+fvvv5h5hKUkFfTNbF28gwIj0vNKa5q7OifNpeBlUdYSlFD38zWxTsoMiE9r7SmuWvijPnL1m7Zfejkhev3nr75/IuRg19MVkXbyNLB3S80JjmrsKK+rXfK7EUM2M1csnrTzgPHz1298/jVxx//2XhFpJU0DcztXH2CoxIz8stqW7onzVywnAG7mSs3bN939MzlWw9fvP/2l4VbSFJBXc/UxtkrMCI+LbekuqlzwvR5S9cwYDdz3dY9h09dvHH/2dsvv5k4BcTlVHWMrRw9/MNiU7KLKhva+6bOWbxqIwN2MzfvOnji/LW7T15/+oknRBmwm7lj/7GzV24/evnh+z88IcpAZiyBQ5SBzFgChygDmbEEDlEGMmMJHKIMZMYSOEQZyIwlcIgykBlL4BBlIDOWwCHKQGYsgUOUgcxYAocoA5mxBA5RBjJjCRyiDGTGEjhEAXN3Ur9vJiYoAAAAAElFTkSuQmCC
+huge=iVBORw0KGgoAAAANSUhEUgAATiAAAE4gCAIAAABsEtFuAAAAC0lEQVR42mNggAEAAAoAAewkA7kAAAAASUVORK5CYII=
+# 16x16, RGBA, 16 bits, with gAMA and a text chunk
+deep=iVBORw0KGgoAAAANSUhEUgAAABAAAAAQEAYAAABPYyMiAAAABGdBTUEAALGPC/xhBQAAAAt0RVh0VGl0bGUAc21hbGxPW6NeAAAB2klEQVR42jXOUZFYIRBFwUhAAhKQgAQkIAEJSEACEpCABCQgAQebVLbfVE2dz9t//vy7/u+DRk2atWjVpr//8zN06tKtR68+/T/9CwgAASAABIAAEACC8QAQAAJAAAgAASAAhA8QASJABIgAESACRIAIEAEiQASIABEgAkSA+AESQAJIAAkgASSABJAAEkACSAAJIAEkgASQPkAGyAAZIANkgAyQATJABsgAGSADZIAMkAHyBygABaAAFIACUAAKQAEoAAWgABSAAlAACkD5ABWgAlSAClABKkAFqAAVoAJUgApQASpABagfoAE0gAbQABpAA2gADaABNIAG0AAaQANoAO0DdIAO0AE6QAfoAB2gA3SADtABOkAH6AAdoH+AATAABsAAGAADYAAMgAEwAAbAABgAA2AAjA8wASbABJgAE2ACTIAJMAEmwASYABNgAkyA+QEWwAJYAAtgASyABbAAFsACWAALYAEsgAWwPsAG2AAbYANsgA2wATbABtgAG2ADbIANsAH2BzgAB+AAHIADcAAOwAE4AAfgAByAA3AADsD5ABfgAlyAC3ABLsAFuAAX4AJcgAtwAS7ABbgf4AE8gAfwAB7AA3gAD+ABPIAH8AAewAN4AL/9C02nbx8rNPZxAAAAAElFTkSuQmCC
+mkdir mixed && cp in/000001.png mixed/ && echo $small | base64 -d >mixed/000002.png
+refused "a frame of another size" 3 'mixed/000002.png: 20x20.*160x96' -i mixed -o out "${W[@]}"
+echo $deep | base64 -d >deep.png
+mkdir forms && cp mixed/000002.png forms/1.png && head -c 33 forms/1.png >forms/2.png
+refused "a PNG cut short" 3 'forms/2.png' -i forms -o out "${W[@]}"
+: >forms/2.png
+refused "an empty picture" 3 'forms/2.png.*empty' -i forms -o out "${W[@]}"
+echo "no picture" >forms/2.png
+refused "no PNG" 3 'forms/2.png.*not a PNG' -i forms -o out "${W[@]}"
+mkdir broken && cp in/000001.png in/000002.png broken/
+printf 'XXXX' | dd of=broken/000002.png bs=1 seek=900 conv=notrunc 2>dd.err
+refused "a PNG with a wrong checksum" 3 'broken/000002.png.*checksum' -i broken -o out "${W[@]}" "${Q[@]}"
+echo $huge | base64 -d >huge.png
+refused "a PNG header of 400 megapixels" 3 'huge.png: 20000x20000' -i huge.png -o out "${W[@]}"
+
+# a weight file of another kind: one tensor nobody knows
+printf '\100\0\0\0\0\0\0\0{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}          \0\0\0\0' >other.safetensors
+refused "model without networks" 3 '.' -i in -o out -m other.safetensors
+refused "decode without a VAE" 3 '.' decode -i other.safetensors -o out -m other.safetensors
+refused "encode without a VAE" 3 '.' encode -i in -o out.safetensors -m other.safetensors
+refused "encode to a picture" 2 '.safetensors' encode -i in -o out.png "${W[@]}"
+refused "encode of odd sizes" 2 '20x20.*multiples of 8' encode -i mixed/000002.png -o out.safetensors "${W[@]}"
+refused "info of nothing" 2 'one weight file' info
+refused "info of a missing file" 3 'nosuch' info nosuch
+refused "info of a page" 3 'page.gguf' info page.gguf
+refused "convert without output" 2 'no output' convert w.safetensors
+refused "convert to an unknown type" 2 '"q4_0" for --type' convert w.safetensors -o out --type q4_0
+refused "convert onto the input" 2 'replace the input' convert w.safetensors -o w.safetensors
+refused "compare of one" 2 'two' compare in
+refused "compare of unlike counts" 3 'two has 2' compare in two
+refused "plan of no job" 2 'no job' plan downscale -i in "${W[@]}"
+
+# ------------------------------------------------------------------------------------------------------- info, convert
+
+check "info" "$upres" info w.safetensors
+holds "info names what it recognised" check.out 'safetensors' 'recognised: seedvr2_vae' 'recognised: seedvr2_dit' 'recognised: text'
+check "info --json" "$upres" info w.safetensors --json --checksums
+cp check.out info.json
+holds "info --json has its keys" info.json '^\{"file":"w.safetensors","container":"safetensors",.*"metadata":\{' \
+    '"recognised":\[\{"network":' '"tensors":\[\{"name":' '"crc32":"[0-9a-f]{8}"' '\]\}$'
+if command -v python3 >/dev/null; then
+    check "info --json is JSON" python3 -c 'import json, sys; json.load(open("info.json"))'
+else
+    skip "info --json is JSON" "no python3"
+fi
+check "info of a file with nothing known" "$upres" info other.safetensors --json
+holds "nothing recognised is an empty list" check.out '"recognised":\[\]'
+cp w.safetensors disguise.gguf
+check "info of safetensors named .gguf" "$upres" info disguise.gguf --json
+holds "the content decides" check.out '"container":"safetensors"'
+check "convert" "$upres" convert w.safetensors -o w.gguf --type f32
+check "info of the converted file" "$upres" info w.gguf
+holds "the converted file holds all networks" check.out 'gguf' 'recognised: seedvr2_vae' 'recognised: seedvr2_dit' 'recognised: text'
+
+# ------------------------------------------------------------------------------------------------------------- upscale
+
+check "upscale" "$upres" -i in -o whole "${W[@]}" "${Q[@]}"
+if [ "$(names whole)" = "$(names in)" ]; then ok "names are kept"; else fail "names are kept" "$(names whole)"; fi
+holds "a closing line on stderr" check.err '^upres: 7 frames upscaled in .* peak memory'
+check "upscale from safetensors named .gguf, one thread" "$upres" -i in -o renamed -m disguise.gguf "${Q[@]}" --threads 1
+check "upscale with two threads" "$upres" -i in -o threads -m disguise.gguf "${Q[@]}" --threads 2
+same "one thread and two" renamed threads
+same "the same weights under another name" whole renamed
+check "upscale from the converted file" "$upres" -i in -o gguf -m w.gguf "${Q[@]}"
+same "the same weights in GGUF" whole gguf
+check "first part" "$upres" -i in -o halves "${W[@]}" "${Q[@]}" --frames 1-4
+check "second part" "$upres" -i in -o halves "${W[@]}" "${Q[@]}" --frames 5-99
+holds "an end past the last frame is noted" check.err 'cut at the last frame, 7'
+same "two parts and one run" whole halves
+check "every third frame" "$upres" -i in -o steps "${W[@]}" "${Q[@]}" --frames 1,4-7:3
+mkdir thirds && cp whole/000001.png whole/000004.png whole/000007.png thirds/ 2>/dev/null
+same "a list of frames and one run" thirds steps
+
+# stopped half way by SIGTERM, then by SIGKILL, then finished
+"$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --json >stopped.out 2>stopped.err &
+job=$!
+for _ in $(seq 600); do
+    [ -e stopped/000002.png ] && break
+    sleep 0.1
+done
+kill -TERM $job 2>/dev/null
+wait $job
+rc=$?
+if [ $rc = 143 ]; then
+    holds "stopped by SIGTERM: 143" stopped.err 'stopped by a signal after [1-6] of 7 frames'
+else
+    fail "stopped by SIGTERM: 143" "exit code $rc: $(tail -n 1 stopped.err)"
+fi
+if [ -z "$(find stopped -name '*.part' 2>&1)" ]; then ok "no half files"; else fail "no half files" "$(names stopped)"; fi
+"$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --skip-existing 2>/dev/null &
+job=$!
+for _ in $(seq 600); do
+    [ -e stopped/000004.png ] && break
+    sleep 0.1
+done
+kill -KILL $job 2>/dev/null
+wait $job 2>/dev/null
+check "go on" "$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --skip-existing --json
+holds "the result counts what was kept" check.out '"type":"result".*"skipped":[1-6]'
+rm -f stopped/*.part
+check "a run in one piece" "$upres" -i in -o piece "${W[@]}" "${Q[@]}" --batch-size 1
+same "killed, gone on, and one run" piece stopped
+check "nothing left to do" "$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --skip-existing
+cp -r two spaced && mv spaced/000002.png spaced/000003.png
+check "a gap that is allowed" "$upres" -i spaced -o gapped "${W[@]}" "${Q[@]}" --allow-gaps
+check "overwrite" "$upres" -i spaced -o gapped "${W[@]}" "${Q[@]}" --allow-gaps --overwrite
+check "pattern in, pattern out" "$upres" -i two/%06d.png -o pattern/p_%03d.png "${W[@]}" "${Q[@]}"
+if [ "$(names pattern)" = "p_001.png p_002.png " ]; then ok "numbers are kept"; else fail "numbers are kept" "$(names pattern)"; fi
+check "a picture to a picture" "$upres" -i two/000001.png -o picture.png "${W[@]}" "${Q[@]}"
+check "quiet" "$upres" -i two/000001.png -o quiet.png "${W[@]}" "${Q[@]}" -q
+if [ ! -s check.err ]; then ok "quiet says nothing"; else fail "quiet says nothing" "$(head -n 1 check.err)"; fi
+check "verbose" "$upres" -i two/000001.png -o verbose.png "${W[@]}" "${Q[@]}" -v
+holds "verbose tells the files" check.err 'w.safetensors'
+check "progress as JSON on stdout" "$upres" -i two -o json "${W[@]}" --scale 1 --color none --batch-size 1 --json
+holds "progress and result lines" check.out '^\{"type":"progress","phase":' '^\{"type":"result","verb":"upscale"'
+"$upres" -i in -o out "${W[@]}" --scale 9 --json >error.out 2>error.err
+holds "errors as JSON" error.out '^\{"type":"error","exit_code":2,"message":".*--scale'
+check "16 bits with alpha" "$upres" -i deep.png -o deep_out.png "${W[@]}" --scale 2 --color none --progress none
+if [ "$(od -An -tu1 -j16 -N10 deep_out.png 2>/dev/null | tr -s ' \n' ' ')" = " 0 0 0 32 0 0 0 32 16 6 " ]; then
+    ok "depth, alpha and size"
+else
+    fail "depth, alpha and size" "$(od -An -tu1 -j16 -N10 deep_out.png 2>&1 | tr -s ' \n' ' ')"
+fi
+if LC_ALL=C grep -qa 'gAMA' deep_out.png && LC_ALL=C grep -qa 'tEXtTitle' deep_out.png; then
+    ok "metadata is kept"
+else
+    fail "metadata is kept" "gAMA or tEXt is lost"
+fi
+(
+    trap '' XFSZ
+    ulimit -f 4
+    "$upres" -i two -o full "${W[@]}" "${Q[@]}" >full.out 2>/dev/null
+    echo $? >full.rc
+)
+if [ "$(cat full.rc)" = 1 ] && [ ! -e full ]; then
+    ok "disk full"
+else
+    fail "disk full" "exit code $(cat full.rc), $(names full)"
+fi
+"$upres" --version >/dev/full 2>/dev/null
+rc=$?
+if [ $rc = 1 ]; then ok "stdout full"; else fail "stdout full" "exit code $rc, expected 1"; fi
+
+# ------------------------------------------------------------------------------------------------------ encode, decode
+
+check "encode" "$upres" encode -i in -o lat.safetensors "${W[@]}" --progress none
+check "decode to a file" "$upres" decode -i lat.safetensors -o frames.safetensors "${W[@]}" --progress none
+check "decode to pictures" "$upres" decode -i lat.safetensors -o decoded "${W[@]}" --progress none
+if [ "$(names decoded)" = "$(names in)" ]; then
+    ok "decode drops what encode added"
+else
+    fail "decode drops what encode added" "$(names decoded)"
+fi
+check "info of latents" "$upres" info lat.safetensors --json --checksums
+holds "latents" check.out '"name":"latent","type":"F32","shape":\[16,3,12,20\]' '"frames":"7"'
+# gzip's trailer has the same CRC-32 over the same bytes
+crc=$(tail -c 46080 lat.safetensors | gzip -c | tail -c 8 | od -An -tx4 -N4 | tr -d ' ')
+holds "checksum" check.out "\"crc32\":\"$crc\""
+check "info of frames" "$upres" info frames.safetensors --json
+holds "frames" check.out '"name":"frames","type":"F32","shape":\[3,7,96,160\]'
+check "encode of a file" "$upres" encode -i frames.safetensors -o again.safetensors "${W[@]}" --progress none
+check "decode of the file" "$upres" decode -i again.safetensors -o decoded2 "${W[@]}" --progress none
+check "decode in tiles" "$upres" decode -i lat.safetensors -o tiled "${W[@]}" --progress none --vae-tile 64 --vae-tile-overlap 16
+check "compare" "$upres" compare decoded tiled
+holds "tiles are near the whole" check.out '^mean PSNR ([3-9][0-9]\.[0-9]+|inf) dB'
+refused "decode onto latents" 2 'replace the input' decode -i lat.safetensors -o lat.safetensors "${W[@]}" --overwrite
+refused "decode, existing output" 2 'exists already' decode -i lat.safetensors -o frames.safetensors "${W[@]}"
+check "decode, existing kept" "$upres" decode -i lat.safetensors -o frames.safetensors "${W[@]}" --skip-existing
+refused "decode of frames" 3 'no tensor .latent' decode -i frames.safetensors -o out "${W[@]}"
+printf '\130\0\0\0\0\0\0\0{"frames":{"dtype":"F32","shape":[3,1,2,2],"data_offsets":[0,48]}}                      ' >odd.safetensors
+head -c 48 /dev/zero >>odd.safetensors
+refused "encode of a file of odd sizes" 3 '2x2.*multiples of 8' encode -i odd.safetensors -o out.safetensors "${W[@]}"
+
+# ------------------------------------------------------------------------------------------------- plan, compare, bench
+
+check "plan" "$upres" plan -i in "${W[@]}" --scale 4
+holds "plan's lines" check.out '160x96 -> 640x384' 'host peak +[0-9.]+ MiB \([0-9]+ bytes\)'
+check "plan --json" "$upres" plan upscale -i in "${W[@]}" --scale 4 --json
+holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*\}$'
+check "plan decode" "$upres" plan decode -i lat.safetensors "${W[@]}"
+holds "plan decode has a peak" check.out 'host peak'
+check "plan encode" "$upres" plan encode -i in "${W[@]}"
+check "compare with a picture of both" "$upres" compare in whole -o both.png
+holds "compare's means" check.out '^000001.png PSNR' '^mean PSNR [0-9.]+ dB SSIM 0\.[0-9]+ over 7 frames' '^pooled PSNR'
+if [ "$(od -An -tu1 -j18 -N2 both.png 2>/dev/null | tr -s ' ')" = " 1 68" ]; then ok "side by side"; else fail "side by side" "not 324 wide"; fi
+check "compare --json" "$upres" compare in in --json
+holds "compare's object" check.out '^\{"type":"result","verb":"compare","identical":true,"mean_psnr":null'
+
+finish
