@@ -9,8 +9,9 @@ usage() {
 ./build.sh demo             upscale the sample frames with demo weights; pictures under build/demo/
 ./build.sh test [all]       the tests (all: the long ones too); ends in "N passed, N failed, N skipped"
 ./build.sh bench [PATTERN]  time the kernels
+./build.sh fuzz [SECONDS]   broken weight files at random, under sanitizers
 ./build.sh install PREFIX   command, library, header
-./build.sh dist             build/upres-VERSION.tar.gz
+./build.sh dist             build/upres-VERSION-MACHINE.tar.gz: what install would install
 ./build.sh clean            remove build/
 END
 }
@@ -77,6 +78,15 @@ build() {
     make -s -j"$(jobs)" "$@"
 }
 
+install_to() { # PREFIX
+    mkdir -p "$1/bin" "$1/lib" "$1/include"
+    install -m 755 build/upres "$1/bin/upres"
+    install -m 755 build/libupres.so "$1/lib/libupres.so.0"
+    ln -sf libupres.so.0 "$1/lib/libupres.so"
+    install -m 644 runtime/upres.h "$1/include/upres.h"
+    echo "installed $1/bin/upres, $1/lib/libupres.so.0, $1/include/upres.h"
+}
+
 case "${1:-}" in
 '')
     build
@@ -97,13 +107,17 @@ bench)
 install)
     [ $# = 2 ] || fail "install needs PREFIX, for example ./build.sh install /usr/local"
     build library command
-    to="${DESTDIR:-}$2"
-    mkdir -p "$to/bin" "$to/lib" "$to/include"
-    install -m 755 build/upres "$to/bin/upres"
-    install -m 755 build/libupres.so "$to/lib/libupres.so.0"
-    ln -sf libupres.so.0 "$to/lib/libupres.so"
-    install -m 644 runtime/upres.h "$to/include/upres.h"
-    echo "installed $to/bin/upres, $to/lib/libupres.so.0, $to/include/upres.h"
+    install_to "${DESTDIR:-}$2"
+    ;;
+dist)
+    build library command
+    version=$(build/upres --version | sed 's/[^0-9]*\([0-9][0-9.]*\).*/\1/; q')
+    name="upres-$version-$("$CC" -dumpmachine)"
+    rm -rf "build/$name"
+    install_to "build/$name"
+    cp README.md LICENSE CHANGELOG.md "build/$name/"
+    tar -C build -czf "build/$name.tar.gz" "$name"
+    echo "build/$name.tar.gz"
     ;;
 clean)
     rm -rf build
@@ -111,8 +125,18 @@ clean)
 help | -h | --help)
     usage
     ;;
-win | fuzz)
-    fail "$1: not in this version"
+fuzz)
+    prepare
+    seconds=${2:-60}
+    make -s -j"$(jobs)" B=build/asan SANITIZE=address,undefined build/asan/tests/fuzz
+    # Small sound files, and the shared ones of all containers where they are at hand.
+    echo "fuzzing the weight readers for $seconds s; a file that breaks them is left in build/fuzz-input"
+    # shellcheck disable=SC2046
+    exec build/asan/tests/fuzz "$seconds" build/fuzz-input \
+        $(find tests/data "${UPRES_SHARED:-../shared}/goldens/formats" -type f ! -name '*.json' ! -name '*.md' 2>/dev/null)
+    ;;
+win)
+    fail "win: not in this version"
     ;;
 *)
     usage >&2
