@@ -16,6 +16,7 @@ void arena_close(Arena *a)
 
 uint64_t arena_take(Arena *a, uint64_t bytes)
 {
+    if (bytes > UINT64_MAX - ARENA_ALIGN) return ARENA_FULL;
     bytes = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
     if (bytes == 0) bytes = ARENA_ALIGN; /* so that every span has an offset of its own */
     if (a->count == a->capacity) {

@@ -5,11 +5,11 @@
 #include "runtime/size.h"
 
 #include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
 
 #include <math.h>
 #include <string.h>
 
-void test_rules(void);
 
 /* A limited size in one resize is the size that two would reach. */
 static void check_size_once(void)

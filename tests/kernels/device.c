@@ -1,0 +1,71 @@
+#include "tests/kernels/device.h"
+
+#include "kernels/cpu/cpu.h"
+#include "tests/kernels/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const BoundWeight *test_weight(TestWeight *w, const float *values, int rank, const int64_t *shape)
+{
+    *w = (TestWeight){.tensor = {.name = "test", .type = WT_F32, .rank = rank, .count = 1, .data = (const uint8_t *)values},
+                      .bound = {.rank = rank, .count = 1}};
+    for (int i = 0; i < rank; i++) {
+        w->tensor.shape[i] = w->bound.shape[i] = shape[i];
+        w->tensor.count = w->bound.count *= shape[i];
+    }
+    w->tensor.bytes = (uint64_t)w->tensor.count * sizeof(float);
+    w->bound.tensor = &w->tensor;
+    return &w->bound;
+}
+
+void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user)
+{
+    static const char *const sets[] = {"scalar", "avx2", "avx512"};
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        if (cpu_kernels_named(sets[i]) == NULL) continue;
+        for (int threads = 1; threads <= 3; threads += 2) {
+            char version[64], error[256] = "";
+            snprintf(version, sizeof version, "%s, %d threads", sets[i], threads);
+            setenv("UPRES_CPU", sets[i], 1);
+            Dev *plan = dev_plan_open(threads);
+            work(user, plan);
+            const uint64_t planned = dev_totals(plan).arena_peak;
+            check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
+            dev_phase(plan);
+            dev_close(plan);
+            Dev *d = dev_cpu_open(threads, planned, error, sizeof error);
+            check_true(d != NULL, "%s: %s", version, error);
+            if (d == NULL) continue;
+            work(user, d);
+            dev_phase(d);
+            check_true(dev_ok(d), "%s: %s", version, dev_error(d));
+            check_true(dev_totals(d).arena_peak == planned, "%s: used %llu bytes, planned %llu", version,
+                       (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned);
+            const double flop = dev_totals(d).flop;
+            done(user, version);
+            if (threads == 1) CHECK_BENCH(sets[i], flop, (double)planned, work(user, d));
+            dev_close(d);
+        }
+    }
+    unsetenv("UPRES_CPU");
+}
+
+Tensor upload(Dev *d, const float *values, int t, int h, int w, int c)
+{
+    Tensor x = dev_tensor(d, t, h, w, c);
+    float *to = dev_map(d, x);
+    for (int64_t p = 0; to != NULL && p < (int64_t)t * h * w; p++) {
+        for (int i = 0; i < x.c_pad; i++) to[p * x.c_pad + i] = i < c ? values[p * c + i] : 0.0f;
+    }
+    return x;
+}
+
+void download(Dev *d, Tensor x, float *values)
+{
+    const float *from = dev_map(d, x);
+    for (int64_t p = 0; from != NULL && p < (int64_t)x.t * x.h * x.w; p++) {
+        memcpy(values + p * x.c, from + p * x.c_pad, (size_t)x.c * sizeof *values);
+    }
+}

@@ -1,0 +1,25 @@
+/*
+ * Devices and weights for tests of operations: an operation runs once per instruction set of this machine and thread
+ * count, on a device whose arena is exactly what a plan of the same calls found.
+ */
+#ifndef UPRES_TESTS_KERNELS_DEVICE_H
+#define UPRES_TESTS_KERNELS_DEVICE_H
+
+#include "runtime/dev.h"
+
+/* A weight over the caller's floats. */
+typedef struct TestWeight {
+    WeightTensor tensor;
+    BoundWeight bound;
+} TestWeight;
+const BoundWeight *test_weight(TestWeight *w, const float *values, int rank, const int64_t *shape);
+
+/* Calls work(user, device) on a plan and then on a device per instruction set and 1 and 3 threads; between devices
+ * done(user, version) may look at what came out. Checks that planned and used memory agree. With --bench the whole of
+ * `work` is timed on one thread, copies in and out included. */
+void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user);
+
+Tensor upload(Dev *d, const float *values, int t, int h, int w, int c);  /* values [t][h][w][c] */
+void download(Dev *d, Tensor x, float *values);
+
+#endif

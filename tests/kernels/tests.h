@@ -1,0 +1,22 @@
+/* The kernel tests, one function a file of this folder. */
+#ifndef UPRES_TESTS_KERNELS_TESTS_H
+#define UPRES_TESTS_KERNELS_TESTS_H
+
+void test_gemm_tile(void);
+void test_rows(void);
+void test_conv3d(void);
+void test_upsample(void);
+void test_linear(void);
+void test_norm(void);
+void test_attention(void);
+void test_arena(void);
+void test_resize(void);
+void test_color(void);
+void test_alpha(void);
+void test_noise(void);
+void test_quantize(void);
+void test_rules(void);
+
+void run_kernel_tests(void);
+
+#endif
