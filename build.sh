@@ -57,13 +57,16 @@ prepare() {
     if [ -z "${CC:-}" ]; then
         CC=gcc
         command -v gcc >/dev/null || ! command -v clang >/dev/null || CC=clang
+    elif ! command -v "$CC" >/dev/null; then
+        fail "CC names $CC, which is not installed"
     fi
     export CC
     packages=$(missing_packages | tr '\n' ' ')
-    if [ -n "$packages" ]; then
-        # shellcheck disable=SC2086
-        install_packages $packages || fail "needs the Debian packages $packages- install them and run this again"
+    # shellcheck disable=SC2086
+    if [ -n "$packages" ] && install_packages $packages; then
+        packages=$(missing_packages | tr '\n' ' ')
     fi
+    [ -z "$packages" ] || fail "these Debian packages are missing and could not be installed: ${packages% }"
     echo "compiler  $("$CC" --version | head -n 1)"
     sets=
     for s in avx2 fma f16c avx512f avx512dq avx512vl avx512bw avx512_vnni amx_bf16; do

@@ -69,7 +69,7 @@ same "two halves" "$work/batch5" "$work/halves"
 
 "$upres" -i demo/lr -o "$work/killed" -m "$weights" --scale 4 --color none --seed 42 -q &
 victim=$!
-while kill -0 $victim 2>/dev/null && [ -z "$(ls "$work/killed" 2>/dev/null | grep 'png$')" ]; do sleep 0.1; done
+while kill -0 $victim 2>/dev/null && [ ! -e "$work/killed/000001.png" ]; do sleep 0.1; done
 if kill -9 $victim 2>/dev/null; then
     wait $victim 2>/dev/null
     upscale "$work/killed" --skip-existing

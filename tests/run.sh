@@ -55,15 +55,23 @@ absent() {
 
 # program NAME [ARGUMENT...]: a test program of the build tree.
 program() {
-    if [ -x "build/tests/$1" ]; then section "$1" "build/tests/$@"; else absent "$1" "build/tests/$1 is not built"; fi
+    local name=$1
+    shift
+    if [ -x "build/tests/$name" ]; then
+        section "$name" "build/tests/$name" "$@"
+    else
+        absent "$name" "build/tests/$name is not built"
+    fi
 }
 
 # sanitized NAME [ARGUMENT...]: the same from the sanitizers' tree. Leaks are found too.
 sanitized() {
-    if [ -x "build/asan/tests/$1" ]; then
-        section "asan $1" env UBSAN_OPTIONS=print_stacktrace=1 "build/asan/tests/$@"
+    local name=$1
+    shift
+    if [ -x "build/asan/tests/$name" ]; then
+        section "asan $name" env UBSAN_OPTIONS=print_stacktrace=1 "build/asan/tests/$name" "$@"
     else
-        absent "asan $1" "build/asan/tests/$1 is not built"
+        absent "asan $name" "build/asan/tests/$name is not built"
     fi
 }
 
