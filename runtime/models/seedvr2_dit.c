@@ -472,8 +472,9 @@ static Tensor read_text(Dev *d, const WeightTensor *t)
 void dit_forward(Dit *m, Dev *d, Tensor x, const WeightTensor *embedding, float timestep, Tensor y)
 {
     const DitConfig *c = &m->config;
-    if (x.h % PATCH != 0 || x.w % PATCH != 0) {
-        dev_fail(d, "the transformer takes latents of even height and width, not %dx%d", x.w, x.h);
+    if (x.h % PATCH != 0 || x.w % PATCH != 0 || x.c != c->in_channels || embedding == NULL) {
+        dev_fail(d, "the transformer takes latents of even height and width with %d channels and a text; found %dx%d with %d "
+                 "channels and %s text", c->in_channels, x.w, x.h, x.c, embedding == NULL ? "no" : "a");
         return;
     }
     const int t = x.t, h = x.h / PATCH, w = x.w / PATCH;

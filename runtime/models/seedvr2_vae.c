@@ -207,6 +207,13 @@ Vae *vae_open(const WeightPart *part, bool encoder, bool decoder, char *error, s
     v->part = part;
     v->error = error;
     v->error_size = error_size;
+    for (int i = 0; i < v->config.levels; i++) {
+        if (v->config.width[i] % GROUPS == 0) continue;
+        snprintf(error, error_size, "%s: the VAE's level %d is %d channels wide, not a multiple of its %d norm groups",
+                 weight_file_path(part->file), i, v->config.width[i], GROUPS);
+        free(v);
+        return NULL;
+    }
     if (encoder) bind_encoder(v);
     if (decoder) bind_decoder(v);
     if (v->failed || v->convs > CONVS_MAX) {
