@@ -248,7 +248,7 @@ holds "info names what it recognised" check.out 'safetensors' 'recognised: seedv
 check "info --json" "$upres" info w.safetensors --json --checksums
 cp check.out info.json
 holds "info --json has its keys" info.json '^\{"file":"w.safetensors","container":"safetensors",.*"metadata":\{' \
-    '"recognised":\[\{"network":' '"tensors":\[\{"name":' '"crc32":"[0-9a-f]{8}"' '\]\}$'
+    '"recognised":\[\{"network": *"seedvr2_dit",.*"widths":' '"tensors":\[\{"name":' '"crc32":"[0-9a-f]{8}"' '\]\}$'
 if command -v python3 >/dev/null; then
     check "info --json is JSON" python3 -c 'import json, sys; json.load(open("info.json"))'
 else

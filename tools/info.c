@@ -94,11 +94,8 @@ static bool print_json(const upres_weights *w, const upres_file_info *f, const J
         upres_part_info part = {.struct_size = sizeof part};
         upres_status s = upres_weights_part(w, i, &part);
         if (s != UPRES_OK) return problem_library(p, s);
-        printf("%s{\"network\":", i > 0 ? "," : "");
-        json_string(stdout, part.network);
-        fputs(",\"prefix\":", stdout);
-        json_string(stdout, part.prefix);
-        printf(",\"widths\":%s,\"summary\":", part.json);
+        /* the library's object already says network, prefix and widths; it is taken over and continued */
+        printf("%s%.*s,\"summary\":", i > 0 ? "," : "", (int)strlen(part.json) - 1, part.json);
         json_string(stdout, part.summary);
         printf(",\"missing_count\":%zu,\"missing\":", part.missing_count);
         json_lines(part.missing);
