@@ -97,6 +97,8 @@ $(B)/tests/goldens: $(call obj,$(GOLDEN_SRC) $(SHARED_TEST_SRC)) $(B)/obj/libupr
 	$(test_program)
 $(B)/tests/synth: $(call obj,tests/synth_main.c $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
+# Sample files are judged by the golden runner's own code.
+$(B)/tests/loader: $(call obj,tests/goldens_formats.c)
 # The public interface is tested as its users meet it, through the shared library.
 $(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
 	@mkdir -p $(@D)
