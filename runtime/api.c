@@ -38,7 +38,8 @@ static upres_status take(void *full, size_t full_size, const void *given, const 
     if (!given) return fault(f, UPRES_E_ARGUMENT, "a %s is NULL where none may be", type);
     memcpy(&size, given, sizeof size);
     if (size < sizeof size)
-        return fault(f, UPRES_E_ARGUMENT, "struct_size of a %s is %u; set it to sizeof(%s)", type, (unsigned)size, type);
+        return fault(f, UPRES_E_ARGUMENT, "struct_size of a %s is %u; set it to sizeof(%s)", type, (unsigned)size,
+                     type);
     memcpy(full, given, size < full_size ? size : full_size);
     return UPRES_OK;
 }
@@ -50,7 +51,8 @@ static upres_status give(void *to, const void *full, size_t full_size, const cha
     if (!to) return fault(f, UPRES_E_ARGUMENT, "a %s is NULL where none may be", type);
     memcpy(&size, to, sizeof size);
     if (size < sizeof size)
-        return fault(f, UPRES_E_ARGUMENT, "struct_size of a %s is %u; set it to sizeof(%s)", type, (unsigned)size, type);
+        return fault(f, UPRES_E_ARGUMENT, "struct_size of a %s is %u; set it to sizeof(%s)", type, (unsigned)size,
+                     type);
     size_t copied = size < full_size ? size : full_size;
     memcpy((char *)to + sizeof size, (const char *)full + sizeof size, copied - sizeof size);
     return UPRES_OK;
@@ -123,8 +125,8 @@ static const WeightTensor *tensor_at(const upres_weights *w, size_t file, size_t
     const WeightFile *x = file_at(w, file, f);
     if (!x) return NULL;
     if (index < weight_file_tensor_count(x)) return weight_file_tensor(x, index);
-    fault(f, UPRES_E_ARGUMENT, "%s: tensor %zu was asked for, but it has %zu, counted from 0", weight_file_path(x), index,
-          weight_file_tensor_count(x));
+    fault(f, UPRES_E_ARGUMENT, "%s: tensor %zu was asked for, but it has %zu, counted from 0", weight_file_path(x),
+          index, weight_file_tensor_count(x));
     return NULL;
 }
 
@@ -153,20 +155,22 @@ upres_status upres_weights_tensor(const upres_weights *w, size_t file, size_t in
     return give(info, &full, sizeof full, "upres_tensor_info", f);
 }
 
-upres_status upres_weights_metadata(const upres_weights *w, size_t file, size_t index, const char **key, const char **value)
+upres_status upres_weights_metadata(const upres_weights *w, size_t file, size_t index, const char **key,
+                                    const char **value)
 {
     Fault *f = begin();
     if (!key || !value) return null_argument(f, "upres_weights_metadata");
     const WeightFile *x = file_at(w, file, f);
     if (!x) return f->status;
     if (index >= weight_file_metadata_count(x))
-        return fault(f, UPRES_E_ARGUMENT, "%s: metadata %zu was asked for, but it has %zu, counted from 0", weight_file_path(x),
-                     index, weight_file_metadata_count(x));
+        return fault(f, UPRES_E_ARGUMENT, "%s: metadata %zu was asked for, but it has %zu, counted from 0",
+                     weight_file_path(x), index, weight_file_metadata_count(x));
     weight_file_metadata(x, index, key, value);
     return UPRES_OK;
 }
 
-upres_status upres_weights_read(const upres_weights *w, size_t file, size_t index, uint64_t first, uint64_t count, float *out)
+upres_status upres_weights_read(const upres_weights *w, size_t file, size_t index, uint64_t first, uint64_t count,
+                                float *out)
 {
     Fault *f = begin();
     const WeightTensor *t = tensor_at(w, file, index, f);
@@ -228,7 +232,8 @@ upres_status upres_options_check(const upres_options *o)
     return options_take(&checked, o, begin());
 }
 
-upres_status upres_session_open(upres_session **out, const upres_weights *w, const upres_options *o, const upres_clip *clip)
+upres_status upres_session_open(upres_session **out, const upres_weights *w, const upres_options *o,
+                                const upres_clip *clip)
 {
     Fault *f = begin();
     upres_options checked;
@@ -245,7 +250,8 @@ void upres_session_close(upres_session *s)
     session_close(s);
 }
 
-upres_status upres_session_output(const upres_session *s, int32_t *width, int32_t *height, int32_t *channels, int32_t *bits)
+upres_status upres_session_output(const upres_session *s, int32_t *width, int32_t *height, int32_t *channels,
+                                  int32_t *bits)
 {
     Fault *f = begin();
     if (!s) return null_argument(f, "upres_session_output");
@@ -296,8 +302,8 @@ int64_t upres_session_latency(const upres_session *s)
 
 /* ------------------------------------------------------------------------------------------------ stages, plan, bench */
 
-static upres_status take_videos(upres_video *in, const upres_video *given_in, upres_video *out, const upres_video *given_out,
-                                Fault *f)
+static upres_status take_videos(upres_video *in, const upres_video *given_in, upres_video *out,
+                                const upres_video *given_out, Fault *f)
 {
     *in = *out = (upres_video){0};
     if (take(in, sizeof *in, given_in, "upres_video", f) != UPRES_OK) return f->status;
@@ -311,7 +317,8 @@ upres_status upres_encode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_encode");
-    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, frames, &out, latents, f) != UPRES_OK) return f->status;
+    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, frames, &out, latents, f) != UPRES_OK)
+        return f->status;
     return stage_encode(w->set, &checked, width, height, count, &in, &out, f);
 }
 
@@ -322,11 +329,13 @@ upres_status upres_decode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_decode");
-    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, latents, &out, frames, f) != UPRES_OK) return f->status;
+    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, latents, &out, frames, f) != UPRES_OK)
+        return f->status;
     return stage_decode(w->set, &checked, latent_width, latent_height, count, keep, &in, &out, f);
 }
 
-upres_status upres_vae_form(const upres_weights *w, int32_t *latent_channels, int32_t *spatial_factor, int32_t *temporal_factor)
+upres_status upres_vae_form(const upres_weights *w, int32_t *latent_channels, int32_t *spatial_factor,
+                            int32_t *temporal_factor)
 {
     Fault *f = begin();
     if (!w) return null_argument(f, "upres_vae_form");

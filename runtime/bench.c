@@ -124,9 +124,20 @@ static bool conv_case(Bench *b, const int *s)
     int pad = s[3] / 2;
     bool ok = own_weight(&weight, 5, shape) & own_weight(&bias, 1, &channels);
     if (ok) {
-        ConvRun r = {b->device, {.weight = &weight.bound, .bias = &bias.bound, .kt = s[2], .kh = s[3], .kw = s[3], .stride_t = 1,
-                                 .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad, .pad_bottom = pad,
-                                 .pad_right = pad, .start = true}};
+        ConvRun r = {b->device,
+                     {.weight = &weight.bound,
+                      .bias = &bias.bound,
+                      .kt = s[2],
+                      .kh = s[3],
+                      .kw = s[3],
+                      .stride_t = 1,
+                      .stride_h = 1,
+                      .stride_w = 1,
+                      .pad_top = pad,
+                      .pad_left = pad,
+                      .pad_bottom = pad,
+                      .pad_right = pad,
+                      .start = true}};
         r.args.x = filled_tensor(b, s[4], s[5], s[6], s[0]);
         r.args.y = filled_tensor(b, s[4], s[5], s[6], s[1]);
         if (s[2] > 1) {
@@ -190,8 +201,13 @@ static void attention_body(void *context)
 static bool attention_case(Bench *b, const int *s)
 {
     const AttentionWindow window = {0, 1, 0, 1, 0, s[0], 0, 0, 0};
-    AttentionRun r = {b->device, {.heads = s[1], .head_dim = s[2], .scale = 1 / sqrtf((float)s[2]), .eps = 1e-5f,
-                                  .windows = &window, .window_count = 1}};
+    AttentionRun r = {b->device,
+                      {.heads = s[1],
+                       .head_dim = s[2],
+                       .scale = 1 / sqrtf((float)s[2]),
+                       .eps = 1e-5f,
+                       .windows = &window,
+                       .window_count = 1}};
     r.args.q = filled_tensor(b, 1, 1, s[0], s[1] * s[2]);
     r.args.k = filled_tensor(b, 1, 1, s[0], s[1] * s[2]);
     r.args.v = filled_tensor(b, 1, 1, s[0], s[1] * s[2]);
@@ -231,10 +247,16 @@ static bool group_norm_case(Bench *b, const int *s)
     bool ok = own_weight(&gain, 1, &channels) & own_weight(&shift, 1, &channels);
     if (ok) {
         NormRun r = {.device = b->device};
-        r.stats = (StatsArgs){.x = filled_tensor(b, 1, s[1], s[2], s[0]), .stats = filled_tensor(b, 1, 1, 1, 64), .groups = 32};
+        r.stats = (StatsArgs){
+            .x = filled_tensor(b, 1, s[1], s[2], s[0]), .stats = filled_tensor(b, 1, 1, 1, 64), .groups = 32};
         r.norm = (NormArgs){.x = r.stats.x, .y = filled_tensor(b, 1, s[1], s[2], s[0])};
-        r.norm.pre = (Pre){.norm = NORM_GROUP, .groups = 32, .eps = 1e-6f, .stats = r.stats.stats, .gamma = &gain.bound,
-                           .beta = &shift.bound, .act = ACT_SILU};
+        r.norm.pre = (Pre){.norm = NORM_GROUP,
+                           .groups = 32,
+                           .eps = 1e-6f,
+                           .stats = r.stats.stats,
+                           .gamma = &gain.bound,
+                           .beta = &shift.bound,
+                           .act = ACT_SILU};
         repeat(b, group_norm_body, &r);
         dev_free(b->device, &r.norm.y);
         dev_free(b->device, &r.stats.stats);
@@ -321,7 +343,8 @@ static bool resize_case(Bench *b, const int *s)
     ImageRun r = {0};
     size_t in = 3 * (size_t)s[0] * (size_t)s[1], out = 3 * (size_t)s[2] * (size_t)s[3];
     bool ok = resize_axis_init(&r.x, s[1], s[3]) & resize_axis_init(&r.y, s[0], s[2]);
-    float *from = filled(in), *to = filled(out), *scratch = ok ? malloc(resize_scratch(&r.x, &r.y) * sizeof *scratch) : NULL;
+    float *from = filled(in), *to = filled(out),
+          *scratch = ok ? malloc(resize_scratch(&r.x, &r.y) * sizeof *scratch) : NULL;
     ok = ok && from && to && scratch;
     if (ok) {
         r.from = from;
@@ -472,8 +495,10 @@ static bool run_on_device(Bench *b, const BenchCase *c, char *version, size_t si
     dev_set_cancel(b->device, b->options->cancel, b->options->user);
     bool ok = c->run(b, c->shape);
     if (!ok) fault(f, UPRES_E_MEMORY, "no memory for %s", c->name);
-    if (ok && dev_cancelled(b->device)) fault(f, UPRES_E_CANCELLED, "the benchmark was cancelled");
-    else if (ok && !dev_ok(b->device)) fault(f, UPRES_E_RUNTIME, "%s: %s", c->name, dev_error(b->device));
+    if (ok && dev_cancelled(b->device))
+        fault(f, UPRES_E_CANCELLED, "the benchmark was cancelled");
+    else if (ok && !dev_ok(b->device))
+        fault(f, UPRES_E_RUNTIME, "%s: %s", c->name, dev_error(b->device));
     /* "cpu avx512, 2 threads": the second word */
     const char *word = strchr(dev_describe(b->device), ' ');
     snprintf(version, size, "%.*s", word ? (int)strcspn(word + 1, ",") : 3, word ? word + 1 : "cpu");
@@ -511,7 +536,7 @@ upres_status bench_run(const upres_options *o, const char *pattern, void *user,
         if (each(user, &r)) break;
     }
     if (!found)
-        return fault(f, UPRES_E_ARGUMENT, "no benchmark is called %.60s; names look like %s, and * stands for anything", pattern,
-                     CASES[0].name);
+        return fault(f, UPRES_E_ARGUMENT, "no benchmark is called %.60s; names look like %s, and * stands for anything",
+                     pattern, CASES[0].name);
     return UPRES_OK;
 }

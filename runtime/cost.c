@@ -18,8 +18,8 @@ static bool count_job(const VaeWork *work, VaeTiles tiles, int64_t latents, Phas
     VaeVideo none = {0};
     VaeJob *job = work->decode
                       ? vae_decode_open(work->vae, d, work->h / factor, work->w / factor, latents, 0, tiles, none, none)
-                      : vae_encode_open(work->vae, d, work->h, work->w, (latents - 1) * config->temporal_factor + 1, tiles,
-                                        none, none);
+                      : vae_encode_open(work->vae, d, work->h, work->w, (latents - 1) * config->temporal_factor + 1,
+                                        tiles, none, none);
     while (job && dev_ok(d) && vae_step(job)) continue;
     vae_job_close(job);
     DevTotals t = dev_totals(d);

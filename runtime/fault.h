@@ -17,6 +17,7 @@ typedef struct Fault {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-upres_status fault(Fault *f, upres_status status, const char *format, ...);
+upres_status
+fault(Fault *f, upres_status status, const char *format, ...);
 
 #endif

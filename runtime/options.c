@@ -75,7 +75,8 @@ static bool check_time(const upres_options *o, Fault *f)
     if (!within(f, "--batch-size", o->batch_size, 1, 1025)) return false;
     if (o->overlap < 0 || o->overlap >= o->batch_size) {
         fault(f, UPRES_E_ARGUMENT,
-              "--overlap is %d with --batch-size %d; neighbouring batches share from 0 to %d frames (one less than a batch)",
+              "--overlap is %d with --batch-size %d; neighbouring batches share from 0 to %d frames (one less than a "
+              "batch)",
               o->overlap, o->batch_size, o->batch_size - 1);
         return false;
     }
@@ -108,19 +109,21 @@ static bool check_pictures(const upres_options *o, Fault *f)
 static bool check_tile(Fault *f, const char *half, int32_t tile, int32_t overlap)
 {
     if (tile != UPRES_TILE_AUTO && tile != UPRES_TILE_OFF && (tile < 32 || tile % 8)) {
-        fault(f, UPRES_E_ARGUMENT, "--vae-%s-tile is %d; a tile is off, auto, or a multiple of 8 from 32 up", half, tile);
+        fault(f, UPRES_E_ARGUMENT, "--vae-%s-tile is %d; a tile is off, auto, or a multiple of 8 from 32 up", half,
+              tile);
         return false;
     }
     if (overlap == UPRES_TILE_OVERLAP_AUTO || tile == UPRES_TILE_OFF) return true;
     if (overlap < 0 || overlap % 8) {
-        fault(f, UPRES_E_ARGUMENT, "--vae-%s-tile-overlap is %d; an overlap is a multiple of 8, from 0 to less than the tile",
-              half, overlap);
+        fault(f, UPRES_E_ARGUMENT,
+              "--vae-%s-tile-overlap is %d; an overlap is a multiple of 8, from 0 to less than the tile", half,
+              overlap);
         return false;
     }
     if (tile > 0 && overlap >= tile) {
         fault(f, UPRES_E_ARGUMENT,
-              "--vae-%s-tile-overlap is %d with --vae-%s-tile %d; the overlap must be smaller than the tile", half, overlap,
-              half, tile);
+              "--vae-%s-tile-overlap is %d with --vae-%s-tile %d; the overlap must be smaller than the tile", half,
+              overlap, half, tile);
         return false;
     }
     return true;
@@ -135,7 +138,8 @@ static bool check_device(const upres_options *o, Fault *f)
     }
     if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
     if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
-        fault(f, UPRES_E_UNSUPPORTED, "--precision %s is not offered by the cpu, which computes in fp32; use auto or fp32",
+        fault(f, UPRES_E_UNSUPPORTED,
+              "--precision %s is not offered by the cpu, which computes in fp32; use auto or fp32",
               PRECISION_NAMES[o->precision]);
         return false;
     }
@@ -144,7 +148,8 @@ static bool check_device(const upres_options *o, Fault *f)
 
 upres_status options_take(upres_options *out, const upres_options *given, Fault *f)
 {
-    if (!given) return fault(f, UPRES_E_ARGUMENT, "the options are NULL; fill a upres_options with upres_options_default");
+    if (!given)
+        return fault(f, UPRES_E_ARGUMENT, "the options are NULL; fill a upres_options with upres_options_default");
     if (given->struct_size < sizeof given->struct_size)
         return fault(f, UPRES_E_ARGUMENT,
                      "struct_size of upres_options is %u; fill the structure with upres_options_default before use",

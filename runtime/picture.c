@@ -10,15 +10,15 @@
 
 struct Pictures {
     PictureSetup setup;
-    size_t pixels;                  /* of a result */
-    FrameTransform input, style;    /* to the padded size with its filling; to the true size */
-    ResizeAxis alpha_x, alpha_y;    /* source alpha to the resized picture */
-    ResizeAxis window_x, window_y;  /* the part of those that is kept: views */
+    size_t pixels;                 /* of a result */
+    FrameTransform input, style;   /* to the padded size with its filling; to the true size */
+    ResizeAxis alpha_x, alpha_y;   /* source alpha to the resized picture */
+    ResizeAxis window_x, window_y; /* the part of those that is kept: views */
     AlphaRule rule;
-    float *unit;                    /* the source frame at hand, [4][height][width] */
-    float *resized;                 /* its style, [frames][3][true_h][true_w] */
-    float *content;                 /* a slice's pictures side by side, with histograms over batches */
-    float *scratch;                 /* for one resize or alpha */
+    float *unit;    /* the source frame at hand, [4][height][width] */
+    float *resized; /* its style, [frames][3][true_h][true_w] */
+    float *content; /* a slice's pictures side by side, with histograms over batches */
+    float *scratch; /* for one resize or alpha */
     void *color_scratch_memory;
 };
 
@@ -26,12 +26,18 @@ struct Pictures {
 static ColorMethod method_of(upres_color color)
 {
     switch (color) {
-    case UPRES_COLOR_NONE: return COLOR_NONE;
-    case UPRES_COLOR_WAVELET: return COLOR_WAVELET;
-    case UPRES_COLOR_WAVELET_ADAPTIVE: return COLOR_WAVELET_ADAPTIVE;
-    case UPRES_COLOR_HSV: return COLOR_HSV;
-    case UPRES_COLOR_ADAIN: return COLOR_ADAIN;
-    default: return COLOR_LAB;
+    case UPRES_COLOR_NONE:
+        return COLOR_NONE;
+    case UPRES_COLOR_WAVELET:
+        return COLOR_WAVELET;
+    case UPRES_COLOR_WAVELET_ADAPTIVE:
+        return COLOR_WAVELET_ADAPTIVE;
+    case UPRES_COLOR_HSV:
+        return COLOR_HSV;
+    case UPRES_COLOR_ADAIN:
+        return COLOR_ADAIN;
+    default:
+        return COLOR_LAB;
     }
 }
 
@@ -49,7 +55,8 @@ static bool alpha_is_guided(const PictureSetup *s)
 static bool color_by_slice(const PictureSetup *s)
 {
     upres_color c = s->options->color;
-    return s->options->color_batch && (c == UPRES_COLOR_LAB || c == UPRES_COLOR_HSV || c == UPRES_COLOR_WAVELET_ADAPTIVE);
+    return s->options->color_batch &&
+           (c == UPRES_COLOR_LAB || c == UPRES_COLOR_HSV || c == UPRES_COLOR_WAVELET_ADAPTIVE);
 }
 
 bool pictures_has_alpha(const PictureSetup *s)
@@ -131,7 +138,8 @@ Pictures *pictures_open(const PictureSetup *s, Fault *f)
     size_t pixels = (size_t)s->size.true_h * (size_t)s->size.true_w;
     if (color_by_slice(s) && (uint64_t)pixels * color_frames(s) > UINT32_MAX) {
         fault(f, UPRES_E_ARGUMENT,
-              "--color-scope batch would rank %d frames of %dx%d at once, more than 2^32 pixels; use --color-scope frame or a "
+              "--color-scope batch would rank %d frames of %dx%d at once, more than 2^32 pixels; use --color-scope "
+              "frame or a "
               "smaller --batch-size",
               s->slice_frames, s->size.true_w, s->size.true_h);
         return NULL;
@@ -158,8 +166,9 @@ Pictures *pictures_open(const PictureSetup *s, Fault *f)
     return p;
 no_memory:
     pictures_close(p);
-    fault(f, UPRES_E_MEMORY, "no memory for the work on pictures of %dx%d; free some, or ask for a smaller --resolution",
-          s->size.true_w, s->size.true_h);
+    fault(f, UPRES_E_MEMORY,
+          "no memory for the work on pictures of %dx%d; free some, or ask for a smaller --resolution", s->size.true_w,
+          s->size.true_h);
     return NULL;
 }
 
@@ -253,8 +262,8 @@ void pictures_color_slice(Pictures *p, const void *const *source, float *const *
         memcpy(p->content + (size_t)i * floats, rgb[i], floats * sizeof(float));
         make_style(p, source[i], p->resized + (size_t)i * floats);
     }
-    color_correct(method_of(s->options->color), p->content, p->resized, count, s->size.true_h, s->size.true_w, p->content,
-                  p->color_scratch_memory);
+    color_correct(method_of(s->options->color), p->content, p->resized, count, s->size.true_h, s->size.true_w,
+                  p->content, p->color_scratch_memory);
     for (int i = 0; i < count; i++) memcpy(rgb[i], p->content + (size_t)i * floats, floats * sizeof(float));
 }
 

@@ -18,8 +18,8 @@ typedef struct PictureSetup {
     int width, height, channels;  /* of source frames */
     int bits;                     /* 8..16: interleaved codes, rows without gaps; 0: planar float32 in 0..1 */
     SizePlan size;
-    int slice_frames;             /* the most a slice holds */
-    bool alpha_zeros_outside;     /* box means of the alpha filter count zeros outside the picture, as in the sources */
+    int slice_frames;         /* the most a slice holds */
+    bool alpha_zeros_outside; /* box means of the alpha filter count zeros outside the picture, as in the sources */
 } PictureSetup;
 
 typedef struct Pictures Pictures;

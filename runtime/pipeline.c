@@ -173,7 +173,8 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
     }
     uint64_t padded = (uint64_t)picture->size.padded_h * (uint64_t)picture->size.padded_w * 3 * sizeof(float);
     uint64_t result = (uint64_t)picture->size.true_h * (uint64_t)picture->size.true_w * 3 * sizeof(float);
-    uint64_t latent = padded / (PIPELINE_SPATIAL * PIPELINE_SPATIAL) / 3 * ((padded_frames - 1) / PIPELINE_TEMPORAL + 1);
+    uint64_t latent =
+        padded / (PIPELINE_SPATIAL * PIPELINE_SPATIAL) / 3 * ((padded_frames - 1) / PIPELINE_TEMPORAL + 1);
     uint64_t sample = picture->bits == 0 ? sizeof(float) : picture->bits > 8 ? 2 : 1;
     uint64_t source = (uint64_t)picture->width * (uint64_t)picture->height * (uint64_t)picture->channels * sample;
 
@@ -275,7 +276,8 @@ upres_status pipeline_drain(Pipeline *p, Fault *f)
     }
     int64_t missing = pipeline_wants(p);
     if (missing < 0) return UPRES_OK;
-    return fault(f, UPRES_E_INPUT, "the clip ends before frame %lld, but was announced with %lld frames; push it, or open the "
+    return fault(f, UPRES_E_INPUT,
+                 "the clip ends before frame %lld, but was announced with %lld frames; push it, or open the "
                  "session with the true number",
                  (long long)missing, (long long)p->schedule.frames);
 }
@@ -299,7 +301,8 @@ static bool read_input(void *user, const VaeRegion *r)
     int frame = (int)r->frame, slot = p->setup.networks.encode_tiled ? frame : 0;
     if (!p->input[slot] || (slot == 0 && p->input_frame != frame)) {
         if (!p->input[slot] && !(p->input[slot] = floats(3 * padded_pixels(p), p->fault))) return false;
-        pictures_input(p->pictures, source_at(p, batch_frame(&p->batch, frame)), noise_start(p) + frame, p->input[slot]);
+        pictures_input(p->pictures, source_at(p, batch_frame(&p->batch, frame)), noise_start(p) + frame,
+                       p->input[slot]);
         if (slot == 0) p->input_frame = frame;
     }
     size_t width = (size_t)p->setup.picture.size.padded_w;
@@ -435,7 +438,8 @@ static bool hold(Pipeline *p, int64_t position, float *rgb)
     if (p->held_count == p->held_capacity) {
         size_t capacity = p->held_capacity ? 2 * p->held_capacity : 16;
         Held *grown = realloc(p->held, capacity * sizeof *grown);
-        if (!grown) return fault(p->fault, UPRES_E_MEMORY, "no memory for a list of %zu pictures", capacity) == UPRES_OK;
+        if (!grown)
+            return fault(p->fault, UPRES_E_MEMORY, "no memory for a list of %zu pictures", capacity) == UPRES_OK;
         p->held = grown;
         p->held_capacity = capacity;
     }

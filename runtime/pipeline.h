@@ -56,8 +56,9 @@ typedef struct PipelineSetup {
 } PipelineSetup;
 
 typedef struct PipelineResult {
-    int64_t number;     /* in the clip, from 0 */
-    float *rgb, *alpha; /* unit, [3][true_h][true_w] and [true_h][true_w] or NULL; valid until the next call, may be changed */
+    int64_t number; /* in the clip, from 0 */
+    float *rgb,
+        *alpha; /* unit, [3][true_h][true_w] and [true_h][true_w] or NULL; valid until the next call, may be changed */
 } PipelineResult;
 
 typedef struct Pipeline Pipeline;
@@ -70,7 +71,7 @@ void pipeline_close(Pipeline *p);
 uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled);
 
 bool pipeline_select(Pipeline *p, int64_t first, int64_t last); /* before the first push; false: no memory */
-int64_t pipeline_wants(Pipeline *p);                             /* -1: nothing more */
+int64_t pipeline_wants(Pipeline *p);                            /* -1: nothing more */
 /* UPRES_OK, UPRES_AGAIN (pull first), or a fault. The frame is the one that is wanted. bits 0: stride is not looked at. */
 upres_status pipeline_push(Pipeline *p, const void *data, ptrdiff_t stride, Fault *f);
 upres_status pipeline_drain(Pipeline *p, Fault *f);

@@ -30,8 +30,12 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
     char error[256];
     double rate = 0;
     float *zeros = calloc((size_t)RATE_COLUMNS * RATE_COLUMNS, sizeof *zeros);
-    WeightTensor stored = {.name = "rate", .type = WT_F32, .rank = 2, .shape = {RATE_COLUMNS, RATE_COLUMNS},
-                           .count = (int64_t)RATE_COLUMNS * RATE_COLUMNS, .data = (const uint8_t *)zeros,
+    WeightTensor stored = {.name = "rate",
+                           .type = WT_F32,
+                           .rank = 2,
+                           .shape = {RATE_COLUMNS, RATE_COLUMNS},
+                           .count = (int64_t)RATE_COLUMNS * RATE_COLUMNS,
+                           .data = (const uint8_t *)zeros,
                            .bytes = (uint64_t)RATE_COLUMNS * RATE_COLUMNS * sizeof *zeros};
     BoundWeight w = {.tensor = &stored, .rank = 2, .shape = {RATE_COLUMNS, RATE_COLUMNS}, .count = stored.count};
     Dev *plan = zeros ? dev_plan_open(o->threads) : NULL;
@@ -73,8 +77,8 @@ static PhaseCost larger_phase(PhaseCost a, PhaseCost b)
     return a.arena_bytes > b.arena_bytes ? a : b;
 }
 
-static upres_status plan_upscale(const WeightSet *w, const upres_options *o, const upres_clip *clip, upres_plan_report *r,
-                                 Fault *f)
+static upres_status plan_upscale(const WeightSet *w, const upres_options *o, const upres_clip *clip,
+                                 upres_plan_report *r, Fault *f)
 {
     PipelineSetup setup;
     Seedvr2Plan p;
@@ -97,7 +101,8 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
     r->frames_computed = (batches.count - 1) * p.batch.frames + p.last.frames;
     set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, p.encode_tiles, p.encode_tile_count);
     set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, p.decode_tiles, p.decode_tile_count);
-    PhaseCost encode = larger_phase(p.batch.encode, p.last.encode), decode = larger_phase(p.batch.decode, p.last.decode);
+    PhaseCost encode = larger_phase(p.batch.encode, p.last.encode),
+              decode = larger_phase(p.batch.decode, p.last.decode);
     PhaseCost transformer = larger_phase(p.batch.transformer, p.last.transformer);
     add_phase(r, "encode", &encode, whole * p.batch.encode.flop + p.last.encode.flop);
     add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + p.last.transformer.flop);
@@ -141,14 +146,20 @@ upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job,
                       upres_plan_report *report, Fault *f)
 {
     char describe[64] = "cpu";
-    *report = (upres_plan_report){
-        .struct_size = sizeof *report, .source_width = clip->width, .source_height = clip->height, .frames = clip->frames};
+    *report = (upres_plan_report){.struct_size = sizeof *report,
+                                  .source_width = clip->width,
+                                  .source_height = clip->height,
+                                  .frames = clip->frames};
     report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
-    snprintf(report->device, sizeof report->device, "%s, %.0f GFLOP/s measured", describe, report->flop_per_second * 1e-9);
+    snprintf(report->device, sizeof report->device, "%s, %.0f GFLOP/s measured", describe,
+             report->flop_per_second * 1e-9);
     switch (job) {
-    case UPRES_JOB_UPSCALE: return plan_upscale(w, o, clip, report, f);
-    case UPRES_JOB_ENCODE: return plan_stage(w, o, false, clip, report, f);
-    case UPRES_JOB_DECODE: return plan_stage(w, o, true, clip, report, f);
+    case UPRES_JOB_UPSCALE:
+        return plan_upscale(w, o, clip, report, f);
+    case UPRES_JOB_ENCODE:
+        return plan_stage(w, o, false, clip, report, f);
+    case UPRES_JOB_DECODE:
+        return plan_stage(w, o, true, clip, report, f);
     }
     return fault(f, UPRES_E_ARGUMENT, "%d is no job; plan an upscale, an encode or a decode", (int)job);
 }

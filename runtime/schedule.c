@@ -15,7 +15,8 @@ static void make_plan(Schedule *s, int batch_size, int overlap, bool uniform)
     s->plan = batch_plan(total, batch_size, overlap, uniform);
 }
 
-void schedule_init(Schedule *s, int64_t frames, int batch_size, int overlap, bool uniform, int prepend, bool whole_slices)
+void schedule_init(Schedule *s, int64_t frames, int batch_size, int overlap, bool uniform, int prepend,
+                   bool whole_slices)
 {
     *s = (Schedule){.frames = frames > 0 ? frames : -1, .prepend = prepend, .whole_slices = whole_slices};
     make_plan(s, batch_size, overlap, uniform);
@@ -178,7 +179,8 @@ int64_t schedule_next_source(const Schedule *s, int64_t after)
         if (used(s, frame + s->prepend) || (frame <= s->prepend && mirrored_and_used(s, frame))) return frame;
         frame++;
         if (frame <= s->prepend) continue;
-        int64_t k = schedule_next_batch(s, owner(s, frame + s->prepend)); /* skip what lies between two batches that run */
+        int64_t k =
+            schedule_next_batch(s, owner(s, frame + s->prepend)); /* skip what lies between two batches that run */
         if (k < 0) return -1;
         if (k * s->plan.step - s->prepend > frame) frame = k * s->plan.step - s->prepend;
     }

@@ -15,22 +15,23 @@ typedef struct FrameRange {
 } FrameRange;
 
 typedef struct Schedule {
-    BatchPlan plan;      /* over positions; while the end is not known, of a clip that never ends */
-    int64_t frames;      /* source frames; -1: not known yet */
-    int64_t seen;        /* while it is not known: frames that are certain to exist */
+    BatchPlan plan; /* over positions; while the end is not known, of a clip that never ends */
+    int64_t frames; /* source frames; -1: not known yet */
+    int64_t seen;   /* while it is not known: frames that are certain to exist */
     int prepend;
-    bool whole_slices;   /* results of a slice depend on all of it */
-    FrameRange *wanted;  /* sorted and apart once sealed; none: everything */
+    bool whole_slices;  /* results of a slice depend on all of it */
+    FrameRange *wanted; /* sorted and apart once sealed; none: everything */
     size_t wanted_count, wanted_capacity;
 } Schedule;
 
 /* frames: 0 for not known. */
-void schedule_init(Schedule *s, int64_t frames, int batch_size, int overlap, bool uniform, int prepend, bool whole_slices);
+void schedule_init(Schedule *s, int64_t frames, int batch_size, int overlap, bool uniform, int prepend,
+                   bool whole_slices);
 void schedule_free(Schedule *s);
 
 bool schedule_select(Schedule *s, int64_t first, int64_t last); /* false: no memory */
-void schedule_seal(Schedule *s);                                 /* after the last select, before anything below */
-void schedule_end(Schedule *s, int64_t frames);                  /* now the number of frames is known */
+void schedule_seal(Schedule *s);                                /* after the last select, before anything below */
+void schedule_end(Schedule *s, int64_t frames);                 /* now the number of frames is known */
 
 /* The first batch at or after k that has to run; -1: none. */
 int64_t schedule_next_batch(const Schedule *s, int64_t k);
@@ -42,11 +43,11 @@ bool schedule_settled(const Schedule *s, int64_t k);
 int64_t schedule_final_from(const Schedule *s, int64_t k);
 
 int64_t schedule_slice_end(const Schedule *s, int64_t position); /* of the slice that owns a position */
-bool schedule_keeps(const Schedule *s, int64_t position);        /* is its result given out, or needed for one that is? */
-bool schedule_gives(const Schedule *s, int64_t position);        /* is its result given out? */
-int64_t schedule_last_kept(const Schedule *s, const Batch *b);   /* last position of a batch that is kept */
+bool schedule_keeps(const Schedule *s, int64_t position);      /* is its result given out, or needed for one that is? */
+bool schedule_gives(const Schedule *s, int64_t position);      /* is its result given out? */
+int64_t schedule_last_kept(const Schedule *s, const Batch *b); /* last position of a batch that is kept */
 
-int64_t schedule_source(const Schedule *s, int64_t position);    /* source frame that stands there */
+int64_t schedule_source(const Schedule *s, int64_t position); /* source frame that stands there */
 /* The first source frame after `after` (-1: from the first) to be handed over; -1: none. While the end is not known
  * every frame is, in turn. */
 int64_t schedule_next_source(const Schedule *s, int64_t after);

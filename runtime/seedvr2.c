@@ -51,13 +51,15 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
     const VaeConfig *v = vae_config(m->vae);
     const DitConfig *t = dit_config(m->dit);
     if (v->spatial_factor != PIPELINE_SPATIAL || v->temporal_factor != PIPELINE_TEMPORAL || v->pixel_channels != 3) {
-        fault(f, UPRES_E_INPUT, "%s: the autoencoder makes one latent of %dx%dx%d pixels and frames of %d channels; "
+        fault(f, UPRES_E_INPUT,
+              "%s: the autoencoder makes one latent of %dx%dx%d pixels and frames of %d channels; "
               "upscaling needs 8x8x4 of 3 channels",
               weight_file_path(vae->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
         return false;
     }
     if (t->out_channels != v->latent_channels || t->in_channels != 2 * v->latent_channels + 1) {
-        fault(f, UPRES_E_INPUT, "%s: the transformer takes %d channels and gives %d, but with the %d latent channels of %s it "
+        fault(f, UPRES_E_INPUT,
+              "%s: the transformer takes %d channels and gives %d, but with the %d latent channels of %s it "
               "must take %d and give %d; use files of one model",
               weight_file_path(dit->file), t->in_channels, t->out_channels, v->latent_channels,
               weight_file_path(vae->file), 2 * v->latent_channels + 1, v->latent_channels);
@@ -116,7 +118,8 @@ static void copy_out(Dev *d, Tensor x, float *rows, int c)
 {
     const float *from = dev_map(d, x);
     if (!from) return;
-    for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++) memcpy(rows + i * c, from + i * x.c_pad, (size_t)c * sizeof *rows);
+    for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++)
+        memcpy(rows + i * c, from + i * x.c_pad, (size_t)c * sizeof *rows);
 }
 
 /* The same on both devices; on a plan x and condition are NULL. */
@@ -128,7 +131,8 @@ static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const floa
         copy_in(d, latent, x, c);
         copy_in(d, conditioned, condition, c + 1);
         DitSampling sampling = {m->options.steps, m->options.guidance, m->options.guidance_rescale};
-        dit_sample(m->dit, d, latent, conditioned, m->text, m->negative, sampling, dev_is_plan(d) ? NULL : m->progress, m->user);
+        dit_sample(m->dit, d, latent, conditioned, m->text, m->negative, sampling, dev_is_plan(d) ? NULL : m->progress,
+                   m->user);
         copy_out(d, latent, x, c);
     }
     dev_free(d, &conditioned);
@@ -152,7 +156,8 @@ static bool cost_transformer(Seedvr2 *m, int t, int h, int w, PhaseCost *out, Fa
 
 static VaeWork work_of(const Seedvr2 *m, bool decode, const SizePlan *z, int frames)
 {
-    return (VaeWork){m->vae, decode, m->options.threads, z->padded_h, z->padded_w, (frames - 1) / PIPELINE_TEMPORAL + 1};
+    return (VaeWork){m->vae,      decode,      m->options.threads,
+                     z->padded_h, z->padded_w, (frames - 1) / PIPELINE_TEMPORAL + 1};
 }
 
 static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, int frames, BatchCost *out, Fault *f)
@@ -182,7 +187,8 @@ static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, 
 {
     char needs[32], has[32], alone[32];
     fault(f, UPRES_E_MEMORY,
-          "the job needs %s of memory (its transformer alone works in %s), but %s can be had; use a smaller --resolution or "
+          "the job needs %s of memory (its transformer alone works in %s), but %s can be had; use a smaller "
+          "--resolution or "
           "--batch-size, --vae-tile auto, or raise --memory",
           cost_bytes(needed, needs), cost_bytes(transformer, alone), cost_bytes(limit, has));
     return false;
@@ -205,7 +211,8 @@ static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Pla
      * decoder, the encoder, both. */
     for (int tiled = 0; tiled < 4; tiled++) {
         bool tile_decode = tiled & 1, tile_encode = tiled & 2;
-        if ((tile_decode && decode.tile != UPRES_TILE_AUTO) || (tile_encode && encode.tile != UPRES_TILE_AUTO)) continue;
+        if ((tile_decode && decode.tile != UPRES_TILE_AUTO) || (tile_encode && encode.tile != UPRES_TILE_AUTO))
+            continue;
         plan->fixed_bytes = fixed_bytes(m, s, tile_encode || encode.tile > 0, tile_decode || decode.tile > 0);
         uint64_t room = cost_room(plan->limit, plan->weight_bytes + plan->fixed_bytes);
         bool encode_fits = cost_choose_tiles(&encode, tile_encode, room, f);
@@ -219,10 +226,11 @@ static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Pla
         if (!encode_fits || !decode_fits || transformer.arena_bytes > room) continue;
         char limit[32];
         if (encode.by_auto || decode.by_auto)
-            snprintf(plan->note, sizeof plan->note,
-                     "tiles chosen to stay under %s: encode %d, decode %d (0: none); tiled pictures differ slightly from "
-                     "untiled ones",
-                     cost_bytes(plan->limit, limit), encode.tiles.tile_h, decode.tiles.tile_h);
+            snprintf(
+                plan->note, sizeof plan->note,
+                "tiles chosen to stay under %s: encode %d, decode %d (0: none); tiled pictures differ slightly from "
+                "untiled ones",
+                cost_bytes(plan->limit, limit), encode.tiles.tile_h, decode.tiles.tile_h);
         return true;
     }
     return does_not_fit(needed, transformer.arena_bytes, plan->limit, f);
@@ -309,8 +317,8 @@ static bool restore(void *user, int t, int h, int w, float *x, const float *cond
 static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f)
 {
     Seedvr2 *m = user;
-    m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->decode_tiles, latents,
-                                 pictures);
+    m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->decode_tiles,
+                                 latents, pictures);
     return fine(m, f) && m->decoder;
 }
 

@@ -22,8 +22,8 @@ typedef struct Seedvr2Plan {
     int encode_tile_count, decode_tile_count; /* a frame */
     BatchCost batch, last;                    /* a whole batch, and the clip's last one */
     uint64_t arena_bytes, weight_bytes, fixed_bytes, peak_bytes;
-    uint64_t limit;                           /* 0: none known */
-    char note[160];                           /* what auto chose and why; "" when nothing */
+    uint64_t limit; /* 0: none known */
+    char note[160]; /* what auto chose and why; "" when nothing */
 } Seedvr2Plan;
 
 /*
@@ -37,7 +37,8 @@ void seedvr2_close(Seedvr2 *m);
 bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
 
 /* Open the device with the memory the plan found. progress (may be NULL) is told 0..1 of the phase at work. */
-bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user, Fault *f);
+bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
+                   Fault *f);
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */
 
 /* For the pipeline's setup; the functions may be called after start. */

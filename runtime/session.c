@@ -22,13 +22,13 @@ struct upres_session {
     bool pushed;
 
     /* the course of things */
-    double opened, since;                /* since: when the present activity began */
-    int activity;                        /* PipelinePhase, or -1: none */
-    double spent[PHASE_COUNT];           /* seconds of the present batch */
-    const BatchCost *cost;               /* of the present batch */
-    double batch_flop;                   /* done of it */
-    double flop_done, flop_total;        /* of whole batches; total 0: not known */
-    int64_t results, results_total;      /* total 0: not known */
+    double opened, since;           /* since: when the present activity began */
+    int activity;                   /* PipelinePhase, or -1: none */
+    double spent[PHASE_COUNT];      /* seconds of the present batch */
+    const BatchCost *cost;          /* of the present batch */
+    double batch_flop;              /* done of it */
+    double flop_done, flop_total;   /* of whole batches; total 0: not known */
+    int64_t results, results_total; /* total 0: not known */
 };
 
 /* ---------------------------------------------------------------------------------------------------------- reports */
@@ -115,10 +115,11 @@ static void batch_ends(void *user, int64_t k, const Batch *b)
     if (s->cost) s->flop_done += s->cost->encode.flop + s->cost->transformer.flop + s->cost->decode.flop;
     s->cost = NULL;
     s->batch_flop = 0;
-    options_log(&s->options, UPRES_LOG_INFO,
-                "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s, color %.2f s",
-                (long long)k, (long long)(b->start - schedule->prepend), (long long)(b->end - 1 - schedule->prepend), b->frames,
-                s->spent[PHASE_ENCODE], s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE], s->spent[PHASE_COLOR]);
+    options_log(
+        &s->options, UPRES_LOG_INFO,
+        "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s, color %.2f s",
+        (long long)k, (long long)(b->start - schedule->prepend), (long long)(b->end - 1 - schedule->prepend), b->frames,
+        s->spent[PHASE_ENCODE], s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE], s->spent[PHASE_COLOR]);
 }
 
 static void log_tiles(const upres_session *s, const char *half, VaeTiles tiles, int count)
@@ -136,7 +137,8 @@ static void log_start(const upres_session *s, const WeightSet *w)
     const SizePlan *z = &s->setup.picture.size;
     const Seedvr2Plan *p = &s->plan;
     if (o->batch_size % 4 != 1)
-        options_log(o, UPRES_LOG_NOTE, "--batch-size %d is not 4n + 1: every batch computes %d frames, of which %d are kept",
+        options_log(o, UPRES_LOG_NOTE,
+                    "--batch-size %d is not 4n + 1: every batch computes %d frames, of which %d are kept",
                     o->batch_size, o->batch_size + (int)pad_4n1(o->batch_size), o->batch_size);
     if (p->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", p->note);
     if (!o->log) return;
@@ -156,8 +158,8 @@ static void log_start(const upres_session *s, const WeightSet *w)
     log_tiles(s, "encode", p->encode_tiles, p->encode_tile_count);
     log_tiles(s, "decode", p->decode_tiles, p->decode_tile_count);
     options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights), cost_bytes(p->fixed_bytes, fixed),
-                p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights),
+                cost_bytes(p->fixed_bytes, fixed), p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
 }
 
 /* -------------------------------------------------------------------------------------------------- open and close */
@@ -167,8 +169,8 @@ static upres_status check_clip(const upres_clip *c, Fault *f)
     if (c->width < 1 || c->width > 16384 || c->height < 1 || c->height > 16384)
         return fault(f, UPRES_E_ARGUMENT, "the clip is %dx%d; sides from 1 to 16384 are served", c->width, c->height);
     if (c->channels < 1 || c->channels > 4)
-        return fault(f, UPRES_E_ARGUMENT, "the clip has %d channels; give 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)",
-                     c->channels);
+        return fault(f, UPRES_E_ARGUMENT,
+                     "the clip has %d channels; give 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA)", c->channels);
     if (c->bits < 8 || c->bits > 16)
         return fault(f, UPRES_E_ARGUMENT, "the clip has %d bits a sample; 8 to 16 are served", c->bits);
     if (c->frames < 0 || c->frames > INT32_MAX / 2)
@@ -188,8 +190,8 @@ upres_status session_setup(const upres_options *o, const upres_clip *clip, Pipel
     } else {
         int resolution = o->resolution ? o->resolution : 1080;
         if (o->scale > 0) resolution = size_resolution(clip->height, clip->width, o->scale);
-        sized = size_shortest_edge(clip->height, clip->width, resolution, o->max_resolution, o->resize_parity != 0, &size,
-                                   error, sizeof error);
+        sized = size_shortest_edge(clip->height, clip->width, resolution, o->max_resolution, o->resize_parity != 0,
+                                   &size, error, sizeof error);
     }
     if (!sized) return fault(f, UPRES_E_ARGUMENT, "%s", error);
     *setup = (PipelineSetup){
@@ -226,7 +228,8 @@ static upres_status open_parts(upres_session *s, const WeightSet *w, Fault *f)
     return UPRES_OK;
 }
 
-upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip, Fault *f)
+upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip,
+                          Fault *f)
 {
     upres_session *s = calloc(1, sizeof *s);
     if (!s) return fault(f, UPRES_E_MEMORY, "no memory for a session");
@@ -264,11 +267,12 @@ void session_form(const upres_session *s, int32_t *width, int32_t *height, int32
 upres_status session_select(upres_session *s, int64_t first, int64_t last, Fault *f)
 {
     if (s->pushed)
-        return fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld were asked for after the first push; select before pushing",
-                     (long long)first, (long long)last);
-    if (first < 0 || last < first)
-        return fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld are no range; numbers count from 0 and rise", (long long)first,
+        return fault(f, UPRES_E_ARGUMENT,
+                     "frames %lld to %lld were asked for after the first push; select before pushing", (long long)first,
                      (long long)last);
+    if (first < 0 || last < first)
+        return fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld are no range; numbers count from 0 and rise",
+                     (long long)first, (long long)last);
     if (!pipeline_select(s->pipeline, first, last)) return fault(f, UPRES_E_MEMORY, "no memory for a list of frames");
     return UPRES_OK;
 }
@@ -286,10 +290,12 @@ int64_t session_latency(const upres_session *s)
 upres_status session_push(upres_session *s, const upres_frame *frame, Fault *f)
 {
     const upres_clip *c = &s->clip;
-    if (frame->width != c->width || frame->height != c->height || frame->channels != c->channels || frame->bits != c->bits)
-        return fault(f, UPRES_E_INPUT, "frame %lld is %dx%d with %d channels of %d bits, but the clip is %dx%d with %d of %d",
-                     (long long)frame->number, frame->width, frame->height, frame->channels, frame->bits, c->width, c->height,
-                     c->channels, c->bits);
+    if (frame->width != c->width || frame->height != c->height || frame->channels != c->channels ||
+        frame->bits != c->bits)
+        return fault(f, UPRES_E_INPUT,
+                     "frame %lld is %dx%d with %d channels of %d bits, but the clip is %dx%d with %d of %d",
+                     (long long)frame->number, frame->width, frame->height, frame->channels, frame->bits, c->width,
+                     c->height, c->channels, c->bits);
     size_t row = (size_t)c->width * (size_t)c->channels * (c->bits > 8 ? 2 : 1);
     if (!frame->data || (c->height > 1 && (size_t)(frame->stride < 0 ? -frame->stride : frame->stride) < row))
         return fault(f, UPRES_E_ARGUMENT, "frame %lld has %s; rows of %zu bytes are needed", (long long)frame->number,
@@ -352,7 +358,8 @@ static void quantize(upres_session *s, const PipelineResult *r)
 
 upres_status session_pull(upres_session *s, upres_frame *out, Fault *f)
 {
-    if (s->options.cancel && s->options.cancel(s->options.user)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled");
+    if (s->options.cancel && s->options.cancel(s->options.user))
+        return fault(f, UPRES_E_CANCELLED, "the job was cancelled");
     PipelineResult r;
     upres_status status = pipeline_pull(s->pipeline, &r, f);
     if (status == UPRES_OK) {

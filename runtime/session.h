@@ -8,7 +8,8 @@
 #include "runtime/seedvr2.h"
 
 /* Options checked, clip complete. Errors as upres_session_open. */
-upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip, Fault *f);
+upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip,
+                          Fault *f);
 void session_close(upres_session *s);
 void session_form(const upres_session *s, int32_t *width, int32_t *height, int32_t *channels, int32_t *bits);
 upres_status session_select(upres_session *s, int64_t first, int64_t last, Fault *f);

@@ -20,13 +20,13 @@ static bool check_sizes(const VaeConfig *c, bool decode, int height, int width, 
 {
     int s = c->spatial_factor;
     if (height < s || width < s || height % s || width % s || height > 16384 || width > 16384) {
-        fault(f, UPRES_E_ARGUMENT, "frames of %dx%d cannot be %s; sides must be multiples of %d from %d to 16384", width, height,
-              decode ? "decoded" : "encoded", s, s);
+        fault(f, UPRES_E_ARGUMENT, "frames of %dx%d cannot be %s; sides must be multiples of %d from %d to 16384",
+              width, height, decode ? "decoded" : "encoded", s, s);
         return false;
     }
     if (count < 1 || count > INT32_MAX / 8) {
-        fault(f, UPRES_E_ARGUMENT, "%lld %s cannot be worked on; give 1 to %d", (long long)count, decode ? "latents" : "frames",
-              INT32_MAX / 8);
+        fault(f, UPRES_E_ARGUMENT, "%lld %s cannot be worked on; give 1 to %d", (long long)count,
+              decode ? "latents" : "frames", INT32_MAX / 8);
         return false;
     }
     return true;
@@ -53,8 +53,8 @@ static bool fit(Stage *s, const upres_options *o, Fault *f)
     cost_bytes(s->limit, has);
     if (!fits) {
         const char *half = s->choice.work.decode ? "decode" : "encode";
-        fault(f, UPRES_E_MEMORY, "to %s frames of %dx%d needs %s of memory%s, but %s can be had; %s", half, s->choice.work.w,
-              s->choice.work.h, needs, s->choice.by_auto ? " even in the smallest tiles" : "", has,
+        fault(f, UPRES_E_MEMORY, "to %s frames of %dx%d needs %s of memory%s, but %s can be had; %s", half,
+              s->choice.work.w, s->choice.work.h, needs, s->choice.by_auto ? " even in the smallest tiles" : "", has,
               s->choice.by_auto ? "raise --memory or use smaller frames" : "use --vae-tile auto or a smaller tile");
         return false;
     }
@@ -193,8 +193,8 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
                 cost_bytes(c->cost.weight_bytes, weights));
     int factor = vae_config(s->vae)->spatial_factor;
     VaeVideo source = {in, read_region, NULL}, sink = {out, NULL, write_region};
-    VaeJob *job = c->work.decode ? vae_decode_open(s->vae, d, c->work.h / factor, c->work.w / factor, c->work.latents, keep,
-                                                   c->tiles, source, sink)
+    VaeJob *job = c->work.decode ? vae_decode_open(s->vae, d, c->work.h / factor, c->work.w / factor, c->work.latents,
+                                                   keep, c->tiles, source, sink)
                                  : vae_encode_open(s->vae, d, c->work.h, c->work.w, s->frames, c->tiles, source, sink);
     run_job(job, s, o, keep ? keep : s->frames, began);
     vae_job_close(job);
@@ -227,8 +227,8 @@ upres_status stage_encode(const WeightSet *w, const upres_options *o, int width,
     return f->status;
 }
 
-upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent_width, int latent_height, int64_t count,
-                          int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f)
+upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent_width, int latent_height,
+                          int64_t count, int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f)
 {
     if (!check_videos(latents, frames, f)) return f->status;
     const WeightPart *part = stage_vae_part(w, f);
@@ -243,7 +243,8 @@ upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent
         Link in = {latents, count, 0, c->latent_channels, 1 / VAE_SCALING, f};
         Link out = {frames, s.frames, 0, c->pixel_channels, 1, f};
         if (keep < 0 || keep > s.frames)
-            fault(f, UPRES_E_ARGUMENT, "%lld frames are to be kept, but %lld latents give %lld; keep 1 to %lld, or 0 for all",
+            fault(f, UPRES_E_ARGUMENT,
+                  "%lld frames are to be kept, but %lld latents give %lld; keep 1 to %lld, or 0 for all",
                   (long long)keep, (long long)count, (long long)s.frames, (long long)s.frames);
         else
             run(&s, o, keep, &in, &out, f);

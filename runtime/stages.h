@@ -13,7 +13,7 @@ typedef struct Stage {
     int tile_count;    /* tiles a frame */
     int64_t frames;    /* pictures: what encode takes (4n + 1), what decode gives */
     uint64_t fixed_bytes, peak_bytes, limit;
-    char note[256];    /* what auto chose and why; "" when nothing */
+    char note[256]; /* what auto chose and why; "" when nothing */
 } Stage;
 
 /*
@@ -26,8 +26,8 @@ void stage_close(Stage *s);
 
 upres_status stage_encode(const WeightSet *w, const upres_options *o, int width, int height, int64_t count,
                           const upres_video *frames, const upres_video *latents, Fault *f);
-upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent_width, int latent_height, int64_t count,
-                          int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f);
+upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent_width, int latent_height,
+                          int64_t count, int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f);
 
 /* The one autoencoder of the weights; NULL and a fault without one. */
 const WeightPart *stage_vae_part(const WeightSet *w, Fault *f);

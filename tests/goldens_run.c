@@ -41,13 +41,13 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
                 for (int k = 0; k < 3; k++) {
                     double sum = 0;
                     for (int i = 0; i < CELL * CELL; i++)
-                        sum += x[(size_t)k * pixels + (size_t)(y * CELL + i / CELL) * (size_t)w + (size_t)(cx * CELL + i % CELL)];
+                        sum += x[(size_t)k * pixels + (size_t)(y * CELL + i / CELL) * (size_t)w +
+                                 (size_t)(cx * CELL + i % CELL)];
                     mean[k] = (float)(sum / (CELL * CELL));
                 }
                 for (int c = 0; c < C; c++)
-                    z[(size_t)c * cells + (size_t)(y * (w / CELL) + cx)] = s->encoder[c * 3] * mean[0] +
-                                                                          s->encoder[c * 3 + 1] * mean[1] +
-                                                                          s->encoder[c * 3 + 2] * mean[2];
+                    z[(size_t)c * cells + (size_t)(y * (w / CELL) + cx)] =
+                        s->encoder[c * 3] * mean[0] + s->encoder[c * 3 + 1] * mean[1] + s->encoder[c * 3 + 2] * mean[2];
             }
         ok = ok && moments.write(moments.user, &out, false);
     }
@@ -101,7 +101,8 @@ static bool decode_step(void *user, bool *more, Fault *f)
     for (size_t i = 0; ok && i < 3 * pixels; i++) {
         size_t k = i / pixels, y = i % pixels / (size_t)s->w, column = i % (size_t)s->w;
         float sum = 0;
-        for (int c = 0; c < C; c++) sum += s->decoder[k * C + (size_t)c] * z[(size_t)c * cells + y / CELL * (size_t)w + column / CELL];
+        for (int c = 0; c < C; c++)
+            sum += s->decoder[k * C + (size_t)c] * z[(size_t)c * cells + y / CELL * (size_t)w + column / CELL];
         x[i] = sum;
     }
     ok = ok && s->pictures.write(s->pictures.user, &out, false);
@@ -142,12 +143,15 @@ static bool make_setup(Golden *g, const int64_t shape[4], upres_options *o, Pipe
     o->input_noise = json_number(json_get(given, "input_noise_scale"), 0);
     o->latent_noise = json_number(json_get(given, "latent_noise_scale"), 0);
     *s = (PipelineSetup){.frames = shape[0], .frame0 = json_int(json_get(given, "frame0"), 0)};
-    s->picture = (PictureSetup){.options = o, .width = (int)shape[3], .height = (int)shape[2], .channels = (int)shape[1],
+    s->picture = (PictureSetup){.options = o,
+                                .width = (int)shape[3],
+                                .height = (int)shape[2],
+                                .channels = (int)shape[1],
                                 .alpha_zeros_outside = !json_bool(json_get(given, "honest_alpha"), false)};
     char error[256];
     if (o->overlap >= o->batch_size) o->overlap = 0; /* the references drop it; the command refuses it */
-    if (size_shortest_edge((int)shape[2], (int)shape[3], o->resolution, o->max_resolution, true, &s->picture.size, error,
-                           sizeof error))
+    if (size_shortest_edge((int)shape[2], (int)shape[3], o->resolution, o->max_resolution, true, &s->picture.size,
+                           error, sizeof error))
         return true;
     golden_fail(g, "%s", error);
     return false;
@@ -168,7 +172,8 @@ static bool run(Golden *g, Pipeline *p, const float *clip, size_t frame_floats, 
             float *to = out + (size_t)r.number * pixels * (size_t)s->picture.channels;
             memcpy(to, r.rgb, 3 * pixels * sizeof *to);
             if (r.alpha) memcpy(to + 3 * pixels, r.alpha, pixels * sizeof *to);
-            if (r.number != results++) golden_fail(g, "result %lld came as number %lld", (long long)r.number, (long long)results);
+            if (r.number != results++)
+                golden_fail(g, "result %lld came as number %lld", (long long)r.number, (long long)results);
         }
         if (status == UPRES_END) break;
         if (status != UPRES_OK) {
@@ -194,8 +199,13 @@ void golden_pipeline_run(Golden *g)
     synth_tensor("standin.enc", C * 3, 0, 0.9f, nets.encoder);
     synth_tensor("standin.dit", C * (2 * C + 1), 0, 0.25f, nets.velocity);
     synth_tensor("standin.dec", 3 * C, 0, 0.14f, nets.decoder);
-    s.networks = (PipelineNetworks){.user = &nets, .latent_channels = C, .encode = encode, .restore = restore,
-                                    .decode_open = decode_open, .decode_step = decode_step, .decode_close = decode_close};
+    s.networks = (PipelineNetworks){.user = &nets,
+                                    .latent_channels = C,
+                                    .encode = encode,
+                                    .restore = restore,
+                                    .decode_open = decode_open,
+                                    .decode_step = decode_step,
+                                    .decode_close = decode_close};
     Fault f = {.status = UPRES_OK};
     Pipeline *p = pipeline_open(&s, &f);
     size_t frame = (size_t)(shape[1] * shape[2] * shape[3]);
