@@ -13,6 +13,7 @@ enum { CHUNK_SIZE = 64 * 1024, MAX_NAME = 1023 };
 struct ContentsChunk {
     struct ContentsChunk *next;
     size_t used, size;
+    char *taken;     /* a block from elsewhere; such a chunk has no room of its own */
     uint64_t data[]; /* what is kept needs no stricter alignment */
 };
 
@@ -20,6 +21,7 @@ void contents_free(Contents *c)
 {
     while (c->chunks) {
         struct ContentsChunk *next = c->chunks->next;
+        free(c->chunks->taken);
         free(c->chunks);
         c->chunks = next;
     }
@@ -47,32 +49,51 @@ bool contents_no_memory(Contents *c)
     return contents_fault(c, "not enough memory to read the file's header");
 }
 
+/* A new chunk. Behind the first one when it has no room left anyway, so that the first one's is not lost. */
+static struct ContentsChunk *add_chunk(Contents *c, size_t room, bool full)
+{
+    struct ContentsChunk *chunk = malloc(sizeof *chunk + room);
+    if (!chunk) {
+        contents_no_memory(c);
+        return NULL;
+    }
+    struct ContentsChunk **place = full && c->chunks ? &c->chunks->next : &c->chunks;
+    *chunk = (struct ContentsChunk){.next = *place, .size = room};
+    *place = chunk;
+    return chunk;
+}
+
 void *contents_alloc(Contents *c, size_t size)
 {
     size_t unit = sizeof(uint64_t);
     size_t needed = (size / unit + 1) * unit;
     struct ContentsChunk *chunk = c->chunks;
     if (!chunk || needed > chunk->size - chunk->used) {
-        size_t room = needed > CHUNK_SIZE / 4 ? needed : CHUNK_SIZE;
-        chunk = malloc(sizeof *chunk + room);
-        if (!chunk) {
-            contents_no_memory(c);
-            return NULL;
-        }
-        chunk->used = 0;
-        chunk->size = room;
-        /* A large block is full at once: keep the one with room at the front. */
-        if (room == needed && c->chunks) {
-            chunk->next = c->chunks->next;
-            c->chunks->next = chunk;
-        } else {
-            chunk->next = c->chunks;
-            c->chunks = chunk;
-        }
+        bool large = needed > CHUNK_SIZE / 4;
+        chunk = add_chunk(c, large ? needed : CHUNK_SIZE, large);
+        if (!chunk) return NULL;
     }
     void *found = (uint8_t *)chunk->data + chunk->used;
     chunk->used += needed;
     return found;
+}
+
+char *contents_take(Contents *c, Buffer *text)
+{
+    char *kept = NULL;
+    if (text->failed) {
+        contents_no_memory(c);
+    } else if (text->length < CHUNK_SIZE / 4) {
+        kept = contents_copy(c, text->text, text->length);
+    } else {
+        struct ContentsChunk *chunk = add_chunk(c, 0, true);
+        if (chunk) {
+            kept = chunk->taken = text->text;
+            text->text = NULL;
+        }
+    }
+    buffer_free(text);
+    return kept;
 }
 
 char *contents_copy(Contents *c, const void *bytes, size_t length)

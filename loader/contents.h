@@ -7,6 +7,7 @@
 #ifndef UPRES_LOADER_CONTENTS_H
 #define UPRES_LOADER_CONTENTS_H
 
+#include "loader/buffer.h"
 #include "loader/weights.h"
 
 enum { CONTENTS_MAX_TENSORS = 65536, CONTENTS_FAULT_SIZE = 2048 };
@@ -45,6 +46,8 @@ bool contents_no_memory(Contents *c);
 /* Bytes that live as long as the contents. NULL and a fault when memory runs out. */
 void *contents_alloc(Contents *c, size_t size);
 char *contents_copy(Contents *c, const void *bytes, size_t length); /* with a NUL behind them */
+/* The buffer's text, which is not copied when it is long; the buffer is empty afterwards. */
+char *contents_take(Contents *c, Buffer *text);
 
 /*
  * A new tensor, all zeros but for its name, which must be 1..1023 bytes of UTF-8 without NUL. NULL: fault. The pointer

@@ -2,7 +2,6 @@
  * GGUF, versions 2 and 3 (ggml-org/ggml docs/gguf.md): counted pairs of metadata, counted tensor entries, aligned data.
  * More than four dimensions are restored from `<name>.raw_shape` or `comfy.gguf.orig_shape.<name>`.
  */
-#include "loader/buffer.h"
 #include "loader/bytes.h"
 #include "loader/contents.h"
 
@@ -221,8 +220,7 @@ static bool add_metadata(Gguf *g, const Pair *pair)
         add_number(&json, pair->type, pair->value);
     }
     const char *key = contents_copy(g->c, pair->key, pair->key_length);
-    const char *text = json.failed ? NULL : contents_copy(g->c, json.text, json.length);
-    buffer_free(&json);
+    const char *text = contents_take(g->c, &json);
     if (!key || !text || (pair->type == V_STRING && !string)) return contents_no_memory(g->c);
     return contents_add_metadata(g->c, key, text, string);
 }

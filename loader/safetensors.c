@@ -2,7 +2,6 @@
  * safetensors: a length, a JSON header, the data. Stricter than the format's own readers where two of them could see
  * different contents in one file: no key twice, no byte of the data that belongs to no tensor or to two.
  */
-#include "loader/buffer.h"
 #include "loader/bytes.h"
 #include "loader/contents.h"
 #include "loader/json.h"
@@ -129,8 +128,7 @@ static bool read_metadata(Reader *r)
         const char *string = contents_copy(r->c, r->json.string, r->json.length);
         Buffer text = {0};
         buffer_json_string(&text, r->json.string, r->json.length);
-        const char *value = text.failed ? NULL : contents_copy(r->c, text.text, text.length);
-        buffer_free(&text);
+        const char *value = contents_take(r->c, &text);
         if (!string || !value) return contents_no_memory(r->c);
         if (!contents_add_metadata(r->c, key, value, string)) return false;
     }
