@@ -106,6 +106,7 @@ $(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN/..' -o $@ $(filter %.o,$^) -L$(B) -lupres -lm
 $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
+$(B)/tests/loader: $(call obj,tests/goldens_formats.c)
 
 clean:
 	rm -rf $(B)

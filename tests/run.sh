@@ -57,21 +57,17 @@ absent() {
 program() {
     local name=$1
     shift
-    if [ -x "build/tests/$name" ]; then
-        section "$name" "build/tests/$name" "$@"
-    else
-        absent "$name" "build/tests/$name is not built"
-    fi
+    section "$name" "build/tests/$name" "$@"
 }
 
 # sanitized NAME [ARGUMENT...]: the same from the sanitizers' tree. Leaks are found too.
 sanitized() {
     local name=$1
     shift
-    if [ -x "build/asan/tests/$name" ]; then
+    if [ -n "$sanitizers" ]; then
         section "asan $name" env UBSAN_OPTIONS=print_stacktrace=1 "build/asan/tests/$name" "$@"
     else
-        absent "asan $name" "build/asan/tests/$name is not built"
+        absent "asan $name" "${CC:-cc} has no sanitizers here"
     fi
 }
 
@@ -115,25 +111,25 @@ headers() {
 export -f headers
 
 # The sanitizers' tree: only what is run from it.
-build_sanitized() {
-    if ! echo 'int main(void) { return 0; }' | "${CC:-cc}" -fsanitize=address,undefined -x c -o "$logs/sanitizer" - 2>/dev/null; then
-        echo "no sanitizers in ${CC:-cc}: their tests are skipped"
-        return
-    fi
-    make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${@/#/build/asan/}" ||
-        { add 0 1 0 && broken+=("build of build/asan"); }
-}
-
-echo "== build with sanitizers"
-build_sanitized libupres.so libupres.so.0 upres tests/loader tests/api tests/goldens
+sanitizers=
+if echo 'int main(void) { return 0; }' |
+    "${CC:-cc}" -fsanitize=address,undefined -x c -o "$logs/sanitizer" - 2>/dev/null; then
+    sanitizers=yes
+    echo "== build with sanitizers"
+    programs=(upres tests/loader tests/api tests/kernels tests/goldens)
+    make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${programs[@]/#/build/asan/}" ||
+        { add 0 1 0 && broken+=("build with sanitizers"); }
+fi
 
 section headers bash -c headers
 program loader
 program kernels
+program pipeline
 program api build
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 sanitized loader
+sanitized kernels
 sanitized api build/asan
 program goldens tests/data/goldens
 golden_areas goldens build/tests/goldens
