@@ -74,8 +74,14 @@ bool dev_cancelled(const Dev *d);
 
 /* --------------------------------------------------------------------------------------------------------- arguments */
 
-typedef enum Norm { NORM_NONE, NORM_GROUP, NORM_RMS } Norm;
-typedef enum Act { ACT_NONE, ACT_SILU, ACT_GELU_TANH } Act;
+typedef enum Norm {
+    NORM_NONE,
+    NORM_GROUP, /* per frame, over c / groups channels and all pixels */
+    NORM_RMS,   /* per pixel over c: x / sqrt(mean(x^2) + eps) */
+    NORM_LAYER, /* per pixel over c: (x - mean) / sqrt(variance + eps), biased */
+    NORM_L2     /* per pixel over c: x / max(|x|, 1e-12) * sqrt(c); eps is not used */
+} Norm;
+typedef enum Act { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_RELU, ACT_TANH3 /* 3 tanh(x / 3) */ } Act;
 
 /* What happens to an operation's input while it is read: y = act(norm(x) * gain + shift). */
 typedef struct Pre {
@@ -83,7 +89,7 @@ typedef struct Pre {
     int groups;              /* NORM_GROUP: per frame, over (c / groups) channels and all pixels, biased variance */
     float eps;               /* inside the root */
     Tensor stats;            /* NORM_GROUP: [t][1][1][2 * groups] (mean, variance) from post.stats or dev_stats */
-    const BoundWeight *gamma, *beta; /* [c]; NULL: 1 and 0. NORM_RMS: per token over c; gamma only */
+    const BoundWeight *gamma, *beta; /* [c]; NULL: 1 and 0. NORM_RMS, NORM_L2: gamma only */
     Tensor scale, shift;     /* per channel [1][1][1][c], applied after the norm: x * scale + shift; invalid: none */
     Act act;
 } Pre;
@@ -95,8 +101,8 @@ typedef struct Post {
     Tensor residual;         /* shape of y (may be y's own memory); invalid: none */
     const BoundWeight *shortcut, *shortcut_bias; /* 1x1x1 convolution of shortcut_x added to the accumulator */
     Tensor shortcut_x;
-    int shuffle_space, shuffle_time; /* sub-pixel shuffle 2 and 2 | 1: channel ((dy*2+dx)*rt+dt)*c + ch of coarse (f,h,w)
-                                        goes to channel ch of fine (f*rt+dt, 2h+dy, 2w+dx); 0: none */
+    int shuffle_space, shuffle_time; /* sub-pixel shuffle by 1 | 2 and 1 .. 4: channel ((dy*2+dx)*rt+dt)*c + ch of coarse
+                                        (f,h,w) goes to channel ch of fine (f*rt+dt, 2h+dy, 2w+dx), at most 8 parts; 0: none */
     bool shuffle_drop;       /* at the start of a video: fine frame 1 is left out, so F coarse frames give 2F - 1 */
     Tensor stats;            /* [t][1][1][2 * stats_groups] of what was stored; invalid: not wanted */
     int stats_groups;
@@ -110,18 +116,21 @@ typedef struct ConvArgs {
     Tensor x, y;
     const BoundWeight *weight; /* [co][ci][kt][kh][kw] */
     bool weight_channels_last; /* stored [co][kh][kw][ci] instead (patch embeddings of linear layers), kt = 1 */
+    bool weight_frames_in_channels; /* stored [co][kt * ci][kh][kw] instead, channels of the newest frame first */
     const BoundWeight *bias; /* [co] or NULL */
-    int kt, kh, kw;
+    int kt, kh, kw;          /* kt <= 4, kt * kh * kw <= 36 */
     int stride_t, stride_h, stride_w;
-    int pad_top, pad_left, pad_bottom, pad_right; /* zeros */
-    ConvState *state;        /* kt > 1: history; must be NULL for kt == 1 */
-    bool start;              /* first call of a video: history is copies of x's first frame */
+    int pad_top, pad_left, pad_bottom, pad_right;
+    bool pad_edge;           /* what pads is the nearest pixel, not zero */
+    ConvState *state;        /* history; NULL: x holds all frames there are, so kt - 1 fewer (at stride 1) come out */
+    bool start;              /* first call of a video */
+    bool start_zero;         /* what stands in front of a video is zeros, not copies of its first frame */
     Pre pre;
     Post post;
 } ConvArgs;
 
-/* y = convolution of pre(x). In time causal: in front stand kt - 1 copies of the first frame, or the kt - stride_t
- * remembered frames; nothing is put behind. Output frames (t + front - kt) / stride_t + 1. Cross-correlation. */
+/* y = convolution of pre(x). In time causal: in front stand kt - 1 copies of the first frame (or zeros), later the
+ * kt - stride_t remembered frames; nothing is put behind. Output frames (t + front - kt) / stride_t + 1. Cross-correlation. */
 void dev_conv3d(Dev *d, const ConvArgs *a);
 int conv_frames_out(const ConvArgs *a, int frames_in);
 
@@ -140,13 +149,18 @@ FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_b
                           const BoundWeight *conv_bias, int rt); /* computes the weights; lives in the arena */
 void dev_fold_free(Dev *d, FoldedUpsampler *f);
 
+/* Nearest 2x in space and a 3x3 convolution [co][c][3][3] (bias or NULL) folded into four 2x2 ones; grow, when not NULL, is
+ * a 1x1 convolution [frames * c][c] before it, whose blocks of c channels are successive new frames (frames 1 .. 2). */
+FoldedUpsampler *dev_fold_nearest(Dev *d, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                  const BoundWeight *bias);
+
 typedef struct UpsampleArgs {
     int stage;
     Tensor x, y;             /* y: rt * t frames (at the start rt * t - (rt - 1)), 2h x 2w */
     const FoldedUpsampler *weight;
-    ConvState *state;        /* dev_fold_state */
+    ConvState *state;        /* dev_fold_state; NULL for dev_fold_nearest, which remembers nothing */
     bool start;
-    Post post;               /* stats only */
+    Post post;               /* act, stats */
 } UpsampleArgs;
 void dev_upsample(Dev *d, const UpsampleArgs *a);
 ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x_shape, int frames);
@@ -202,6 +216,61 @@ typedef struct AttentionArgs {
     bool rope_text;                        /* text token j rotates by row j on all three axes */
 } AttentionArgs;
 void dev_attention(Dev *d, const AttentionArgs *a);
+
+/* Keys and values of a slice of tokens: [1][windows][tokens][heads * head_dim]. */
+typedef struct KeySlice {
+    Tensor k, v;
+} KeySlice;
+
+/*
+ * Block-sparse attention: softmax(q k^T * scale) v, each query block (one window of one slice, all its tokens) over its own
+ * choice of key blocks. Key blocks are numbered slice by slice, window by window, block_keys keys each. A query block with
+ * none gives zeros.
+ */
+typedef struct BlockAttentionArgs {
+    int stage;
+    Tensor q, o;             /* [slices][windows][tokens][heads * head_dim]; o may be q */
+    const KeySlice *keys;    /* oldest first */
+    int key_slices;
+    int heads, head_dim, block_keys; /* block_keys: a divisor of the keys' tokens */
+    float scale;
+    const uint8_t *mask;     /* [heads][query blocks][key blocks], host memory, 0: not chosen; NULL: all chosen */
+    float last_key_bias;     /* added to the score of the very last key, which stands for many equal ones */
+} BlockAttentionArgs;
+void dev_block_attention(Dev *d, const BlockAttentionArgs *a);
+
+/*
+ * The choice of key blocks (FlashVSR spec 8). Means of the queries of a block and of the keys of a block give a score for
+ * every pair; pairs whose windows lie further apart than local_range allows fall out; after a softmax over a query block's
+ * key blocks, of all pairs of one head and query slice those strictly above the (keep + 1)-th largest value are chosen.
+ */
+typedef struct BlockMaskArgs {
+    Tensor q;
+    const KeySlice *keys;
+    int key_slices, heads, head_dim, block_keys;
+    int rows, columns;       /* the windows of a slice as a grid */
+    int local_range;
+    int64_t keep;            /* < 0: every pair within the range is chosen */
+    uint8_t *mask;           /* as BlockAttentionArgs.mask; written */
+} BlockMaskArgs;
+void dev_block_mask(Dev *d, const BlockMaskArgs *a);
+
+/* Rotates adjacent channel pairs of every head of x in place. Token i of x turns on axis a (0 time, 1 row, 2 column) by row
+ * place[3 * i + a] of `table`, [rows][head_dim / 2][2] (cos, sin), of which axis a uses pairs first[a] .. first[a + 1] - 1. */
+typedef struct RotateArgs {
+    Tensor x;
+    int heads, head_dim;
+    const float *table;      /* host memory, as place */
+    const int32_t *place;
+    int first[4];
+} RotateArgs;
+void dev_rotate(Dev *d, const RotateArgs *a);
+
+/* Row i of y, counted over all its tokens, is row index[i] of x (host memory). Channels and their padding alike. */
+void dev_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
+
+/* out[ch] = add + emb[emb_row * c + ch] + table[table_row * c + ch]; emb may be invalid, table NULL. */
+void dev_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
 
 /* y = a * x + b * z elementwise, equal shapes (channels: y's); z invalid: a * x + b. y may be x or z. */
 void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
