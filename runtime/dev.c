@@ -39,6 +39,13 @@ static void pages_give(void *p, uint64_t bytes)
 
 /* ------------------------------------------------------------------------------------------------------ elementwise */
 
+static bool is_finite(const float *x, int64_t count)
+{
+    float zero = 0.0f; /* x - x is 0, or NaN for what is not finite */
+    for (int64_t i = 0; i < count; i++) zero += x[i] - x[i];
+    return zero == 0.0f;
+}
+
 enum { RUN_PIXELS = 128 }; /* tokens stand in one row, so a row is cut too */
 
 int64_t pixel_runs(Tensor x)
@@ -126,6 +133,18 @@ static void cpu_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, 
     dev_scratch_free(d, &s);
 }
 
+static void cpu_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row)
+{
+    dev_touch(d, table);
+    if (d->memory == NULL) return;
+    float *to = tensor_at(d, out, 0, 0, 0);
+    memset(to, 0, (size_t)out.c_pad * sizeof *to);
+    if (table != NULL) bound_read(table, (int64_t)table_row * out.c, out.c, to);
+    if (!is_finite(to, out.c)) dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", table->tensor->name);
+    const float *from = emb.valid ? tensor_at(d, emb, 0, 0, 0) + (int64_t)emb_row * out.c : NULL;
+    for (int c = 0; c < out.c; c++) to[c] += add + (from == NULL ? 0.0f : from[c]);
+}
+
 static void cpu_norm(Dev *d, const NormArgs *a)
 {
     pre_touch(d, &a->pre);
@@ -161,7 +180,12 @@ static const DevOps cpu_ops = {
     .attention = cpu_attention,
     .axpby = cpu_axpby,
     .guide = cpu_guide,
+    .block_attention = cpu_block_attention,
+    .block_mask = cpu_block_mask,
+    .rotate = cpu_rotate,
+    .rows = cpu_rows,
     .modulation = cpu_modulation,
+    .modulation_row = cpu_modulation_row,
 };
 
 static Dev *device_new(int threads)
@@ -349,13 +373,6 @@ void dev_touch(Dev *d, const BoundWeight *w)
     touch(d, w->scale);
 }
 
-static bool is_finite(const float *x, int64_t count)
-{
-    float zero = 0.0f; /* x - x is 0, or NaN for what is not finite */
-    for (int64_t i = 0; i < count; i++) zero += x[i] - x[i];
-    return zero == 0.0f;
-}
-
 void checked_read(const void *checked_weight, int64_t first, int64_t count, float *out)
 {
     const CheckedWeight *c = checked_weight;
@@ -437,4 +454,29 @@ void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
 void dev_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra)
 {
     if (may_run(d)) d->ops->modulation(d, out, emb, layer, part, extra);
+}
+
+void dev_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row)
+{
+    if (may_run(d)) d->ops->modulation_row(d, out, add, emb, emb_row, table, table_row);
+}
+
+void dev_block_attention(Dev *d, const BlockAttentionArgs *a)
+{
+    if (may_run(d)) d->ops->block_attention(d, a);
+}
+
+void dev_block_mask(Dev *d, const BlockMaskArgs *a)
+{
+    if (may_run(d)) d->ops->block_mask(d, a);
+}
+
+void dev_rotate(Dev *d, const RotateArgs *a)
+{
+    if (may_run(d)) d->ops->rotate(d, a);
+}
+
+void dev_rows(Dev *d, Tensor y, Tensor x, const int32_t *index)
+{
+    if (may_run(d)) d->ops->rows(d, y, x, index);
 }

@@ -122,7 +122,8 @@ typedef struct ConvArgs {
     int stride_t, stride_h, stride_w;
     int pad_top, pad_left, pad_bottom, pad_right;
     bool pad_edge;           /* what pads is the nearest pixel, not zero */
-    ConvState *state;        /* history; NULL: x holds all frames there are, so kt - 1 fewer (at stride 1) come out */
+    ConvState *state;        /* history; must be NULL for kt == 1 and with `whole` */
+    bool whole;              /* x holds all frames there are: no history, (t - kt) / stride_t + 1 come out */
     bool start;              /* first call of a video */
     bool start_zero;         /* what stands in front of a video is zeros, not copies of its first frame */
     Pre pre;

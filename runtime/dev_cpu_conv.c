@@ -8,8 +8,6 @@
 /* Channels of a pixel that products read: whole groups of four, the last ones filled with zeros. */
 static int depth_of(Tensor x) { return (x.c + 3) / 4 * 4; }
 
-static RowAct row_act(Act a) { return a == ACT_SILU ? ROW_SILU : a == ACT_GELU_TANH ? ROW_GELU_TANH : ROW_NONE; }
-
 /* -------------------------------------------------------------------------------------------------------------- jobs */
 
 typedef struct JobTurn {
@@ -61,9 +59,10 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
     }
     s->kept = a->kt - a->stride_t;
     s->slots = s->kept + frames;
+    s->zero = a->start_zero;
     s->pad_top = a->pad_top;
     s->pad_left = a->pad_left;
-    s->ring = padded_frames(d, a, s->slots);
+    s->ring = padded_frames(d, a, s->slots + (s->zero ? 1 : 0));
     return s;
 }
 
@@ -108,7 +107,7 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     int n = 0;
     if (start) {
         s->seen = 0;
-        for (int i = 0; i < kt - 1; i++) sequence[n++] = fresh[0];
+        for (int i = 0; i < kt - 1; i++) sequence[n++] = s->zero ? s->slots : fresh[0];
     } else {
         for (int i = 0; i < s->kept; i++) sequence[n++] = s->slot[i];
     }
@@ -123,6 +122,7 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
 
 int conv_frames_out(const ConvArgs *a, int frames_in)
 {
+    if (a->whole) return (frames_in - a->kt) / a->stride_t + 1;
     if (a->kt == 1) return frames_in;
     int front = a->start ? a->kt - 1 : a->kt - a->stride_t;
     return (frames_in + front - a->kt) / a->stride_t + 1;
@@ -138,14 +138,14 @@ static void output_of(Dev *d, const ConvArgs *a, int n, GemmJob *j)
     j->y_pixel = a->y.c_pad;
     j->rows = a->y.h;
     j->columns_x = a->y.w;
-    if (p->shuffle_space == 2) {
-        j->y_row *= 2;
-        j->y_pixel *= 2;
-        j->rows /= 2;
-        j->columns_x /= 2;
-        const int rt = p->shuffle_time;
-        for (int s = 0; s < 4 * rt; s++) {
-            j->sub[s] = s % rt * a->y.stride_t + s / rt / 2 * a->y.stride_h + s / rt % 2 * a->y.c_pad;
+    if (p->shuffle_space > 0) {
+        const int space = p->shuffle_space, rt = p->shuffle_time;
+        j->y_row *= space;
+        j->y_pixel *= space;
+        j->rows /= space;
+        j->columns_x /= space;
+        for (int s = 0; s < space * space * rt; s++) {
+            j->sub[s] = s % rt * a->y.stride_t + s / rt / space * a->y.stride_h + s / rt % space * a->y.c_pad;
         }
     }
     if (d->memory == NULL) return;
@@ -163,12 +163,12 @@ static void place_image(const ConvArgs *a, int f, GemmJob *j, int i)
 {
     const Post *p = &a->post;
     j->drop[i] = 0;
-    if (p->shuffle_space == 2 && p->shuffle_time == 2) {
+    const int rt = p->shuffle_space > 0 ? p->shuffle_time : 1;
+    j->y_image[i] = (int64_t)f * rt * a->y.stride_t;
+    if (p->shuffle_drop) {
         /* coarse frame 0 of a video has one fine frame: the second (index 1, not 0) is left out and all later ones move up */
-        j->y_image[i] = (p->shuffle_drop ? (f == 0 ? 0 : 2 * f - 1) : 2 * f) * a->y.stride_t;
-        if (p->shuffle_drop && f == 0) j->drop[i] = 0xAA;
-    } else {
-        j->y_image[i] = f * a->y.stride_t;
+        if (f > 0) j->y_image[i] -= a->y.stride_t;
+        else j->drop[i] = 0xAA;
     }
     j->residual_image[i] = p->residual.valid ? f * p->residual.stride_t : 0;
 }
@@ -219,23 +219,39 @@ static uint64_t conv_job_floats(const Dev *d, const ConvArgs *a, int n, int dept
     return job_scratch_floats(d, &j);
 }
 
+/* Fills what pads a frame with its nearest pixel. */
+static void replicate_edges(const ConvArgs *a, Tensor frames, float *frame)
+{
+    const size_t pixel = (size_t)frames.c_pad * sizeof(float);
+    const int bottom = a->pad_top + a->x.h, right = a->pad_left + a->x.w;
+    for (int y = a->pad_top; y < bottom; y++) {
+        float *row = frame + y * frames.stride_h;
+        for (int x = 0; x < a->pad_left; x++) memcpy(row + (int64_t)x * frames.c_pad, row + (int64_t)a->pad_left * frames.c_pad, pixel);
+        for (int x = right; x < frames.w; x++) memcpy(row + (int64_t)x * frames.c_pad, row + (int64_t)(right - 1) * frames.c_pad, pixel);
+    }
+    const size_t row = (size_t)frames.stride_h * sizeof(float);
+    for (int y = 0; y < a->pad_top; y++) memcpy(frame + y * frames.stride_h, frame + a->pad_top * frames.stride_h, row);
+    for (int y = bottom; y < frames.h; y++) memcpy(frame + y * frames.stride_h, frame + (bottom - 1) * frames.stride_h, row);
+}
+
 void cpu_conv3d(Dev *d, const ConvArgs *a)
 {
     const int n = (int)a->weight->shape[0], frames = a->x.t, out_frames = conv_frames_out(a, frames);
     const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
-    const bool direct = a->kt == 1 && !padded && a->pre.norm == NORM_NONE && a->pre.act == ACT_NONE;
-    if (frames > FRAMES_MAX) {
-        dev_fail(d, "internal error: %d frames in one convolution; at most %d", frames, FRAMES_MAX);
+    const bool direct = (a->kt == 1 || a->whole) && !padded && a->pre.norm == NORM_NONE && a->pre.act == ACT_NONE;
+    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
+        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
         return;
     }
-    const int ci = (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1];
+    const int ci = (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] /
+                   (a->weight_frames_in_channels ? a->kt : 1);
     dev_touch(d, a->weight);
     dev_touch(d, a->bias);
     dev_touch(d, a->post.shortcut);
     dev_touch(d, a->post.shortcut_bias);
     pre_touch(d, &a->pre);
 
-    int sequence[FRAMES_MAX + 2], fresh[FRAMES_MAX];
+    int sequence[FRAMES_MAX + 3], fresh[FRAMES_MAX];
     for (int i = 0; i < frames; i++) sequence[i] = fresh[i] = i;
     if (a->state != NULL) state_advance(a->state, a->kt, a->start, frames, sequence, fresh);
 
@@ -263,6 +279,7 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
         r.shortcut = (CheckedWeight){a->post.shortcut, &r.bad_shortcut};
         r.conv = (Conv3d){.ci = ci, .depth = depth_of(in), .kt = a->kt, .kh = a->kh, .kw = a->kw,
                           .stride_h = a->stride_h, .stride_w = a->stride_w, .channels_last = a->weight_channels_last,
+                          .frames_in_channels = a->weight_frames_in_channels,
                           .in_row = in.stride_h, .in_pixel = in.c_pad, .weights = {&r.weight, checked_read}};
         if (a->post.shortcut != NULL) {
             r.conv.shortcut = (WeightReader){&r.shortcut, checked_read};
@@ -271,11 +288,14 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
             r.conv.shortcut_row = a->post.shortcut_x.stride_h;
             r.conv.shortcut_pixel = a->post.shortcut_x.c_pad;
         }
-        float *frame[2 * FRAMES_MAX], *to[FRAMES_MAX];
+        float *frame[FRAMES_MAX + 4], *to[FRAMES_MAX];
         for (int i = 0; i < in.t; i++) frame[i] = tensor_at(d, in, i, 0, 0);
         if (!direct) {
             for (int i = 0; i < frames; i++) to[i] = tensor_at(d, in, fresh[i], a->pad_top, a->pad_left);
             pre_apply(d, a->x, &a->pre, to, in.stride_h, in.c_pad, r.pre);
+            if (a->pad_edge) {
+                for (int i = 0; i < frames; i++) replicate_edges(a, in, frame[fresh[i]]);
+            }
         }
         for (int f = 0; f < out_frames; f += GEMM_IMAGES) {
             run_images(&r, f, out_frames - f < GEMM_IMAGES ? out_frames - f : GEMM_IMAGES, frame, sequence);
@@ -310,8 +330,8 @@ void cpu_linear(Dev *d, const LinearArgs *a)
     atomic_init(&bad, false);
     atomic_init(&bad_glu, false);
     const CheckedWeight weight = {a->weight, &bad}, glu = {a->glu, &bad_glu};
-    const ConvPack pack = {{&weight, checked_read}, k, 1, 1, depth_of(in), false, TIME_ALL};
-    const ConvPack pack_glu = {{&glu, checked_read}, k, 1, 1, depth_of(in), false, TIME_ALL};
+    const ConvPack pack = {{&weight, checked_read}, k, 1, 1, depth_of(in), false, false, TIME_ALL};
+    const ConvPack pack_glu = {{&glu, checked_read}, k, 1, 1, depth_of(in), false, false, TIME_ALL};
 
     ConvArgs as_conv = {.x = a->x, .y = a->y, .post = a->post};
     GemmJob j;

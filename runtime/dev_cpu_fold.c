@@ -20,6 +20,8 @@ enum { SIDE = 4, PARITIES = 8, START_TAPS = 4 }; /* SIDE: floats of the channel 
 
 /* Packed weights of one set: [parity][panel][taps * depth][16]. */
 struct FoldedUpsampler {
+    bool nearest;       /* nearest 2x and a 3x3 convolution: `now` alone, without history; rt: new frames a coarse frame */
+    int inputs;         /* channels read; only `nearest` may have others than it gives */
     int channels, depth, panels, rt;
     const BoundWeight *bias;
     Tensor before, now; /* rt 2: coarse frames f - 1 and f. rt 1: `now` holds all three frames, `before` is invalid */
@@ -82,7 +84,7 @@ static void transpose_turn(void *context, int64_t i, int thread)
 static void add_product(const FoldTurn *t, const float *a, const float *b, int64_t b_panel, int panels, float *to,
                         int64_t to_panel)
 {
-    const int c = t->f->channels, depth = t->f->depth;
+    const int c = t->pack.ci, depth = t->f->depth; /* c: channels between A and K */
     float acc[GEMM_ROWS * GEMM_WIDTH];
     for (int k = 0; k < depth; k += GEMM_ROWS) {
         const int rows = depth - k < GEMM_ROWS ? depth - k : GEMM_ROWS;
@@ -163,7 +165,7 @@ FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_b
         dev_fail(d, "out of memory");
         return NULL;
     }
-    f->channels = (int)conv->shape[0];
+    f->inputs = f->channels = (int)conv->shape[0];
     f->depth = (f->channels + 3) / 4 * 4 + SIDE;
     f->panels = (f->channels + GEMM_LANES - 1) / GEMM_LANES;
     f->rt = rt;
@@ -195,7 +197,7 @@ FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_b
         atomic_init(&bad_conv, false);
         const CheckedWeight k = {conv, &bad_conv};
         t.up = (CheckedWeight){up, &bad_up};
-        t.pack = (ConvPack){{&k, checked_read}, c, 3, 9, k_depth, false, TIME_ALL};
+        t.pack = (ConvPack){{&k, checked_read}, c, 3, 9, k_depth, false, false, TIME_ALL};
         t.transposed = s.floats;
         t.scratch = s.floats + transposed;
         pool_run(d->pool, (int64_t)subs * ((c + 63) / 64), transpose_turn, &t);
@@ -215,6 +217,100 @@ void dev_fold_free(Dev *d, FoldedUpsampler *f)
     dev_free(d, &f->second);
     dev_free(d, &f->start);
     free(f);
+}
+
+/* ------------------------------------------------------------------------------- nearest 2x and a 3x3 convolution */
+
+/*
+ * A fine pixel of nearest 2x is its coarse pixel, so along an axis the taps fall on coarse pixels as they do above, and a
+ * 1x1 convolution before it (`grow`: its row blocks are new frames) multiplies each tap's matrix. No bias stands in between,
+ * so nothing is needed at the picture's border.
+ */
+static void nearest_turn(void *context, int64_t i, int thread)
+{
+    FoldTurn *t = context;
+    FoldedUpsampler *f = t->f;
+    const int parity = (int)(i % (4 * f->rt)), p = parity >> 1 & 1, q = parity & 1, frame = parity >> 2;
+    const int first = (int)(i / (4 * f->rt)) * GEMM_WIDTH;
+    const int count = f->channels - first < GEMM_WIDTH ? f->channels - first : GEMM_WIDTH;
+    const int panels = (count + GEMM_LANES - 1) / GEMM_LANES;
+    float *temporary = t->scratch + t->scratch_floats * (size_t)thread, *packed = temporary + GEMM_PACK_TEMPORARY;
+    conv_pack(&t->pack, first, count, packed, temporary);
+    const int64_t k_panel = 9LL * t->pack.depth * GEMM_LANES, to_panel = 4LL * f->depth * GEMM_LANES;
+    float *base = dev_map(t->d, f->now) + parity * parity_floats(f, 4) + (first / GEMM_LANES) * to_panel;
+    memset(base, 0, (size_t)(panels * to_panel) * sizeof *base);
+    for (int tap = 0; tap < 9; tap++) {
+        const int slot = space_tap[p][tap / 3].at * 2 + space_tap[q][tap % 3].at;
+        float *to = base + (int64_t)slot * f->depth * GEMM_LANES;
+        const float *from = packed + (int64_t)tap * t->pack.depth * GEMM_LANES;
+        if (t->transposed != NULL) {
+            add_product(t, t->transposed + (int64_t)frame * f->depth * t->pack.ci, from, k_panel, panels, to, to_panel);
+            continue;
+        }
+        for (int panel = 0; panel < panels; panel++) {
+            for (int n = 0; n < f->inputs * GEMM_LANES; n++) to[panel * to_panel + n] += from[panel * k_panel + n];
+        }
+    }
+}
+
+/* Rows 64 (i % blocks) .. of frame i / blocks of `grow`, transposed. */
+static void transpose_grow_turn(void *context, int64_t i, int thread)
+{
+    FoldTurn *t = context;
+    const int mid = t->pack.ci, inputs = t->f->inputs, blocks = (mid + 63) / 64;
+    const int frame = (int)(i / blocks), first = (int)(i % blocks) * 64, end = first + 64 < mid ? first + 64 : mid;
+    float *row = t->scratch + t->scratch_floats * (size_t)thread;
+    float *to = (float *)t->transposed + (int64_t)frame * t->f->depth * mid;
+    for (int m = first; m < end; m++) {
+        checked_read(&t->up, ((int64_t)frame * mid + m) * inputs, inputs, row);
+        for (int k = 0; k < t->f->depth; k++) to[(int64_t)k * mid + m] = k < inputs ? row[k] : 0.0f;
+    }
+}
+
+FoldedUpsampler *dev_fold_nearest(Dev *d, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                  const BoundWeight *bias)
+{
+    FoldedUpsampler *f = calloc(1, sizeof *f);
+    if (f == NULL) {
+        dev_fail(d, "out of memory");
+        return NULL;
+    }
+    const int mid = (int)conv->shape[1], k_depth = (mid + 3) / 4 * 4;
+    f->nearest = true;
+    f->inputs = grow != NULL ? (int)grow->shape[1] : mid;
+    f->channels = (int)conv->shape[0];
+    f->depth = (f->inputs + 3) / 4 * 4;
+    f->panels = (f->channels + GEMM_LANES - 1) / GEMM_LANES;
+    f->rt = frames;
+    f->bias = bias;
+    dev_touch(d, grow);
+    dev_touch(d, conv);
+    dev_touch(d, bias);
+    f->now = floats_tensor(d, 4 * frames * parity_floats(f, 4));
+    FoldTurn t = {.d = d, .f = f};
+    t.scratch_floats = (size_t)GEMM_PACK_TEMPORARY + 9 * (size_t)k_depth * GEMM_WIDTH;
+    if (t.scratch_floats < (size_t)f->inputs) t.scratch_floats = (size_t)f->inputs;
+    const uint64_t transposed = grow != NULL ? (uint64_t)frames * (uint64_t)f->depth * (uint64_t)mid : 0;
+    if (grow != NULL) d->totals.flop += 2.0 * 36.0 * frames * f->channels * mid * f->inputs;
+    Scratch s = dev_scratch(d, transposed + (uint64_t)d->threads * t.scratch_floats);
+    if (s.floats != NULL) {
+        atomic_bool bad_grow, bad_conv;
+        atomic_init(&bad_grow, false);
+        atomic_init(&bad_conv, false);
+        const CheckedWeight k = {conv, &bad_conv};
+        t.up = (CheckedWeight){grow, &bad_grow};
+        t.pack = (ConvPack){{&k, checked_read}, mid, 1, 9, k_depth, false, false, TIME_ALL};
+        t.scratch = s.floats + transposed;
+        if (grow != NULL) {
+            t.transposed = s.floats;
+            pool_run(d->pool, (int64_t)frames * ((mid + 63) / 64), transpose_grow_turn, &t);
+            dev_check_weight(d, grow, &bad_grow);
+        }
+        pool_run(d->pool, 4LL * frames * ((f->channels + GEMM_WIDTH - 1) / GEMM_WIDTH), nearest_turn, &t);
+        dev_check_weight(d, conv, &bad_conv);
+    }
+    dev_scratch_free(d, &s);
+    return f;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- using them */
@@ -248,15 +344,14 @@ typedef struct CoarseFrames { /* of one output picture's coarse frame, oldest fi
 } CoarseFrames;
 
 /* All four spatial parities of one fine frame: parts' weight sets with their taps, each over its own coarse frames. */
-static void run_frame(Dev *d, const UpsampleArgs *a, int fine, int time_parity, const Tensor *sets, const int *set_taps,
-                      const CoarseFrames *coarse, int parts, const float *bias, float *scratch)
+static void run_frame(Dev *d, const UpsampleArgs *a, Tensor ring, int fine, int time_parity, const Tensor *sets,
+                      const int *set_taps, const CoarseFrames *coarse, int parts, const float *bias, float *scratch)
 {
     const FoldedUpsampler *f = a->weight;
-    const Tensor ring = a->state->ring;
     for (int parity = 0; parity < 4; parity++) {
         const int p = parity >> 1, q = parity & 1;
         GemmJob j = {.kernels = d->kernels, .images = 1, .rows = a->x.h, .columns_x = a->x.w, .n = f->channels, .bias = bias,
-                     .parts = parts, .y_c = f->channels, .y_pad = (f->channels + 3) / 4 * 4};
+                     .act = row_act(a->post.act), .parts = parts, .y_c = f->channels, .y_pad = (f->channels + 3) / 4 * 4};
         j.y = tensor_at(d, a->y, fine, p, q);
         j.y_row = 2 * a->y.stride_h;
         j.y_pixel = 2 * a->y.c_pad;
@@ -264,7 +359,7 @@ static void run_frame(Dev *d, const UpsampleArgs *a, int fine, int time_parity, 
             GemmPart *part = &j.part[i];
             const int taps = set_taps[i];
             *part = (GemmPart){.taps = taps, .depth = f->depth, .step_y = ring.stride_h, .step_x = ring.c_pad};
-            const int index = taps == 4 && f->rt == 2 && time_parity >= 0 ? time_parity * 4 + parity : parity;
+            const int index = time_parity >= 0 ? time_parity * 4 + parity : parity;
             part->packed = dev_map(d, sets[i]) + index * parity_floats(f, taps);
             part->base = coarse[i].frame[0];
             for (int t = 0; t < taps; t++) {
@@ -276,11 +371,52 @@ static void run_frame(Dev *d, const UpsampleArgs *a, int fine, int time_parity, 
     }
 }
 
+/* Scratch that the jobs and the statistics share. */
+static uint64_t upsample_floats(Dev *d, const UpsampleArgs *a)
+{
+    GemmJob shape = {.n = a->weight->channels, .parts = 1, .part[0] = {.packed = (const float *)1}};
+    const uint64_t job_floats = job_scratch_floats(d, &shape);
+    const uint64_t stats_floats = a->post.stats.valid ? stats_scratch_floats(d, a->y, a->post.stats_groups) : 0;
+    return job_floats > stats_floats ? job_floats : stats_floats;
+}
+
+static void upsample_nearest(Dev *d, const UpsampleArgs *a)
+{
+    const FoldedUpsampler *f = a->weight;
+    const Pre none = {.norm = NORM_NONE};
+    const int taps = 4;
+    dev_touch(d, f->bias);
+    d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * 4.0 * f->inputs;
+    Tensor padded = dev_tensor(d, 1, a->x.h + 2, a->x.w + 2, f->inputs);
+    const uint64_t common = upsample_floats(d, a), vector_floats = (uint64_t)f->channels;
+    Scratch s = dev_scratch(d, common + vector_floats + pre_scratch_floats(d, a->x, &none));
+    if (s.floats != NULL) {
+        float *memory = dev_map(d, padded), *vector = s.floats + common;
+        memset(memory, 0, (size_t)padded.stride_t * sizeof *memory);
+        const float *bias = dev_vector(d, f->bias, vector);
+        const CoarseFrames coarse = {{memory}, 1};
+        for (int t = 0; t < a->x.t; t++) {
+            float *to = tensor_at(d, padded, 0, 1, 1);
+            pre_apply(d, tensor_frames(a->x, t, 1), &none, &to, padded.stride_h, padded.c_pad, vector + vector_floats);
+            for (int frame = 0; frame < f->rt; frame++) {
+                run_frame(d, a, padded, t * f->rt + frame, frame, &f->now, &taps, &coarse, 1, bias, s.floats);
+            }
+        }
+        if (a->post.stats.valid) stats_run(d, a->y, a->post.stats, a->post.stats_groups, s.floats);
+    }
+    dev_scratch_free(d, &s);
+    dev_free(d, &padded);
+}
+
 void cpu_upsample(Dev *d, const UpsampleArgs *a)
 {
     const FoldedUpsampler *f = a->weight;
     ConvState *s = a->state;
     const int frames = a->x.t;
+    if (f != NULL && f->nearest) {
+        upsample_nearest(d, a);
+        return;
+    }
     if (f == NULL || s == NULL || frames > FRAMES_MAX) {
         dev_fail(d, "internal error: a folded upsampler was given no weights, no state or too many frames");
         return;
@@ -293,10 +429,7 @@ void cpu_upsample(Dev *d, const UpsampleArgs *a)
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * (f->rt == 2 ? 8.0 : 12.0) * f->channels;
 
     const Pre none = {.norm = NORM_NONE};
-    GemmJob shape = {.n = f->channels, .parts = 1, .part[0] = {.packed = (const float *)1}};
-    const uint64_t job_floats = job_scratch_floats(d, &shape), vector_floats = (uint64_t)f->channels;
-    const uint64_t stats_floats = a->post.stats.valid ? stats_scratch_floats(d, a->y, a->post.stats_groups) : 0;
-    const uint64_t common = job_floats > stats_floats ? job_floats : stats_floats;
+    const uint64_t common = upsample_floats(d, a), vector_floats = (uint64_t)f->channels;
     Scratch scratch = dev_scratch(d, common + vector_floats + pre_scratch_floats(d, a->x, &none));
     if (scratch.floats != NULL) {
         float *vector = scratch.floats + common;
@@ -310,19 +443,19 @@ void cpu_upsample(Dev *d, const UpsampleArgs *a)
             if (f->rt == 1) {
                 const int taps = 12;
                 for (int n = 0; n < 3; n++) c[0].frame[n] = tensor_at(d, s->ring, sequence[i + n], 0, 0);
-                run_frame(d, a, fine++, -1, &f->now, &taps, c, 1, bias, scratch.floats);
+                run_frame(d, a, s->ring, fine++, -1, &f->now, &taps, c, 1, bias, scratch.floats);
                 continue;
             }
             c[0].frame[0] = tensor_at(d, s->ring, sequence[i + front - 1], 0, 0);
             c[1].frame[0] = tensor_at(d, s->ring, sequence[i + front], 0, 0);
             if (seen + i == 0) {
                 const int taps = START_TAPS;
-                run_frame(d, a, fine++, -1, &f->start, &taps, &c[1], 1, bias, scratch.floats);
+                run_frame(d, a, s->ring, fine++, -1, &f->start, &taps, &c[1], 1, bias, scratch.floats);
                 continue;
             }
             const Tensor sets[2] = {seen + i == 1 ? f->second : f->before, f->now};
             const int taps[2] = {4, 4};
-            for (int pt = 0; pt < 2; pt++) run_frame(d, a, fine++, pt, sets, taps, c, 2, bias, scratch.floats);
+            for (int pt = 0; pt < 2; pt++) run_frame(d, a, s->ring, fine++, pt, sets, taps, c, 2, bias, scratch.floats);
         }
         if (a->post.stats.valid) stats_run(d, a->y, a->post.stats, a->post.stats_groups, scratch.floats);
     }

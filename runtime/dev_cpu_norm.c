@@ -4,7 +4,16 @@
 
 #include <string.h>
 
-static RowAct row_act(Act a) { return a == ACT_SILU ? ROW_SILU : a == ACT_GELU_TANH ? ROW_GELU_TANH : ROW_NONE; }
+RowAct row_act(Act a)
+{
+    switch (a) {
+    case ACT_SILU: return ROW_SILU;
+    case ACT_GELU_TANH: return ROW_GELU_TANH;
+    case ACT_RELU: return ROW_RELU;
+    case ACT_TANH3: return ROW_TANH3;
+    default: return ROW_NONE;
+    }
+}
 
 /* ------------------------------------------------------------------------------------------------------------- stats */
 
@@ -53,7 +62,18 @@ typedef struct PreTurn {
     bool by_frame;
 } PreTurn;
 
-/* Some pixels of one row. A group norm is a multiply-add by channel once its statistics are known; an RMS norm is a token's own. */
+static bool by_pixel(Norm n) { return n == NORM_RMS || n == NORM_LAYER || n == NORM_L2; }
+
+static void norm_pixel(const PreTurn *p, float *to, const float *from)
+{
+    const CpuKernels *k = p->d->kernels;
+    const int c = p->x.c;
+    if (p->pre->norm == NORM_RMS) norm_rms_row(k, to, from, c, p->pre->eps, p->scale, p->shift);
+    else if (p->pre->norm == NORM_LAYER) norm_layer_row(k, to, from, c, p->pre->eps, p->scale, p->shift);
+    else norm_l2_row(k, to, from, c, p->scale, p->shift);
+}
+
+/* Some pixels of one row. A group norm is a multiply-add by channel once its statistics are known; others are a pixel's own. */
 static void pre_turn(void *context, int64_t i, int thread)
 {
     (void)thread;
@@ -62,9 +82,9 @@ static void pre_turn(void *context, int64_t i, int thread)
     const float *from = tensor_at(p->d, p->x, r.t, r.h, r.w);
     float *to = p->to[r.t] + r.h * p->to_row + r.w * p->to_pixel;
     const CpuKernels *k = p->d->kernels;
-    if (p->pre->norm == NORM_RMS) {
+    if (by_pixel(p->pre->norm)) {
         for (int n = 0; n < r.count; n++, from += p->x.c_pad, to += p->to_pixel) {
-            norm_rms_row(k, to, from, p->x.c, p->pre->eps, p->scale, p->shift);
+            norm_pixel(p, to, from);
             if (p->pre->act != ACT_NONE) k->affine(to, 0, to, 0, 1, p->x.c, NULL, NULL, row_act(p->pre->act));
             for (int c = p->x.c; c < (p->x.c + 3) / 4 * 4; c++) to[c] = 0.0f;
         }
@@ -83,7 +103,7 @@ static void pre_turn(void *context, int64_t i, int thread)
 uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre)
 {
     (void)d;
-    return (uint64_t)x.c * (pre->norm == NORM_GROUP ? 2 * (uint64_t)x.t + 2 : 3);
+    return (uint64_t)x.c * (pre->norm == NORM_GROUP ? 2 * (uint64_t)x.t + 2 : 4);
 }
 
 void pre_touch(Dev *d, const Pre *pre)
@@ -115,6 +135,11 @@ void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_ro
             p.scale = rest;
         }
         if (pre->shift.valid) p.shift = tensor_at(d, pre->shift, 0, 0, 0);
+        if (beta != NULL && pre->scale.valid) { /* (n * gamma + beta) * scale + shift */
+            const float *by = tensor_at(d, pre->scale, 0, 0, 0);
+            for (int c = 0; c < x.c; c++) rest[x.c + c] = beta[c] * by[c] + (pre->shift.valid ? p.shift[c] : 0.0f);
+            p.shift = rest + x.c;
+        }
     }
     pool_run(d->pool, pixel_runs(x), pre_turn, &p);
 }

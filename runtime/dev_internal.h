@@ -20,9 +20,14 @@ typedef struct DevOps {
     void (*norm)(Dev *d, const NormArgs *a);
     void (*stats)(Dev *d, const StatsArgs *a);
     void (*attention)(Dev *d, const AttentionArgs *a);
+    void (*block_attention)(Dev *d, const BlockAttentionArgs *a);
+    void (*block_mask)(Dev *d, const BlockMaskArgs *a);
+    void (*rotate)(Dev *d, const RotateArgs *a);
+    void (*rows)(Dev *d, Tensor y, Tensor x, const int32_t *index);
     void (*axpby)(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
+    void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
 } DevOps;
 
 struct Dev {
@@ -48,6 +53,7 @@ enum { FRAMES_MAX = 64 }; /* new frames of one call */
 struct ConvState {
     Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
     int slots, pad_top, pad_left;
+    bool zero;            /* in front of a video stand zeros: the ring's last frame, which is never written */
     int kept;             /* frames remembered between calls: kt - stride_t */
     int slot[4];          /* where the remembered frames are, oldest first; repeats after a start */
     bool started;
@@ -93,6 +99,8 @@ uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre);
 void pre_touch(Dev *d, const Pre *pre);
 void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_row, int64_t to_pixel, float *scratch);
 
+RowAct row_act(Act a);
+
 /* Statistics of all frames of x. */
 uint64_t stats_scratch_floats(const Dev *d, Tensor x, int groups);
 void stats_run(Dev *d, Tensor x, Tensor stats, int groups, float *scratch);
@@ -112,5 +120,9 @@ void cpu_conv3d(Dev *d, const ConvArgs *a);
 void cpu_linear(Dev *d, const LinearArgs *a);
 void cpu_upsample(Dev *d, const UpsampleArgs *a);
 void cpu_attention(Dev *d, const AttentionArgs *a);
+void cpu_block_attention(Dev *d, const BlockAttentionArgs *a);
+void cpu_block_mask(Dev *d, const BlockMaskArgs *a);
+void cpu_rotate(Dev *d, const RotateArgs *a);
+void cpu_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
 
 #endif

@@ -1,9 +1,9 @@
 #include "kernels/cpu/attention.h"
 
+#include "kernels/cpu/flash.h"
+
 #include <math.h>
 #include <string.h>
-
-enum { DEPTH_CHUNK = 128 }; /* channels of k that stay in the first-level cache with 64 keys */
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 static int round_up(int a, int b) { return (a + b - 1) / b * b; }
@@ -23,7 +23,7 @@ static int longest_sequence(const Attention *a) { return a->longest + a->text; }
 static PairMemory pair_memory(const Attention *a, float *memory)
 {
     const size_t tokens = (size_t)round_up(longest_sequence(a), GEMM_LANES);
-    PairMemory m = {.padded = round_up(a->head_dim, GEMM_LANES)};
+    PairMemory m = {.padded = flash_padded(a->head_dim)};
     m.q = memory;
     m.k = m.q + tokens * (size_t)a->head_dim;
     m.v = m.k + tokens * (size_t)a->head_dim;
@@ -34,13 +34,13 @@ static PairMemory pair_memory(const Attention *a, float *memory)
 size_t attention_pair_floats(const Attention *a)
 {
     const size_t tokens = (size_t)round_up(longest_sequence(a), GEMM_LANES);
-    const size_t padded = (size_t)round_up(a->head_dim, GEMM_LANES);
+    const size_t padded = (size_t)flash_padded(a->head_dim);
     return tokens * (2 * (size_t)a->head_dim + padded) + (size_t)a->text * (size_t)a->head_dim;
 }
 
 size_t attention_thread_floats(const Attention *a)
 {
-    return (size_t)ATTENTION_QUERIES * (ATTENTION_KEYS + (size_t)round_up(a->head_dim, GEMM_LANES));
+    return flash_floats(a->head_dim);
 }
 
 int attention_pairs(const Attention *a, int threads)
@@ -109,10 +109,10 @@ void attention_gather(const Attention *a, int64_t pair, int block, float *memory
     const PairMemory m = pair_memory(a, memory);
     const int begin = block * ATTENTION_TOKENS, end = min_int(begin + ATTENTION_TOKENS, round_up(all, GEMM_LANES));
     for (int i = begin; i < end; i++) {
-        float *packed = m.k + (int64_t)(i / GEMM_LANES) * d * GEMM_LANES + i % GEMM_LANES;
         float *v = m.v + (int64_t)i * m.padded, *q = m.q + (int64_t)i * d;
         if (i >= all) { /* keys that fill the last lanes: their scores are never read */
-            for (int c = 0; c < d; c++) packed[c * GEMM_LANES] = 0.0f;
+            for (int c = 0; c < d; c++) q[c] = 0.0f;
+            flash_pack(m.k, d, i, q);
             continue;
         }
         const float *axis[3] = {NULL, NULL, NULL};
@@ -139,7 +139,7 @@ void attention_gather(const Attention *a, int64_t pair, int block, float *memory
             if (a->rope != NULL && a->rope_text) axis[0] = axis[1] = axis[2] = a->rope + j * row;
         }
         norm_and_rotate(a, from_k, k_gain, axis, q); /* q's place serves until q itself is written */
-        for (int c = 0; c < d; c++) packed[c * GEMM_LANES] = q[c];
+        flash_pack(m.k, d, i, q);
         if (i < own || a->text_wanted) norm_and_rotate(a, from_q, q_gain, axis, q);
         memcpy(v, from_v, (size_t)d * sizeof *v);
         for (int c = d; c < m.padded; c++) v[c] = 0.0f;
@@ -148,91 +148,31 @@ void attention_gather(const Attention *a, int64_t pair, int block, float *memory
 
 /* -------------------------------------------------------------------------------------------------------------- rows */
 
-/* scores[r][key] for `rows` queries and `keys` keys from key `first`, rows ATTENTION_KEYS apart. */
-static void score(const Attention *a, const PairMemory *m, int query, int rows, int first, int keys, float *scores)
-{
-    const int d = a->head_dim, panels = (keys + GEMM_LANES - 1) / GEMM_LANES;
-    for (int p = 0; p < panels; p += GEMM_PANELS) {
-        for (int k = 0; k < d; k += DEPTH_CHUNK) {
-            const int64_t tap = k;
-            GemmTile tile = {.acc_row = ATTENTION_KEYS, .tap = &tap, .taps = 1, .depth = min_int(DEPTH_CHUNK, d - k),
-                             .b = m->k + ((int64_t)(first / GEMM_LANES + p) * d + k) * GEMM_LANES, .b_row = GEMM_LANES,
-                             .b_panel = (int64_t)d * GEMM_LANES, .panels = min_int(GEMM_PANELS, panels - p),
-                             .accumulate = k > 0};
-            for (int r = 0; r < rows; r += GEMM_ROWS) {
-                for (int i = 0; i < GEMM_ROWS; i++) tile.row[i] = m->q + (int64_t)(query + min_int(r + i, rows - 1)) * d;
-                tile.acc = scores + (int64_t)r * ATTENTION_KEYS + p * GEMM_LANES;
-                a->kernels->gemm_tile(&tile);
-            }
-        }
-    }
-}
-
-/* out[r] += weights[r] . v over `keys` keys from key `first`. */
-static void weigh(const Attention *a, const PairMemory *m, int rows, int first, int keys, const float *weights, float *out,
-                  bool accumulate)
-{
-    const int panels = m->padded / GEMM_LANES;
-    const int64_t tap = 0;
-    for (int p = 0; p < panels; p += GEMM_PANELS) {
-        GemmTile tile = {.acc_row = m->padded, .tap = &tap, .taps = 1, .depth = keys,
-                         .b = m->v + (int64_t)first * m->padded + p * GEMM_LANES, .b_row = m->padded, .b_panel = GEMM_LANES,
-                         .panels = min_int(GEMM_PANELS, panels - p), .accumulate = accumulate};
-        for (int r = 0; r < rows; r += GEMM_ROWS) {
-            for (int i = 0; i < GEMM_ROWS; i++) tile.row[i] = weights + (int64_t)min_int(r + i, rows - 1) * ATTENTION_KEYS;
-            tile.acc = out + (int64_t)r * m->padded + p * GEMM_LANES;
-            a->kernels->gemm_tile(&tile);
-        }
-    }
-}
-
 void attention_rows(const Attention *a, int64_t pair, int block, float *memory, float *thread_memory)
 {
     const AttentionBox *b = &a->boxes[pair / a->heads];
-    const int head = (int)(pair % a->heads), own = box_tokens(b), all = own + a->text;
+    const int head = (int)(pair % a->heads), own = box_tokens(b), all = own + a->text, d = a->head_dim;
     const int queries = a->text_wanted ? all : own, query = block * ATTENTION_QUERIES;
     if (query >= queries) return;
-    const int rows = min_int(ATTENTION_QUERIES, queries - query);
     const PairMemory m = pair_memory(a, memory);
-    const CpuKernels *k = a->kernels;
-    float *scores = thread_memory, *out = scores + ATTENTION_QUERIES * ATTENTION_KEYS;
-    float top[ATTENTION_QUERIES], sum[ATTENTION_QUERIES];
-
-    for (int first = 0; first < all; first += ATTENTION_KEYS) {
-        const int keys = min_int(ATTENTION_KEYS, all - first);
-        score(a, &m, query, rows, first, keys, scores);
-        for (int r = 0; r < rows; r++) {
-            float *s = scores + (int64_t)r * ATTENTION_KEYS;
-            const float here = k->row_max(s, keys) * a->scale;
-            if (first == 0) {
-                top[r] = here;
-                sum[r] = k->row_exp(s, keys, a->scale, top[r]);
-                continue;
-            }
-            if (here > top[r]) { /* a larger maximum: what was summed so far shrinks by e^(old - new) */
-                float shrink = top[r] - here;
-                k->row_exp(&shrink, 1, 1.0f, 0.0f);
-                k->row_scale(out + (int64_t)r * m.padded, m.padded, shrink);
-                sum[r] *= shrink;
-                top[r] = here;
-            }
-            sum[r] += k->row_exp(s, keys, a->scale, top[r]);
-        }
-        weigh(a, &m, rows, first, keys, scores, out, first > 0);
+    Flash f;
+    flash_begin(&f, a->kernels, m.q + (int64_t)query * d, d, min_int(ATTENTION_QUERIES, queries - query), d, a->scale,
+                thread_memory);
+    for (int first = 0; first < all; first += FLASH_KEYS) {
+        flash_keys(&f, m.k + (int64_t)first * d, m.v + (int64_t)first * m.padded, m.padded, min_int(FLASH_KEYS, all - first),
+                   0.0f);
     }
-
-    for (int r = 0; r < rows; r++) {
-        float *row = out + (int64_t)r * m.padded;
-        k->row_scale(row, a->head_dim, 1.0f / sum[r]);
+    flash_finish(&f);
+    for (int r = 0; r < f.queries; r++) {
         float *to;
         if (query + r < own) {
             int t, y, x;
             token_place(b, query + r, &t, &y, &x);
             to = token_row(a, &a->o, b, t, y, x, head);
         } else {
-            to = m.text + (int64_t)(query + r - own) * a->head_dim;
+            to = m.text + (int64_t)(query + r - own) * d;
         }
-        memcpy(to, row, (size_t)a->head_dim * sizeof *to);
+        memcpy(to, f.out + (int64_t)r * m.padded, (size_t)d * sizeof *to);
     }
 }
 

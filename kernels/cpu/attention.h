@@ -2,8 +2,7 @@
  * Scaled dot-product attention on the CPU, inside windows of a token grid, with an optional second stream of tokens
  * (text) that every window sees. q and k are RMS-normalised per head and rotated first where asked.
  *
- * Softmax is taken block by block of keys with a running maximum and sum (Milakov and Gimelshein, "Online normalizer
- * calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so no score matrix is kept.
+ * Softmax is taken block by block of keys (flash.h), so no score matrix is kept.
  *
  * Work is done in rounds of some (window, head) pairs: first attention_gather for blocks of tokens, which brings q, k and
  * v of a window together and packs k for the products; then attention_rows for blocks of queries; then attention_text,
@@ -42,7 +41,7 @@ typedef struct Attention {
     bool rope_text;                  /* text token j turns by row j on all axes */
 } Attention;
 
-enum { ATTENTION_TOKENS = 64, ATTENTION_QUERIES = 96, ATTENTION_KEYS = 256 };
+enum { ATTENTION_TOKENS = 64, ATTENTION_QUERIES = 96 };
 
 int attention_pairs(const Attention *a, int threads);   /* (window, head) pairs of a round */
 size_t attention_pair_floats(const Attention *a);       /* shared memory of one pair of a round */

@@ -4,7 +4,7 @@ static TimeTaps repetition(const Conv3d *c, int image)
 {
     if (c->kt == 1) return TIME_ALL;
     for (int dt = 1; dt < c->kt; dt++) {
-        if (c->frame[image][dt] != c->frame[image][0]) return dt == 2 ? TIME_PAIR : TIME_ALL;
+        if (c->frame[image][dt] != c->frame[image][0]) return dt == 2 && c->kt == 3 ? TIME_PAIR : TIME_ALL;
     }
     return TIME_ONE;
 }
@@ -36,12 +36,12 @@ int conv3d_jobs(const Conv3d *c, const GemmJob *out, GemmJob jobs[3], ConvPack p
         ConvPack *pack = &packs[count];
         *j = *out;
         j->images = 0;
-        *pack = (ConvPack){c->weights, c->ci, c->kt, c->kh * c->kw, c->depth, c->channels_last, time};
+        *pack = (ConvPack){c->weights, c->ci, c->kt, c->kh * c->kw, c->depth, c->channels_last, c->frames_in_channels, time};
         j->part[0] = (GemmPart){.base = c->frame[0][0], .taps = conv_pack_taps(pack), .depth = c->depth, .pack = conv_pack,
                                 .weights = pack, .step_y = c->stride_h * c->in_row, .step_x = c->stride_w * c->in_pixel};
         j->parts = 1;
         if (c->shortcut.read != NULL) {
-            *shortcut_pack = (ConvPack){c->shortcut, c->shortcut_ci, 1, 1, c->shortcut_depth, false, TIME_ALL};
+            *shortcut_pack = (ConvPack){c->shortcut, c->shortcut_ci, 1, 1, c->shortcut_depth, false, false, TIME_ALL};
             j->part[1] = (GemmPart){.base = c->shortcut_frame[0], .taps = 1, .depth = c->shortcut_depth, .pack = conv_pack,
                                     .weights = shortcut_pack, .step_y = c->shortcut_row, .step_x = c->shortcut_pixel};
             j->parts = 2;

@@ -16,7 +16,8 @@ typedef struct Conv3d {
     int ci, depth;                               /* channels, and floats of a pixel that are read: ci padded with zeros */
     int kt, kh, kw, stride_h, stride_w;
     bool channels_last;                          /* weights stored [co][kh][kw][ci] */
-    const float *frame[GEMM_IMAGES][3];          /* kt pictures of each output frame, oldest first */
+    bool frames_in_channels;                     /* weights stored [co][kt * ci][kh][kw], the newest frame first */
+    const float *frame[GEMM_IMAGES][4];          /* kt pictures of each output frame, oldest first */
     int64_t in_row, in_pixel;
     WeightReader weights;
     /* a 1x1x1 convolution of another picture, added (shortcut of a residual block); shortcut.read NULL: none */

@@ -32,7 +32,7 @@ typedef struct GemmTile {
     bool accumulate; /* false: acc is overwritten */
 } GemmTile;
 
-typedef enum RowAct { ROW_NONE, ROW_SILU, ROW_GELU_TANH } RowAct;
+typedef enum RowAct { ROW_NONE, ROW_SILU, ROW_GELU_TANH, ROW_RELU, ROW_TANH3 } RowAct;
 
 typedef struct CpuKernels {
     const char *name; /* "scalar", "avx2", "avx512" */

@@ -179,7 +179,18 @@ void conv_pack(const void *conv_pack, int first, int count, float *out, float *t
                 }
                 continue;
             }
-            p->weights.read(p->weights.source, row + (int64_t)c * stored, (int64_t)inputs * stored, temporary);
+            if (p->frames_in_channels) {
+                for (int dt = 0; dt < p->kt; dt++) { /* to [input][frame][pixel], as the other form has it */
+                    float by_frame[PACK_INPUTS * 9];
+                    p->weights.read(p->weights.source, row + ((int64_t)(p->kt - 1 - dt) * p->ci + c) * p->khw,
+                                    (int64_t)inputs * p->khw, by_frame);
+                    for (int i = 0; i < inputs * p->khw; i++) {
+                        temporary[i / p->khw * stored + dt * p->khw + i % p->khw] = by_frame[i];
+                    }
+                }
+            } else {
+                p->weights.read(p->weights.source, row + (int64_t)c * stored, (int64_t)inputs * stored, temporary);
+            }
             for (int t = 0; t < stored; t++) {
                 const int frame = t / p->khw, slot = (frame <= merged ? 0 : frame - merged) * p->khw + t % p->khw;
                 float *to = lane + ((int64_t)slot * p->depth + c) * GEMM_LANES;

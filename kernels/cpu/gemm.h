@@ -19,7 +19,7 @@
 
 #include <stddef.h>
 
-enum { GEMM_IMAGES = 8, GEMM_TAPS = 27, GEMM_PARTS = 3 };
+enum { GEMM_IMAGES = 8, GEMM_TAPS = 36, GEMM_PARTS = 3 };
 
 /* Fills columns first .. first + count - 1 (count <= 64; missing columns up to a full panel are zero) as
  * [panel][K][16]; temporary: gemm_pack_temporary floats. */
@@ -76,12 +76,13 @@ typedef struct ConvPack {
     WeightReader weights;
     int ci, kt, khw, depth;
     bool channels_last;
+    bool frames_in_channels; /* stored [co][kt * ci][kh * kw], channels of the newest frame first */
     TimeTaps time;
 } ConvPack;
 
 void conv_pack(const void *conv_pack, int first, int count, float *out, float *temporary);
 int conv_pack_taps(const ConvPack *p);
 
-enum { GEMM_PACK_TEMPORARY = 16 * 32 * 27 }; /* floats a pack function may use besides its output */
+enum { GEMM_PACK_TEMPORARY = 16 * 36 }; /* floats a pack function may use besides its output */
 
 #endif

@@ -66,3 +66,20 @@ void norm_rms_row(const CpuKernels *k, float *y, const float *x, int c, float ep
     k->axpby(y, factor, x, 0.0f, NULL, c);
     k->affine(y, c, y, c, 1, c, scale, shift, ROW_NONE);
 }
+
+void norm_layer_row(const CpuKernels *k, float *y, const float *x, int c, float eps, const float *scale, const float *shift)
+{
+    float lane[GEMM_LANES] = {0}, sum = 0.0f;
+    for (int i = 0; i < c; i++) lane[i % GEMM_LANES] += x[i];
+    for (int i = 0; i < GEMM_LANES; i++) sum += lane[i];
+    k->axpby(y, 1.0f, x, -sum / (float)c, NULL, c);
+    k->row_scale(y, c, 1.0f / sqrtf(k->sum_squares(y, c) / (float)c + eps));
+    k->affine(y, c, y, c, 1, c, scale, shift, ROW_NONE);
+}
+
+void norm_l2_row(const CpuKernels *k, float *y, const float *x, int c, const float *scale, const float *shift)
+{
+    const float length = sqrtf(k->sum_squares(x, c));
+    k->axpby(y, sqrtf((float)c) / (length > 1e-12f ? length : 1e-12f), x, 0.0f, NULL, c);
+    k->affine(y, c, y, c, 1, c, scale, shift, ROW_NONE);
+}

@@ -31,7 +31,12 @@ void norm_merge(const Moments *patches, int patch_count, int groups, float *stat
 void norm_group_affine(const float *stats, int groups, int c, float eps, const float *gamma, const float *beta,
                        float *scale, float *shift);
 
-/* y = x / sqrt(mean(x^2) + eps) * scale + shift over c channels; scale, shift may be NULL. y may be x. */
+/* y = norm(x) * scale + shift over the c channels of one pixel; scale, shift may be NULL. y may be x.
+ *   rms    x / sqrt(mean(x^2) + eps)
+ *   layer  (x - mean) / sqrt(mean((x - mean)^2) + eps)
+ *   l2     x / max(|x|, 1e-12) * sqrt(c) */
 void norm_rms_row(const CpuKernels *k, float *y, const float *x, int c, float eps, const float *scale, const float *shift);
+void norm_layer_row(const CpuKernels *k, float *y, const float *x, int c, float eps, const float *scale, const float *shift);
+void norm_l2_row(const CpuKernels *k, float *y, const float *x, int c, const float *scale, const float *shift);
 
 #endif

@@ -63,6 +63,10 @@ static inline void activate(float *restrict y, int n, RowAct act)
         for (int i = 0; i < n; i++) y[i] = silu(y[i]);
     } else if (act == ROW_GELU_TANH) {
         for (int i = 0; i < n; i++) y[i] = gelu_tanh(y[i]);
+    } else if (act == ROW_RELU) {
+        for (int i = 0; i < n; i++) y[i] = y[i] > 0.0f ? y[i] : 0.0f;
+    } else if (act == ROW_TANH3) { /* 3 tanh(x / 3) = 3 - 6 / (e^(2x/3) + 1) */
+        for (int i = 0; i < n; i++) y[i] = 3.0f - 6.0f / (exp_poly(y[i] * (2.0f / 3.0f)) + 1.0f);
     }
 }
 
