@@ -67,6 +67,11 @@ double *demo_at(DemoTensor *t, int64_t out, int64_t in)
     return demo_tap(t, out, in, 0, 0, 0);
 }
 
+void demo_fill(DemoTensor *t, double value)
+{
+    for (int64_t i = 0; i < t->count; i++) t->values[i] = value;
+}
+
 void demo_free(DemoTensors *d)
 {
     for (size_t i = 0; i < d->count; i++) free(d->list[i].values);

@@ -14,25 +14,20 @@ enum { DIM = 128, HEAD = 128, BLOCKS = 2, HIDDEN = 512, TEXT = 64, LATENT = 16, 
 /* A token is 2x2 latent positions of 33 channels: noise, condition, and the mask, which is 1. */
 enum { PATCH = 4, PATCH_CHANNELS = 2 * LATENT + 1, CARRIED = PATCH * LATENT };
 
-static void fill(DemoTensor *t, double value)
-{
-    for (int64_t i = 0; i < t->count; i++) t->values[i] = value;
-}
-
 /* One block's weights for one of "vid", "txt" or, shared by both, "all". */
 static void add_block(DemoTensors *d, int block, const char *kind)
 {
     demo_add(d, DEMO_SHAPE(3 * DIM, DIM), "blocks.%d.attn.proj_qkv.%s.weight", block, kind);
     demo_add_layer(d, DEMO_SHAPE(DIM, DIM), "blocks.%d.attn.proj_out.%s", block, kind);
-    fill(demo_add(d, DEMO_SHAPE(HEAD), "blocks.%d.attn.norm_q.%s.weight", block, kind), 1);
-    fill(demo_add(d, DEMO_SHAPE(HEAD), "blocks.%d.attn.norm_k.%s.weight", block, kind), 1);
+    demo_fill(demo_add(d, DEMO_SHAPE(HEAD), "blocks.%d.attn.norm_q.%s.weight", block, kind), 1);
+    demo_fill(demo_add(d, DEMO_SHAPE(HEAD), "blocks.%d.attn.norm_k.%s.weight", block, kind), 1);
     demo_add(d, DEMO_SHAPE(HIDDEN, DIM), "blocks.%d.mlp.%s.proj_in_gate.weight", block, kind);
     demo_add(d, DEMO_SHAPE(HIDDEN, DIM), "blocks.%d.mlp.%s.proj_in.weight", block, kind);
     demo_add(d, DEMO_SHAPE(DIM, HIDDEN), "blocks.%d.mlp.%s.proj_out.weight", block, kind);
     for (int k = 0; k < 2; k++) {
         const char *half = k == 0 ? "attn" : "mlp";
         demo_add(d, DEMO_SHAPE(DIM), "blocks.%d.ada.%s.%s_shift", block, kind, half);
-        fill(demo_add(d, DEMO_SHAPE(DIM), "blocks.%d.ada.%s.%s_scale", block, kind, half), 1);
+        demo_fill(demo_add(d, DEMO_SHAPE(DIM), "blocks.%d.ada.%s.%s_scale", block, kind, half), 1);
         demo_add(d, DEMO_SHAPE(DIM), "blocks.%d.ada.%s.%s_gate", block, kind, half);
     }
 }
@@ -57,7 +52,7 @@ void demo_transformer(DemoTensors *d)
     }
     demo_add(d, DEMO_SHAPE(DIM), "vid_out_norm.weight");
     demo_add(d, DEMO_SHAPE(DIM), "vid_out_ada.out_shift");
-    fill(demo_add(d, DEMO_SHAPE(DIM), "vid_out_ada.out_scale"), 1);
+    demo_fill(demo_add(d, DEMO_SHAPE(DIM), "vid_out_ada.out_scale"), 1);
     demo_add_layer(d, DEMO_SHAPE(CARRIED, DIM), "vid_out.proj");
 
     DemoTensor *in = demo_find(d, "vid_in.proj.weight");

@@ -1,5 +1,5 @@
 /* upres demo-weights: weights that are computed, not trained, so that the whole program can be seen at work with no
- * download. The networks: demo_vae.c, demo_transformer.c. */
+ * download. The networks: demo_vae.c, demo_transformer.c, demo_flashvsr.c. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,20 +8,55 @@
 #include "tools/platform.h"
 #include "tools/verbs.h"
 
+enum { WORDS = 8, WORD_WIDTH = 64 };
+
 /* The text tensor: read and attended to, without influence, since the gates are 0. */
-static void add_text(DemoTensors *d)
+static void fill_text(DemoTensor *text)
 {
-    enum { WORDS = 8, WIDTH = 64 };
-    DemoTensor *text = demo_add(d, DEMO_SHAPE(WORDS, WIDTH), "pos_emb");
     for (int w = 0; w < WORDS; w++)
-        for (int k = 0; k < WIDTH; k++) *demo_at(text, w, k) = cos((w + 1) * k / 7.0);
+        for (int k = 0; k < WORD_WIDTH; k++) text->values[w * WORD_WIDTH + k] = cos((w + 1) * k / 7.0);
+}
+
+static void make_seedvr2(DemoTensors *d)
+{
+    d->prefix = "vae.";
+    demo_vae(d);
+    d->prefix = "model.diffusion_model.";
+    demo_transformer(d);
+    d->prefix = "";
+    fill_text(demo_add(d, DEMO_SHAPE(WORDS, WORD_WIDTH), "pos_emb"));
+}
+
+static void make_flashvsr(DemoTensors *d)
+{
+    demo_flashvsr(d);
+    d->prefix = "";
+    fill_text(demo_add(d, DEMO_SHAPE(1, WORDS, WORD_WIDTH), "posi_prompt"));
+}
+
+static const struct Family {
+    const char *name, *note;
+    void (*make)(DemoTensors *d);
+} FAMILIES[] = {
+    {"seedvr2", "constructed seedvr2 weights: not a trained model", make_seedvr2},
+    {"flashvsr", "constructed flashvsr weights: not a trained model", make_flashvsr},
+};
+
+static const struct Family *family_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof *FAMILIES; i++)
+        if (strcmp(FAMILIES[i].name, name) == 0) return &FAMILIES[i];
+    return NULL;
 }
 
 static void usage(void)
 {
-    puts("upres demo-weights seedvr2 -o FILE.safetensors [--type f16|f32] [--overwrite]\n"
-         "  writes constructed weights of a narrow SeedVR2 (VAE, transformer, text). They show the machine, not the\n"
-         "  quality: a picture enlarged 4 times comes back slightly sharper than bicubic.");
+    puts("upres demo-weights seedvr2|flashvsr -o FILE.safetensors [--type f16|f32] [--overwrite]\n"
+         "  writes constructed weights of narrow networks: SeedVR2's VAE, transformer and text, or FlashVSR's "
+         "transformer,\n"
+         "  LQ projection, TCDecoder and prompt. They show the machine, not the quality: a picture enlarged 4 times "
+         "comes\n"
+         "  back slightly sharper (seedvr2) or softer (flashvsr) than bicubic.");
 }
 
 typedef struct Request {
@@ -58,10 +93,9 @@ static bool parse(Request *r, int argc, char **argv, Problem *p)
         }
     }
     if (r->family == NULL) return problem(p, EXIT_USAGE, "no family named; use upres demo-weights seedvr2 -o FILE");
-    if (strcmp(r->family, "flashvsr") == 0)
-        return problem(p, EXIT_USAGE, "demo-weights flashvsr: not in this version; seedvr2 can be made");
-    if (strcmp(r->family, "seedvr2") != 0)
-        return problem(p, EXIT_USAGE, "demo-weights: no family '%s' is known; seedvr2 can be made", r->family);
+    if (family_named(r->family) == NULL)
+        return problem(p, EXIT_USAGE, "demo-weights: no family '%s' is known; seedvr2 and flashvsr can be made",
+                       r->family);
     if (r->output == NULL) return problem(p, EXIT_USAGE, "no output; add -o FILE.safetensors");
     PathKind there = path_kind(r->output);
     if (there == PATH_FOLDER)
@@ -81,14 +115,10 @@ int verb_demo_weights(int argc, char **argv)
         usage();
         return console_finish(&console, EXIT_FINE);
     }
+    const struct Family *family = family_named(r.family);
     DemoTensors d = {0};
-    d.prefix = "vae.";
-    demo_vae(&d);
-    d.prefix = "model.diffusion_model.";
-    demo_transformer(&d);
-    d.prefix = "";
-    add_text(&d);
-    bool written = demo_write(&d, r.output, !r.single, "constructed seedvr2 weights: not a trained model", &p);
+    family->make(&d);
+    bool written = demo_write(&d, r.output, !r.single, family->note, &p);
     demo_free(&d);
     return written ? EXIT_FINE : console_fail(&console, &p);
 }
