@@ -62,6 +62,15 @@ void synth_rule(const char *name, int rank, const int64_t *shape, double gain, f
     }
 }
 
+void synth_wan_rule(const char *name, int rank, const int64_t *shape, double gain, float *mean, float *scale)
+{
+    synth_rule(name, rank, shape, gain, mean, scale);
+    if (ends_in(name, "gamma")) {
+        *mean = 1;
+        *scale = 0.1f;
+    }
+}
+
 void synth_dit_rule(const char *name, int rank, const int64_t *shape, float *mean, float *scale)
 {
     synth_rule(name, rank, shape, 1.0, mean, scale);
@@ -140,6 +149,41 @@ static void kernel(Layout *l, int64_t co, int64_t ci, int kt, int k, const char 
     va_list args;
     va_start(args, format);
     add(l, 5, (int64_t[]){co, ci, kt, k, k}, format, args);
+    va_end(args);
+}
+
+/* A two-dimensional convolution's. */
+static void plane_kernel(Layout *l, int64_t co, int64_t ci, int k, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add(l, 4, (int64_t[]){co, ci, k, k}, format, args);
+    va_end(args);
+}
+
+/* Along time alone. */
+static void time_kernel(Layout *l, int64_t co, int64_t ci, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add(l, 5, (int64_t[]){co, ci, 3, 1, 1}, format, args);
+    va_end(args);
+}
+
+/* A norm's gain of c channels, stored with further extents of 1. */
+static void gain(Layout *l, int rank, int64_t c, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add(l, rank, (int64_t[]){c, 1, 1, 1}, format, args);
+    va_end(args);
+}
+
+static void modulation(Layout *l, int64_t rows, int64_t dim, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add(l, 3, (int64_t[]){1, rows, dim}, format, args);
     va_end(args);
 }
 
@@ -288,6 +332,179 @@ int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, in
         vector(&l, dim, "vid_out_ada.out_scale");
     }
     linear(&l, "vid_out.proj", 4 * out_channels, dim, 1);
+    return finish(&l, out);
+}
+
+static void plane_conv(Layout *l, const char *name, int ci, int co, int k)
+{
+    plane_kernel(l, co, ci, k, "%s.weight", name);
+    vector(l, co, "%s.bias", name);
+}
+
+int synth_flashvsr_dit_layout(int layers, int dim, int hidden, int text_dim, int freq_dim, SynthShape **out)
+{
+    Layout l = {0};
+    char name[160];
+    kernel(&l, dim, 16, 1, 2, "patch_embedding.weight");
+    vector(&l, dim, "patch_embedding.bias");
+    linear(&l, "text_embedding.0", dim, text_dim, 1);
+    linear(&l, "text_embedding.2", dim, dim, 1);
+    linear(&l, "time_embedding.0", dim, freq_dim, 1);
+    linear(&l, "time_embedding.2", dim, dim, 1);
+    linear(&l, "time_projection.1", 6 * (int64_t)dim, dim, 1);
+    for (int i = 0; i < layers; i++) {
+        modulation(&l, 6, dim, "blocks.%d.modulation", i);
+        for (int a = 0; a < 2; a++) {
+            const char *attention = a == 0 ? "self_attn" : "cross_attn";
+            for (const char *part = "qkvo"; *part; part++) {
+                snprintf(name, sizeof name, "blocks.%d.%s.%c", i, attention, *part);
+                linear(&l, name, dim, dim, 1);
+            }
+            vector(&l, dim, "blocks.%d.%s.norm_q.weight", i, attention);
+            vector(&l, dim, "blocks.%d.%s.norm_k.weight", i, attention);
+        }
+        snprintf(name, sizeof name, "blocks.%d.norm3", i);
+        norm(&l, name, dim);
+        snprintf(name, sizeof name, "blocks.%d.ffn.0", i);
+        linear(&l, name, hidden, dim, 1);
+        snprintf(name, sizeof name, "blocks.%d.ffn.2", i);
+        linear(&l, name, dim, hidden, 1);
+    }
+    modulation(&l, 2, dim, "head.modulation");
+    linear(&l, "head.head", 64, dim, 1);
+    return finish(&l, out);
+}
+
+int synth_lq_layout(int hidden1, int hidden2, int dim, int injected, SynthShape **out)
+{
+    Layout l = {0};
+    char name[160];
+    conv(&l, "conv1", 768, hidden1, 4, 3);
+    gain(&l, 4, hidden1, "norm1.gamma");
+    conv(&l, "conv2", hidden1, hidden2, 4, 3);
+    gain(&l, 4, hidden2, "norm2.gamma");
+    for (int i = 0; i < injected; i++) {
+        snprintf(name, sizeof name, "linear_layers.%d", i);
+        linear(&l, name, dim, hidden2, 1);
+    }
+    return finish(&l, out);
+}
+
+int synth_tcdecoder_layout(const int channels[4], int inputs, const int strides[3], int deep, SynthShape **out)
+{
+    Layout l = {0};
+    char name[160];
+    int n = deep ? 5 : 3; /* of the first memory block */
+    plane_conv(&l, "decoder.1", inputs, channels[0], 3);
+    if (deep) plane_kernel(&l, channels[0], channels[0], 3, "decoder.3.weight");
+    for (int i = 0; i < 3; i++, n += 6) {
+        int c = channels[i];
+        for (int k = 0; k < 9; k++) {
+            snprintf(name, sizeof name, "decoder.%d.conv.%d", n + k / 3, k % 3 * 2);
+            plane_conv(&l, name, k % 3 ? c : 2 * c, c, 3);
+        }
+        plane_kernel(&l, strides[i] * c, c, 1, "decoder.%d.conv.weight", n + 4);
+        plane_kernel(&l, channels[i + 1], c, 3, "decoder.%d.weight", n + 5);
+    }
+    if (deep) plane_kernel(&l, channels[3], channels[3], 3, "decoder.%d.weight", n + 1);
+    snprintf(name, sizeof name, "decoder.%d", deep ? n + 3 : n + 1);
+    plane_conv(&l, name, channels[3], 3, 3);
+    return finish(&l, out);
+}
+
+static void wan_resnet(Layout *l, const char *name, int ci, int co)
+{
+    char part[160];
+    gain(l, 4, ci, "%s.residual.0.gamma", name);
+    snprintf(part, sizeof part, "%s.residual.2", name);
+    conv(l, part, ci, co, 3, 3);
+    gain(l, 4, co, "%s.residual.3.gamma", name);
+    snprintf(part, sizeof part, "%s.residual.6", name);
+    conv(l, part, co, co, 3, 3);
+    snprintf(part, sizeof part, "%s.shortcut", name);
+    if (ci != co) conv(l, part, ci, co, 1, 1);
+}
+
+static void wan_middle(Layout *l, const char *half, int c)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.middle.0", half);
+    wan_resnet(l, name, c, c);
+    gain(l, 3, c, "%s.middle.1.norm.gamma", half);
+    snprintf(name, sizeof name, "%s.middle.1.to_qkv", half);
+    plane_conv(l, name, c, 3 * c, 1);
+    snprintf(name, sizeof name, "%s.middle.1.proj", half);
+    plane_conv(l, name, c, c, 1);
+    snprintf(name, sizeof name, "%s.middle.2", half);
+    wan_resnet(l, name, c, c);
+}
+
+/* The change of size between two levels; to_space, to_time: channels that its convolutions make of c. */
+static void wan_resample(Layout *l, const char *name, int c, int to_space, int time, int to_time)
+{
+    char part[160];
+    snprintf(part, sizeof part, "%s.resample.1", name);
+    plane_conv(l, part, c, to_space, 3);
+    if (!time) return;
+    time_kernel(l, to_time, c, "%s.time_conv.weight", name);
+    vector(l, to_time, "%s.time_conv.bias", name);
+}
+
+static void wan_head(Layout *l, const char *half, int ci, int co)
+{
+    char name[160];
+    gain(l, 4, ci, "%s.head.0.gamma", half);
+    snprintf(name, sizeof name, "%s.head.2", half);
+    conv(l, name, ci, co, 3, 3);
+}
+
+static void wan_encoder(Layout *l, int dim, int latent, const int *multipliers, int levels, int blocks, const int *time)
+{
+    char name[160];
+    int n = 0, ci = dim;
+    conv(l, "encoder.conv1", 3, dim, 3, 3);
+    for (int i = 0; i < levels; i++) {
+        int co = dim * multipliers[i];
+        for (int j = 0; j < blocks; j++, ci = co) {
+            snprintf(name, sizeof name, "encoder.downsamples.%d", n++);
+            wan_resnet(l, name, ci, co);
+        }
+        if (i == levels - 1) break;
+        snprintf(name, sizeof name, "encoder.downsamples.%d", n++);
+        wan_resample(l, name, co, co, time[i], co);
+    }
+    wan_middle(l, "encoder", ci);
+    wan_head(l, "encoder", ci, 2 * latent);
+    conv(l, "conv1", 2 * latent, 2 * latent, 1, 1);
+}
+
+static void wan_decoder(Layout *l, int dim, int latent, const int *multipliers, int levels, int blocks, const int *time)
+{
+    char name[160];
+    int n = 0, ci = dim * multipliers[levels - 1];
+    conv(l, "conv2", latent, latent, 1, 1);
+    conv(l, "decoder.conv1", latent, ci, 3, 3);
+    wan_middle(l, "decoder", ci);
+    for (int i = levels - 1; i >= 0; i--) {
+        int co = dim * multipliers[i];
+        for (int j = 0; j < blocks + 1; j++, ci = co) {
+            snprintf(name, sizeof name, "decoder.upsamples.%d", n++);
+            wan_resnet(l, name, ci, co);
+        }
+        if (i == 0) break;
+        snprintf(name, sizeof name, "decoder.upsamples.%d", n++);
+        wan_resample(l, name, co, co / 2, time[i - 1], 2 * co);
+        ci = co / 2;
+    }
+    wan_head(l, "decoder", ci, 3);
+}
+
+int synth_wan_layout(int dim, int latent, const int *multipliers, int levels, int blocks, const int *time, int encoder,
+                     int decoder, SynthShape **out)
+{
+    Layout l = {0};
+    if (encoder) wan_encoder(&l, dim, latent, multipliers, levels, blocks, time);
+    if (decoder) wan_decoder(&l, dim, latent, multipliers, levels, blocks, time);
     return finish(&l, out);
 }
 

@@ -19,6 +19,8 @@ void synth_rule(const char *name, int rank, const int64_t *shape, double gain, f
 /* The same for SeedVR2's transformers, which differ in ..._scale (1 + 0.1 u) and ..._gate (0.5 + 0.3 u). Stored rotary
  * frequencies follow no u: see synth_rope_freqs. */
 void synth_dit_rule(const char *name, int rank, const int64_t *shape, float *mean, float *scale);
+/* The usual rule, but 1 + 0.1 u for the norms' ...gamma, which are not of rank 1: the Wan VAE's. */
+void synth_wan_rule(const char *name, int rank, const int64_t *shape, double gain, float *mean, float *scale);
 void synth_unit(const char *name, int64_t count, float *out);
 void synth_rope_freqs(int is_7b, int count, float *out); /* stored rotary frequencies, by formula */
 
@@ -35,6 +37,15 @@ int synth_vae_layout(const int *block_out, int levels, int latent, int layers, i
                      SynthShape **out);
 int synth_dit_layout(int is_7b, int layers, int dim, int heads, int head_dim, int text_dim, int mm_layers,
                      int in_channels, int out_channels, SynthShape **out);
+/* FlashVSR's transformer for 16 latent channels; its LQ projection with `injected` linear layers. */
+int synth_flashvsr_dit_layout(int layers, int dim, int hidden, int text_dim, int freq_dim, SynthShape **out);
+int synth_lq_layout(int hidden1, int hidden2, int dim, int injected, SynthShape **out);
+/* strides: frames that each stage makes of one. deep: with the two more convolutions of the TCDecoder, else TAEHV. */
+int synth_tcdecoder_layout(const int channels[4], int inputs, const int strides[3], int deep, SynthShape **out);
+/* multipliers: widths of the levels in units of dim; blocks: a level of the encoder (decoder: one more); time: for each
+ * level but the last of the encoder, whether it halves time too. */
+int synth_wan_layout(int dim, int latent, const int *multipliers, int levels, int blocks, const int *time, int encoder,
+                     int decoder, SynthShape **out);
 
 /* A safetensors file of float32 tensors at `path`, values from `fill`. Returns 0, or -1 when it cannot be written. */
 typedef void (*SynthFill)(void *user, const SynthShape *s, float *out);

@@ -17,7 +17,7 @@
 
 static const char usage_text[] =
     "usage: synth NETWORK OUT [--type T] [--set KEY=VALUE]... [--sparse]\n"
-    "  NETWORK   seedvr2_vae, seedvr2_3b, seedvr2_7b, text\n"
+    "  NETWORK   seedvr2_vae, seedvr2_3b, seedvr2_7b, flashvsr_dit, flashvsr_lq, tcdecoder, wan_vae, text\n"
     "  OUT       ends in .safetensors or .gguf, which decides the container\n"
     "  --type    f32 (default), f16, bf16; f8_e4m3 (safetensors: every tensor, without scales);\n"
     "            q8_0 (gguf: matrices of the blocks, everything else f16)\n"
@@ -25,10 +25,14 @@ static const char usage_text[] =
     "  --set     seedvr2_vae: widths=128,256,512,512 latent=16 layers=2 temporal=2 gain=1 (`width` is `widths`)\n"
     "            seedvr2_3b:  dim=2560 layers=32 heads=20 head_dim=128 text=5120 mm_layers=10 (`blocks` is `layers`)\n"
     "            seedvr2_7b:  dim=3072 layers=36 heads=24 head_dim=128 text=5120 (`width` is `dim`)\n"
-    "            text:        length=58 text=5120 scale=1 name=pos_emb\n"
+    "            flashvsr_dit: dim=1536 layers=30 hidden=8960 text=4096 (`width` is `dim`, `blocks` is `layers`)\n"
+    "            flashvsr_lq: hidden1=2048 hidden2=3072 dim=1536 layers=1\n"
+    "            tcdecoder:   widths=512,256,128,128 inputs=784 deep=1 gain=1\n"
+    "            wan_vae:     dim=96 latent=16 layers=2 encoder=1 decoder=1 gain=1 (`layers`: of an encoder's level)\n"
+    "            text:        length=58 text=5120 scale=1 name=pos_emb (posi_prompt: [1, length, text])\n"
     "            all:         prefix=TEXT, put before each name to seed its values; not part of the stored name\n";
 
-typedef enum Network { VAE, DIT_3B, DIT_7B, TEXT } Network;
+typedef enum Network { VAE, DIT_3B, DIT_7B, FLASH_DIT, FLASH_LQ, TCDECODER, WAN_VAE, TEXT, NETWORKS } Network;
 typedef enum Type { F32, F16, BF16, F8_E4M3, Q8_0 } Type;
 
 typedef struct Maker {
@@ -37,6 +41,7 @@ typedef struct Maker {
     bool gguf, sparse;
     const char *prefix, *text_name;
     int widths[8], levels, latent, layers, temporal, dim, heads, head_dim, text, mm_layers, length;
+    int hidden, hidden2, inputs, deep, encoder, decoder;
     double gain, scale;
 } Maker;
 
@@ -144,23 +149,25 @@ static bool ends_in(const char *name, const char *tail)
 static Type tensor_type(const Maker *m, const SynthShape *s)
 {
     if (m->type != Q8_0) return m->type;
-    bool block = m->network == VAE || !strncmp(s->name, "blocks.", 7);
+    bool block = m->network == VAE || m->network == WAN_VAE || !strncmp(s->name, "blocks.", 7);
     return block && s->rank == 2 && s->shape[1] % 32 == 0 ? Q8_0 : F16;
 }
 
 static void values(const Maker *m, const SynthShape *s, int64_t first, int64_t count, float *out)
 {
-    if (m->network != VAE && ends_in(s->name, ".freqs")) { /* a few dozen values: always one piece */
+    if (ends_in(s->name, ".freqs")) { /* a few dozen values: always one piece */
         synth_rope_freqs(m->network == DIT_7B, (int)count, out);
         return;
     }
     char name[512];
     snprintf(name, sizeof name, "%s%s", m->prefix, s->name);
     float mean = 0, scale = (float)m->scale;
-    if (m->network == VAE)
-        synth_rule(name, s->rank, s->shape, m->gain, &mean, &scale);
-    else if (m->network != TEXT)
+    if (m->network == DIT_3B || m->network == DIT_7B)
         synth_dit_rule(name, s->rank, s->shape, &mean, &scale);
+    else if (m->network == WAN_VAE)
+        synth_wan_rule(name, s->rank, s->shape, m->gain, &mean, &scale);
+    else if (m->network != TEXT)
+        synth_rule(name, s->rank, s->shape, m->gain, &mean, &scale);
     synth_range(name, first, count, mean, scale, out);
 }
 
@@ -237,7 +244,7 @@ static uint8_t *gguf_header(const Maker *m, const SynthShape *shapes, int count,
     put_number(&t, keys, 8);
     put_string(&t, "general.architecture", "");
     put_number(&t, KEY_STRING, 4);
-    put_string(&t, "seedvr2", "");
+    put_string(&t, m->network <= DIT_7B ? "seedvr2" : "wan", "");
     for (int i = 0; i < count; i++) {
         if (shapes[i].rank <= 4) continue;
         put_string(&t, shapes[i].name, ".raw_shape");
@@ -330,20 +337,29 @@ static bool set(Maker *m, const char *pair)
     if (!equals) return false;
     const char *value = equals + 1;
     bool vae = m->network == VAE, dit = m->network == DIT_3B || m->network == DIT_7B;
+    bool flash = m->network == FLASH_DIT, lq = m->network == FLASH_LQ, tc = m->network == TCDECODER;
+    bool wan = m->network == WAN_VAE;
     const struct {
         const char *key;
         bool known;
         int *number;
     } numbers[] = {
-        {"latent", vae, &m->latent},
-        {"layers", vae || dit, &m->layers},
+        {"latent", vae || wan, &m->latent},
+        {"layers", vae || dit || flash || lq || wan, &m->layers},
         {"temporal", vae, &m->temporal},
-        {"blocks", dit, &m->layers},
-        {"dim", dit, &m->dim},
-        {"width", dit, &m->dim},
+        {"blocks", dit || flash, &m->layers},
+        {"dim", dit || flash || lq || wan, &m->dim},
+        {"width", dit || flash, &m->dim},
         {"heads", dit, &m->heads},
         {"head_dim", dit, &m->head_dim},
-        {"text", !vae, &m->text},
+        {"hidden", flash, &m->hidden},
+        {"hidden1", lq, &m->hidden},
+        {"hidden2", lq, &m->hidden2},
+        {"inputs", tc, &m->inputs},
+        {"deep", tc, &m->deep},
+        {"encoder", wan, &m->encoder},
+        {"decoder", wan, &m->decoder},
+        {"text", dit || flash || m->network == TEXT, &m->text},
         {"mm_layers", m->network == DIT_3B, &m->mm_layers},
         {"length", m->network == TEXT, &m->length},
     };
@@ -352,8 +368,9 @@ static bool set(Maker *m, const char *pair)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].known && IS(numbers[i].key)) return set_number(numbers[i].number, value);
     if (vae && (IS("widths") || IS("width"))) return set_widths(m, value);
+    if (tc && IS("widths")) return set_widths(m, value) && m->levels == 4;
     char *end;
-    double *real = vae && IS("gain") ? &m->gain : m->network == TEXT && IS("scale") ? &m->scale : NULL;
+    double *real = (vae || tc || wan) && IS("gain") ? &m->gain : m->network == TEXT && IS("scale") ? &m->scale : NULL;
     if (real) {
         *real = strtod(value, &end);
         return end != value && !*end;
@@ -364,50 +381,83 @@ static bool set(Maker *m, const char *pair)
     return text && strlen(value) < 128;
 }
 
+static int text_layout(const Maker *m, SynthShape **out)
+{
+    SynthShape *s = *out = calloc(1, sizeof **out);
+    if (!s) return -1;
+    snprintf(s->name, sizeof s->name, "%s", m->text_name);
+    if (!strcmp(m->text_name, "posi_prompt")) s->shape[s->rank++] = 1;
+    s->shape[s->rank++] = m->length;
+    s->shape[s->rank++] = m->text;
+    return 1;
+}
+
 static int layout(const Maker *m, SynthShape **out)
 {
-    if (m->network == VAE) return synth_vae_layout(m->widths, m->levels, m->latent, m->layers, m->temporal, 3, out);
-    if (m->network != TEXT)
+    static const int strides[3] = {1, 2, 2}, multipliers[4] = {1, 2, 4, 4}, time[3] = {0, 1, 1};
+    switch (m->network) {
+    case VAE:
+        return synth_vae_layout(m->widths, m->levels, m->latent, m->layers, m->temporal, 3, out);
+    case DIT_3B:
+    case DIT_7B:
         return synth_dit_layout(m->network == DIT_7B, m->layers, m->dim, m->heads, m->head_dim, m->text, m->mm_layers,
                                 33, 16, out);
-    *out = calloc(1, sizeof **out);
-    if (!*out) return -1;
-    snprintf((*out)->name, sizeof(*out)->name, "%s", m->text_name);
-    (*out)->rank = 2;
-    (*out)->shape[0] = m->length;
-    (*out)->shape[1] = m->text;
-    return 1;
+    case FLASH_DIT:
+        return synth_flashvsr_dit_layout(m->layers, m->dim, m->hidden, m->text, 256, out);
+    case FLASH_LQ:
+        return synth_lq_layout(m->hidden, m->hidden2, m->dim, m->layers, out);
+    case TCDECODER:
+        return synth_tcdecoder_layout(m->widths, m->inputs, strides, m->deep, out);
+    case WAN_VAE:
+        return synth_wan_layout(m->dim, m->latent, multipliers, 4, m->layers, time, m->encoder, m->decoder, out);
+    case TEXT:
+    case NETWORKS:
+        break;
+    }
+    return text_layout(m, out);
+}
+
+/* Released widths. */
+static Maker released(Network network)
+{
+    Maker m = {.network = network,
+               .prefix = "",
+               .text_name = "pos_emb",
+               .levels = 4,
+               .latent = 16,
+               .layers = 2,
+               .temporal = 2,
+               .head_dim = 128,
+               .text = 5120,
+               .length = 58,
+               .inputs = 784,
+               .deep = 1,
+               .encoder = 1,
+               .decoder = 1,
+               .gain = 1,
+               .scale = 1};
+    static const int vae[4] = {128, 256, 512, 512}, tcdecoder[4] = {512, 256, 128, 128};
+    memcpy(m.widths, network == VAE ? vae : tcdecoder, sizeof vae);
+    if (network == DIT_3B) m.layers = 32, m.dim = 2560, m.heads = 20, m.mm_layers = 10;
+    if (network == DIT_7B) m.layers = 36, m.dim = 3072, m.heads = 24;
+    if (network == FLASH_DIT) m.layers = 30, m.dim = 1536, m.hidden = 8960, m.text = 4096;
+    if (network == FLASH_LQ) m.layers = 1, m.dim = 1536, m.hidden = 2048, m.hidden2 = 3072;
+    if (network == WAN_VAE) m.dim = 96;
+    return m;
 }
 
 int main(int argc, char **argv)
 {
-    static const char *const networks[] = {
-        [VAE] = "seedvr2_vae", [DIT_3B] = "seedvr2_3b", [DIT_7B] = "seedvr2_7b", [TEXT] = "text"};
+    static const char *const networks[NETWORKS] = {
+        [VAE] = "seedvr2_vae",      [DIT_3B] = "seedvr2_3b",   [DIT_7B] = "seedvr2_7b", [FLASH_DIT] = "flashvsr_dit",
+        [FLASH_LQ] = "flashvsr_lq", [TCDECODER] = "tcdecoder", [WAN_VAE] = "wan_vae",   [TEXT] = "text"};
     static const char *const types[] = {
         [F32] = "f32", [F16] = "f16", [BF16] = "bf16", [F8_E4M3] = "f8_e4m3", [Q8_0] = "q8_0"};
     if (argc < 3) return usage("a network and a file are needed", "");
     int network = 0, type = 0;
-    while (network < 4 && strcmp(argv[1], networks[network])) network++;
-    if (network == 4) return usage("no such network: ", argv[1]);
-    bool is_7b = network == DIT_7B;
-    Maker m = {.network = (Network)network,
-               .prefix = "",
-               .text_name = "pos_emb",
-               .widths = {128, 256, 512, 512},
-               .levels = 4,
-               .latent = 16,
-               .layers = network == VAE ? 2
-                         : is_7b        ? 36
-                                        : 32,
-               .temporal = 2,
-               .dim = is_7b ? 3072 : 2560,
-               .heads = is_7b ? 24 : 20,
-               .head_dim = 128,
-               .text = 5120,
-               .mm_layers = is_7b ? 0 : 10,
-               .length = 58,
-               .gain = 1,
-               .scale = 1};
+    while (network < NETWORKS && strcmp(argv[1], networks[network])) network++;
+    if (network == NETWORKS) return usage("no such network: ", argv[1]);
+    Maker m = released((Network)network);
     const char *path = argv[2];
     m.gguf = ends_in(path, ".gguf");
     if (!m.gguf && !ends_in(path, ".safetensors")) return usage("the file must end in .safetensors or .gguf: ", path);
