@@ -4,7 +4,7 @@
  *     e2e BUILD_DIR [CASE.json...]
  *
  * BUILD_DIR/upres is run. Without cases: those of tests/data/e2e, whose frames come from demo/lr, and then every
- * sv2_*.json of the full set that $UPRES_SHARED (or ../shared) holds, made and judged by its own Python program; that
+ * case of the full set that $UPRES_SHARED (or ../shared) holds, made and judged by its own Python program; that
  * needs a Python with numpy, gguf and safetensors at $UPRES_PYTHON or BUILD_DIR/venv/bin/python, else they are skipped
  * by name. Run in the project's root. A line a case and the closing "N passed, N failed, N skipped"; exit 1 when one
  * failed.
@@ -227,6 +227,10 @@ static void fill(void *user, const SynthShape *s, float *out)
     else
         synth_tensor(name, synth_count(s), (float)json_number(json_get(rule, "mean"), 0),
                      (float)json_number(json_get(rule, "scale"), 0), out);
+    /* a text shorter than its tensor, [1, rows, width] */
+    int64_t columns = s->shape[s->rank - 1],
+            rows = json_int(json_get(rule, "zero_rows_from"), synth_count(s) / columns);
+    for (int64_t i = rows * columns; i < synth_count(s); i++) out[i] = 0;
 }
 
 /* "32x3x3x3x3" */
@@ -408,8 +412,10 @@ static void run_shared_case(Tests *t, const char *shared, const char *path)
 
 static void run_shared(Tests *t)
 {
-    static const char *const names[] = {"sv2_16bit", "sv2_7b_batch9",    "sv2_alpha",     "sv2_batches_wavelet",
-                                        "sv2_image", "sv2_overlap1_lab", "sv2_q8_merged", "sv2_tiles"};
+    static const char *const names[] = {
+        "fv_full_v11",      "fv_gguf_merged", "fv_tiny_long_v1", "fv_tiny_long_v11",    "fv_wide_sparse",
+        "sv2_16bit",        "sv2_7b_batch9",  "sv2_alpha",       "sv2_batches_wavelet", "sv2_image",
+        "sv2_overlap1_lab", "sv2_q8_merged",  "sv2_tiles"};
     const char *given = getenv("UPRES_SHARED");
     char shared[PATH_MAX], pattern[PATH_MAX], log[] = "/dev/null";
     char *probe[] = {t->python, "-c", "import numpy, gguf, safetensors", NULL};
@@ -425,9 +431,9 @@ static void run_shared(Tests *t)
     }
     if (lacking) return;
     glob_t found = {0};
-    glob(below(pattern, shared, "goldens/e2e/sv2_*.json"), 0, NULL, &found);
+    glob(below(pattern, shared, "goldens/e2e/*.json"), 0, NULL, &found);
     for (size_t i = 0; i < found.gl_pathc; i++) run_shared_case(t, shared, found.gl_pathv[i]);
-    if (!found.gl_pathc) report(t, FAILED, "shared/sv2_*", "%s holds no such case", pattern);
+    if (!found.gl_pathc) report(t, FAILED, "shared", "%s fits no case", pattern);
     globfree(&found);
 }
 
