@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 usage() {
     cat <<'END'
 ./build.sh                  build/upres, build/libupres.so, build/tests/...
-./build.sh demo             upscale the sample frames with demo weights; pictures under build/demo/
+./build.sh demo [flashvsr]  upscale the sample frames with demo weights; pictures under build/demo/
 ./build.sh test [all]       the tests (all: the long ones too); ends in "N passed, N failed, N skipped"
 ./build.sh bench [PATTERN]  time the kernels
 ./build.sh fuzz [SECONDS]   broken weight files at random, under sanitizers
@@ -96,7 +96,7 @@ case "${1:-}" in
     ;;
 demo)
     build library command
-    exec sh demo/run.sh
+    exec sh demo/run.sh "${2:-seedvr2}"
     ;;
 test)
     build

@@ -228,9 +228,8 @@ static void fill(void *user, const SynthShape *s, float *out)
         synth_tensor(name, synth_count(s), (float)json_number(json_get(rule, "mean"), 0),
                      (float)json_number(json_get(rule, "scale"), 0), out);
     /* a text shorter than its tensor, [1, rows, width] */
-    int64_t columns = s->shape[s->rank - 1],
-            rows = json_int(json_get(rule, "zero_rows_from"), synth_count(s) / columns);
-    for (int64_t i = rows * columns; i < synth_count(s); i++) out[i] = 0;
+    const JsonTree *rows = json_get(rule, "zero_rows_from");
+    for (int64_t i = json_int(rows, 0) * s->shape[s->rank - 1]; rows && i < synth_count(s); i++) out[i] = 0;
 }
 
 /* "32x3x3x3x3" */
