@@ -27,7 +27,17 @@ void tcdecoder_stream_close(TcStream *s);
  */
 void tcdecoder_run(TcStream *s, Tensor latents, VaeVideo condition, VaeVideo frames);
 
-/* For tests: layer outputs "N.kind" before trimming, [h][w][c_pad] a frame; memories of MemBlock n as [h][w][c]. */
+/* Rows of the last level's frames that become pixels at a time, which bounds the memory; 0: by the picture's width. */
+void tcdecoder_set_strip(TcDecoder *m, int rows);
+
+/*
+ * The condition of one latent: frames first .. first + 3 (those before 0 are frame 0) of 3 x 8h x 8w into the first 768
+ * channels of x [1][h][w][>= 768]. Colour, frame, row and column within the cell: ((c * 4 + j) * 8 + y) * 8 + x.
+ */
+void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t first);
+
+/* For tests: layer outputs "N.conv" (before a ReLU) and "N.mem" before trimming, [h][w][c_pad] a frame, those of pixels
+ * when one strip is the whole picture; the memory of MemBlock n as [h][w][c] with a border of zeros one pixel wide. */
 void tcdecoder_set_tap(TcDecoder *m, VaeTap tap, void *user);
 bool tcdecoder_memory(TcStream *s, int layer, float *out, int *h, int *w, int *c);
 
