@@ -75,7 +75,7 @@ sanitized() {
 golden_areas() {
     local prefix=$1 area
     shift
-    for area in formats seedvr2_vae seedvr2_dit seedvr2_pipeline; do
+    for area in formats seedvr2_vae seedvr2_dit seedvr2_pipeline flashvsr tcdecoder wan_vae; do
         if [ -d "$shared/goldens/$area" ]; then
             section "$prefix $area" "$@" "$shared/goldens/$area"
         else
@@ -128,6 +128,7 @@ program pipeline
 program api build
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
+section flashvsr bash tests/flashvsr.sh build
 sanitized loader
 sanitized kernels
 sanitized api build/asan
