@@ -117,7 +117,7 @@ rm -f released.gguf
 
 for part in dit lq decoder prompt; do
     files=()
-    for other in dit lq decoder prompt; do [ $other = $part ] || files+=(-m $other.safetensors); done
+    for other in dit lq decoder prompt; do [ "$other" = "$part" ] || files+=(-m "$other.safetensors"); done
     refused "without the $part" 3 '.' -i five -o out "${files[@]}"
 done
 refused "two decoders" 3 'demo.safetensors' -i five -o out "${W[@]}" -m demo.safetensors

@@ -126,6 +126,7 @@ program loader
 program kernels
 program pipeline
 program api build
+program stream
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
