@@ -72,6 +72,8 @@ void golden_seedvr2_dit(Golden *g);      /* goldens_dit.c */
 void golden_seedvr2_pipeline(Golden *g); /* goldens_pipeline.c */
 void golden_flashvsr(Golden *g);         /* goldens_flashvsr.c */
 void golden_flash_pixels(Golden *g);     /* goldens_flash_pixels.c: of that area the kinds about pixels */
+void golden_tcdecoder(Golden *g);        /* goldens_tcdecoder.c */
+void golden_wan_vae(Golden *g);          /* goldens_wan_vae.c */
 void golden_pipeline_run(Golden *g);     /* goldens_run.c: function "run", the whole pipeline with stand-in networks */
 /* A folder of weight files with index.json and/or NAME.expected.safetensors, and its bad/ folder: prints its own lines
  * through `emit`, one a file. */

@@ -6,116 +6,20 @@
  *
  * What decodes runs twice, with plain and with folded upsamplers; both must pass and the worse one is reported.
  */
-#include "tests/goldens.h"
-
-#include "runtime/models/seedvr2_vae.h"
+#include "tests/goldens_planes.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ----------------------------------------------------------------------------------------------------------- planes */
-
-/* [c][t][h][w], as the cases hold their tensors. */
-typedef struct Planes {
-    float *data;
-    int64_t c, t, h, w;
-} Planes;
-
-static int64_t planes_count(const Planes *p)
-{
-    return p->c * p->t * p->h * p->w;
-}
-
-static float *planes_at(const Planes *p, int64_t c, int64_t t, int64_t y, int64_t x)
-{
-    return p->data + ((c * p->t + t) * p->h + y) * p->w + x;
-}
-
-/* The planes the tensor [1][c][t][h][w] asks for, not a number until something is written. */
-static bool planes_expected(Golden *g, const char *name, Planes *p)
-{
-    const WeightTensor *e = golden_expected(g, name);
-    if (!e) return false;
-    if (e->rank != 5 || e->shape[0] != 1) {
-        golden_fail(g, "%s is not [1, channels, frames, height, width]", name);
-        return false;
-    }
-    *p = (Planes){NULL, e->shape[1], e->shape[2], e->shape[3], e->shape[4]};
-    p->data = malloc((size_t)(e->count + 1) * sizeof *p->data);
-    if (!p->data) {
-        golden_fail(g, "%s: out of memory", name);
-        return false;
-    }
-    for (int64_t i = 0; i < e->count; i++) p->data[i] = NAN;
-    return true;
-}
-
-static bool planes_input(Golden *g, Planes *p)
-{
-    int64_t shape[5];
-    int rank;
-    p->data = golden_input(g, json_get(g->meta, "input"), shape, &rank);
-    if (!p->data) return false;
-    if (rank != 5 || shape[0] != 1) {
-        golden_fail(g, "the input is not [1, channels, frames, height, width]");
-        return false;
-    }
-    p->c = shape[1], p->t = shape[2], p->h = shape[3], p->w = shape[4];
-    return true;
-}
-
-static bool inside(const Planes *p, const VaeRegion *r)
-{
-    return r->channels == p->c && r->frame >= 0 && r->frame < p->t && r->y >= 0 && r->x >= 0 &&
-           r->y + r->height <= p->h && r->x + r->width <= p->w;
-}
-
-static bool planes_read(void *user, const VaeRegion *r)
-{
-    const Planes *p = user;
-    if (!inside(p, r)) return false;
-    for (int c = 0; c < r->channels; c++)
-        for (int y = 0; y < r->height; y++)
-            memcpy(r->data + c * r->plane + y * r->row, planes_at(p, c, r->frame, r->y + y, r->x),
-                   (size_t)r->width * sizeof(float));
-    return true;
-}
-
-static bool planes_write(void *user, const VaeRegion *r, bool add)
-{
-    const Planes *p = user;
-    if (!inside(p, r)) return false;
-    for (int c = 0; c < r->channels; c++)
-        for (int y = 0; y < r->height; y++) {
-            const float *from = r->data + c * r->plane + y * r->row;
-            float *to = planes_at(p, c, r->frame, r->y + y, r->x);
-            for (int x = 0; x < r->width; x++) to[x] = add ? to[x] + from[x] : from[x];
-        }
-    return true;
-}
-
 /* ---------------------------------------------------------------------------------------------------------- weights */
-
-typedef struct Rule {
-    const char *prefix;
-    double gain;
-} Rule;
-
-static void fill(void *user, const SynthShape *s, float *out)
-{
-    const Rule *r = user;
-    char name[512];
-    snprintf(name, sizeof name, "%s%s", r->prefix, s->name);
-    synth_weight(name, s->rank, s->shape, r->gain, out);
-}
 
 static const WeightPart *case_weights(Golden *g)
 {
     const JsonTree *config = json_get(g->meta, "config"), *weights = json_get(g->meta, "weights");
     const JsonTree *widths = json_get(config, "block_out");
-    Rule rule = {json_string(json_get(weights, "prefix"), ""), json_number(json_get(weights, "gain"), 1)};
+    PrefixRule rule = {json_string(json_get(weights, "prefix"), ""), json_number(json_get(weights, "gain"), 1)};
     int levels = json_count(widths), block_out[8];
     if (levels < 1 || levels > 8) {
         golden_fail(g, "config.block_out must name 1 to 8 widths");
@@ -137,7 +41,7 @@ static const WeightPart *case_weights(Golden *g)
         golden_fail(g, "out of memory");
         return NULL;
     }
-    const WeightSet *set = golden_weights(g, key, shapes, count, fill, &rule);
+    const WeightSet *set = golden_weights(g, key, shapes, count, prefix_fill, &rule);
     free(shapes);
     if (!set) return NULL;
     char error[512];
@@ -147,103 +51,6 @@ static const WeightPart *case_weights(Golden *g)
 }
 
 /* --------------------------------------------------------------------------------------------------- whole networks */
-
-enum { MAX_TAPS = 32 };
-
-typedef struct Tap {
-    const char *where;
-    char name[128]; /* "tap.<where>" */
-    int stride;     /* of the stored channels */
-    Planes got;
-} Tap;
-
-typedef struct Taps {
-    Golden *g;
-    int count;
-    Tap item[MAX_TAPS];
-} Taps;
-
-static void taps_close(Taps *t)
-{
-    for (int i = 0; i < t->count; i++) free(t->item[i].got.data);
-    t->count = 0;
-}
-
-static bool taps_open(Taps *t, Golden *g)
-{
-    *t = (Taps){.g = g};
-    const JsonTree *wanted = json_get(json_get(g->meta, "options"), "taps");
-    for (const JsonTree *w = wanted ? wanted->child : NULL; w; w = w->next) {
-        if (t->count == MAX_TAPS || json_int(w, 1) < 1) {
-            golden_fail(g, "more than %d taps, or a channel stride below 1", MAX_TAPS);
-            return false;
-        }
-        Tap *tap = &t->item[t->count++];
-        tap->where = w->key;
-        tap->stride = (int)json_int(w, 1);
-        snprintf(tap->name, sizeof tap->name, "tap.%s", w->key);
-        if (!planes_expected(g, tap->name, &tap->got)) return false;
-    }
-    return true;
-}
-
-static void take(void *user, const char *where, int64_t frame, const float *nhwc, int h, int w, int c, int c_pad)
-{
-    Taps *taps = user;
-    for (int i = 0; i < taps->count; i++) {
-        Tap *tap = &taps->item[i];
-        const Planes *p = &tap->got;
-        if (strcmp(tap->where, where)) continue;
-        if (h != p->h || w != p->w || (c + tap->stride - 1) / tap->stride != p->c || frame < 0 || frame >= p->t) {
-            golden_fail(taps->g, "%s is frame %lld of %d x %d with %d channels, expected %lld frames of %lld x %lld",
-                        tap->name, (long long)frame, h, w, c, (long long)p->t, (long long)p->h, (long long)p->w);
-            return;
-        }
-        for (int64_t ch = 0; ch < p->c; ch++)
-            for (int64_t at = 0; at < (int64_t)h * w; at++)
-                planes_at(p, ch, frame, 0, 0)[at] = nhwc[at * c_pad + ch * tap->stride];
-    }
-}
-
-/*
- * A convolution's memory [t][h][w][c] against state.<name> [1][c][t][h][w]. The product may keep its zero border along
- * (as long on both sides) or leave out zeros that the reference keeps (right and below): both hold the same.
- */
-static void compare_state(Golden *g, const char *name, const float *memory, int t, int h, int w, int c,
-                          double tolerance)
-{
-    char tensor[256];
-    snprintf(tensor, sizeof tensor, "state.%s", name);
-    Planes p;
-    if (!planes_expected(g, tensor, &p)) return;
-    int64_t top = h > p.h ? (h - p.h) / 2 : 0, left = w > p.w ? (w - p.w) / 2 : 0;
-    if (t != p.t || c != p.c) {
-        golden_fail(g, "%s holds %d frames of %d channels, expected %lld of %lld", tensor, t, c, (long long)p.t,
-                    (long long)p.c);
-    } else {
-        for (int64_t ch = 0; ch < p.c; ch++)
-            for (int64_t f = 0; f < p.t; f++)
-                for (int64_t y = 0; y < p.h; y++)
-                    for (int64_t x = 0; x < p.w; x++) {
-                        bool kept = y + top < h && x + left < w;
-                        *planes_at(&p, ch, f, y, x) = kept ? memory[((f * h + y + top) * w + x + left) * c + ch] : 0;
-                    }
-        golden_compare(g, tensor, p.data, planes_count(&p), golden_tolerance(g, tensor, tolerance));
-    }
-    free(p.data);
-}
-
-/* Room for the memory of any layout compare_state knows. */
-static float *state_room(Golden *g, const char *name)
-{
-    char tensor[256];
-    snprintf(tensor, sizeof tensor, "state.%s", name);
-    const WeightTensor *e = golden_expected(g, tensor);
-    if (!e || e->rank != 5) return NULL;
-    float *room = malloc((size_t)(e->shape[1] * 4 * (e->shape[3] + 4) * (e->shape[4] + 4)) * sizeof *room);
-    if (!room) golden_fail(g, "out of memory");
-    return room;
-}
 
 /* Folding takes the shuffled frames away, and with them the memory of the convolution behind the shuffle. */
 static bool lost_by_folding(const char *state)
@@ -256,12 +63,14 @@ static void compare_job_states(Golden *g, VaeJob *job, VaeFold fold)
     const JsonTree *states = json_get(json_get(g->meta, "options"), "states");
     for (const JsonTree *s = states ? states->child : NULL; s; s = s->next) {
         if (fold == VAE_FOLD_ON && lost_by_folding(s->text)) continue;
-        float *memory = state_room(g, s->text);
+        char name[256];
+        snprintf(name, sizeof name, "state.%s", s->text);
+        float *memory = memory_room(g, name);
         int t, h, w, c;
         if (memory && !vae_job_state(job, s->text, memory, &t, &h, &w, &c))
-            golden_fail(g, "state.%s: the job keeps no memory of that name", s->text);
+            golden_fail(g, "%s: the job keeps no memory of that name", name);
         else if (memory)
-            compare_state(g, s->text, memory, t, h, w, c, GOLDEN_NETWORK);
+            memory_compare(g, name, memory, t, h, w, c, GOLDEN_NETWORK);
         free(memory);
     }
 }
@@ -303,7 +112,7 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
         uint64_t peak = dev_totals(plan).arena_peak;
         d = dev_cpu_open(g->threads, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
-        vae_set_tap(v, take, taps);
+        vae_set_tap(v, taps_take, taps);
         if (d && run_job(g, v, d, fold, encode, in, out, tiles) && dev_totals(d).arena_peak != peak)
             golden_fail(g, "the run took %llu bytes, the plan said %llu", (unsigned long long)dev_totals(d).arena_peak,
                         (unsigned long long)peak);
@@ -313,11 +122,6 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
     vae_close(v);
 }
 
-static void compare_planes(Golden *g, const char *name, const Planes *p, double t)
-{
-    golden_compare(g, name, p->data, planes_count(p), golden_tolerance(g, name, t));
-}
-
 /* `latent`: what the transformer sees, the scaled mean: the first half of the moments' channels. */
 static void compare_latent(Golden *g, const Planes *moments)
 {
@@ -325,7 +129,7 @@ static void compare_latent(Golden *g, const Planes *moments)
     Planes mean = *moments;
     mean.c /= 2;
     for (int64_t i = 0; i < planes_count(&mean); i++) mean.data[i] *= VAE_SCALING;
-    compare_planes(g, "latent", &mean, GOLDEN_NETWORK);
+    planes_compare(g, "latent", &mean, GOLDEN_NETWORK);
 }
 
 static VaeTiles case_tiles(const Golden *g)
@@ -338,13 +142,16 @@ static VaeTiles case_tiles(const Golden *g)
 static void golden_network(Golden *g, const WeightPart *part, bool encode, Planes *in, VaeFold fold)
 {
     Planes out = {0};
-    Taps taps = {0};
-    if (planes_expected(g, "out", &out) && taps_open(&taps, g)) {
+    Taps taps = {.g = g};
+    const JsonTree *wanted = json_get(json_get(g->meta, "options"), "taps");
+    bool fine = planes_expected(g, "out", false, &out);
+    for (const JsonTree *w = wanted ? wanted->child : NULL; w && fine; w = w->next)
+        fine = taps_add(&taps, w->key, (int)json_int(w, 1), false);
+    if (fine) {
         run_network(g, part, fold, encode, in, &out, case_tiles(g), &taps);
         if (g->verdict == GOLDEN_OK) {
-            for (int i = 0; i < taps.count; i++)
-                compare_planes(g, taps.item[i].name, &taps.item[i].got, GOLDEN_NETWORK);
-            compare_planes(g, "out", &out, GOLDEN_NETWORK);
+            taps_compare(&taps);
+            planes_compare(g, "out", &out, GOLDEN_NETWORK);
             if (encode) compare_latent(g, &out);
         }
     }
@@ -410,7 +217,7 @@ static void golden_module(Golden *g, const WeightPart *part, const char *op, Pla
                       .parts = parts,
                       .part_count = part_count ? part_count : 1};
     float *x = channels_last(g, in), *result = NULL;
-    if (x && g->verdict == GOLDEN_OK && planes_expected(g, "out", &out)) {
+    if (x && g->verdict == GOLDEN_OK && planes_expected(g, "out", false, &out)) {
         /* The plan tells the shape before anything is written; until then any result of these modules fits. */
         result = malloc((size_t)(8 * planes_count(in) + 8 * planes_count(&out)) * sizeof *result);
         if (!result) golden_fail(g, "out of memory");
@@ -420,14 +227,16 @@ static void golden_module(Golden *g, const WeightPart *part, const char *op, Pla
     const JsonTree *state = states ? states->child : NULL;
     do { /* once for each state wanted, and once without */
         r.state_name = state && !(fold == VAE_FOLD_ON && lost_by_folding(state->text)) ? state->text : NULL;
-        r.state_out = r.state_name ? state_room(g, r.state_name) : NULL;
+        char name[256];
+        snprintf(name, sizeof name, "state.%s", r.state_name ? r.state_name : "");
+        r.state_out = r.state_name ? memory_room(g, name) : NULL;
         if (result && g->verdict == GOLDEN_OK && run_module(g, part, fold, &r, &out)) {
             for (int64_t t = 0; t < out.t; t++)
                 for (int64_t at = 0; at < out.h * out.w; at++)
                     for (int64_t c = 0; c < out.c; c++)
                         planes_at(&out, c, t, 0, 0)[at] = result[(t * out.h * out.w + at) * out.c + c];
-            compare_planes(g, "out", &out, GOLDEN_LAYER);
-            if (r.state_name) compare_state(g, r.state_name, r.state_out, r.st, r.sh, r.sw, r.sc, GOLDEN_LAYER);
+            planes_compare(g, "out", &out, GOLDEN_LAYER);
+            if (r.state_name) memory_compare(g, name, r.state_out, r.st, r.sh, r.sw, r.sc, GOLDEN_LAYER);
         }
         free(r.state_out);
         if (state) state = state->next;
@@ -487,7 +296,7 @@ void golden_seedvr2_vae(Golden *g)
         return;
     }
     Planes in = {0};
-    bool fine = planes_input(g, &in);
+    bool fine = planes_input(g, json_get(g->meta, "input"), &in);
     if (fine && sample) golden_sample(g, &in);
     const WeightPart *part = fine && !sample ? case_weights(g) : NULL;
     if (part && !strcmp(op, "decode_scaled"))
