@@ -1,5 +1,6 @@
 #include "runtime/models/seedvr2_vae.h"
 
+#include "runtime/models/planar.h"
 #include "runtime/tile.h"
 
 #include <stdarg.h>
@@ -566,25 +567,8 @@ static VaeRegion planar_region(Dev *d, Tensor planar, int64_t frame, int y, int 
 /* Read a rectangle of a source frame into [1][h][w][c]. */
 static Tensor read_frame(VaeJob *j, int64_t frame, int y, int x, int h, int w, int channels)
 {
-    Dev *d = j->d;
-    Tensor out = dev_tensor(d, 1, h, w, channels), planar = planar_tensor(d, channels, h, w);
-    VaeRegion r = planar_region(d, planar, frame, y, x, h, w, channels);
-    if (r.data != NULL && out.valid) {
-        if (!j->source.read(j->source.user, &r)) {
-            dev_fail(d, "reading frame %lld failed", (long long)frame);
-        } else {
-            float *to = dev_map(d, out);
-            memset(to, 0, (size_t)(out.stride_t) * sizeof *to);
-            for (int c = 0; c < channels; c++) {
-                for (int v = 0; v < h; v++) {
-                    const float *from = r.data + c * r.plane + v * r.row;
-                    float *pixel = to + v * out.stride_h + c;
-                    for (int u = 0; u < w; u++) pixel[(int64_t)u * out.c_pad] = from[u];
-                }
-            }
-        }
-    }
-    dev_free(d, &planar);
+    Tensor out = dev_tensor(j->d, 1, h, w, channels);
+    planar_read(j->d, j->source, frame, y, x, out);
     return out;
 }
 

@@ -700,6 +700,7 @@ static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSp
 {
     Dev *d = j->d;
     const int h = y.hi - y.lo, w = x.hi - x.lo;
+    if (result_size(j, h) == 0 || result_size(j, w) == 0) return; /* pixels at the end that make no latent cell */
     WanStream *s = j->decode ? wan_decode_open(j->v, d, h, w) : wan_encode_open(j->v, d, h, w);
     if (s == NULL) return;
     float *rows = dev_map(d, r->rows), *columns = dev_map(d, r->columns);
@@ -730,6 +731,12 @@ static void run_ramps(const RampJob *j)
                  j->columns.size, j->rows.stride, j->columns.stride);
         return;
     }
+    const int unit = j->decode ? 1 : j->v->encoder.factor;
+    if (j->rows.size % unit || j->columns.size % unit || j->rows.stride % unit || j->columns.stride % unit) {
+        dev_fail(d, "tiles of %d x %d pixels at every %d and %d are no whole latent cells; sizes and strides must be multiples of %d",
+                 j->rows.size, j->columns.size, j->rows.stride, j->columns.stride, unit);
+        return;
+    }
     const int h = result_size(j, j->rows.length), w = result_size(j, j->columns.length);
     RampWeights r = {dev_tensor(d, 1, 1, 1, h), dev_tensor(d, 1, 1, 1, w), dev_tensor(d, 1, h, 1, w)};
     sum_weights(j, &r);
@@ -747,24 +754,29 @@ static void run_ramps(const RampJob *j)
 
 /* --------------------------------------------------------------------------------------------------------- whole clips */
 
+/* Along one axis of `length`; without ramp tiles one tile that is as long, rounded up to whole cells. */
+static RampAxis ramp_axis(int length, int size, int stride, int unit)
+{
+    const int all = (length + unit - 1) / unit * unit;
+    return size > 0 ? (RampAxis){length, size, stride} : (RampAxis){length, all, all};
+}
+
 void wan_decode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles tiles, VaeVideo latents, VaeVideo frames)
 {
     if (tiles.tile > 0) {
-        decode_exact(v, d, h, w, (int)count, tiles.tile, latents, frames);
+        const int longest = h > w ? h : w;
+        decode_exact(v, d, h, w, (int)count, tiles.tile < longest ? tiles.tile : longest, latents, frames);
         return;
     }
-    const bool ramps = tiles.ramp_size_h > 0 && tiles.ramp_size_w > 0;
-    run_ramps(&(RampJob){v, d, true,
-                         {h, ramps ? tiles.ramp_size_h : h, ramps ? tiles.ramp_stride_h : h},
-                         {w, ramps ? tiles.ramp_size_w : w, ramps ? tiles.ramp_stride_w : w}, count, latents, frames});
+    run_ramps(&(RampJob){v, d, true, ramp_axis(h, tiles.ramp_size_h, tiles.ramp_stride_h, 1),
+                         ramp_axis(w, tiles.ramp_size_w, tiles.ramp_stride_w, 1), count, latents, frames});
 }
 
 void wan_encode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles tiles, VaeVideo frames, VaeVideo latents)
 {
-    const bool ramps = tiles.ramp_size_h > 0 && tiles.ramp_size_w > 0;
-    run_ramps(&(RampJob){v, d, false,
-                         {h, ramps ? tiles.ramp_size_h : h, ramps ? tiles.ramp_stride_h : h},
-                         {w, ramps ? tiles.ramp_size_w : w, ramps ? tiles.ramp_stride_w : w}, count, frames, latents});
+    const int unit = v->encoder.factor;
+    run_ramps(&(RampJob){v, d, false, ramp_axis(h, tiles.ramp_size_h, tiles.ramp_stride_h, unit),
+                         ramp_axis(w, tiles.ramp_size_w, tiles.ramp_stride_w, unit), count, frames, latents});
 }
 
 /* -------------------------------------------------------------------------------------------------------------- tests */
