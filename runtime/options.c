@@ -10,9 +10,9 @@ static const upres_options DEFAULTS = {
     .seed = 42,
     .steps = 1,
     .guidance = 1,
-    .color = UPRES_COLOR_LAB,
+    .color = UPRES_COLOR_AUTO,
     .strength = 1,
-    .alpha = UPRES_ALPHA_GUIDED,
+    .alpha = UPRES_ALPHA_AUTO,
     .dither = -1,
     .vae_encode_tile = UPRES_TILE_AUTO,
     .vae_decode_tile = UPRES_TILE_AUTO,
@@ -20,6 +20,7 @@ static const upres_options DEFAULTS = {
     .vae_decode_tile_overlap = UPRES_TILE_OVERLAP_AUTO,
     .device = UPRES_DEVICE_AUTO,
     .precision = UPRES_PRECISION_AUTO,
+    .tile_overlap = -1,
 };
 
 static const char *const PRECISION_NAMES[] = {"auto", "fp32", "fp16", "bf16", "int8", "fp8", "fp8x3"};
@@ -99,10 +100,10 @@ static bool check_pictures(const upres_options *o, Fault *f)
         fault(f, UPRES_E_ARGUMENT, "--bits is %d; results have 8, 10, 12 or 16 bits", o->bits);
         return false;
     }
-    return within(f, "--color", (int64_t)o->color, UPRES_COLOR_LAB, UPRES_COLOR_ADAIN) &&
+    return within(f, "--color", (int64_t)o->color, UPRES_COLOR_AUTO, UPRES_COLOR_ADAIN) &&
            within(f, "--color-scope (0 frame, 1 batch)", o->color_batch, 0, 1) &&
            within_real(f, "--strength", o->strength, 0, 1) &&
-           within(f, "--alpha", (int64_t)o->alpha, UPRES_ALPHA_GUIDED, UPRES_ALPHA_DROP) &&
+           within(f, "--alpha", (int64_t)o->alpha, UPRES_ALPHA_AUTO, UPRES_ALPHA_DROP) &&
            within(f, "--dither (-1 auto, 0 none, 1 tpdf)", o->dither, -1, 1);
 }
 
@@ -127,6 +128,28 @@ static bool check_tile(Fault *f, const char *half, int32_t tile, int32_t overlap
         return false;
     }
     return true;
+}
+
+static bool check_flashvsr(const upres_options *o, Fault *f)
+{
+    bool dense = o->sparse_ratio == UPRES_SPARSE_DENSE;
+    if (o->sparse_ratio != 0 && !dense && !within_real(f, "--sparse-ratio", o->sparse_ratio, 0.1, 16)) return false;
+    if (o->kv_slices != 0 && !within(f, "--kv-slices", o->kv_slices, 2, 64)) return false;
+    if (o->local_range != 0 && (!within(f, "--local-range", o->local_range, 1, 255) || o->local_range % 2 == 0)) {
+        fault(f, UPRES_E_ARGUMENT, "--local-range is %d; give an odd number of windows from 1 to 255", o->local_range);
+        return false;
+    }
+    if (o->block_keys != 0 && o->block_keys != 64 && o->block_keys != 128) {
+        fault(f, UPRES_E_ARGUMENT, "--block-keys is %d; blocks of keys hold 128 or 64", o->block_keys);
+        return false;
+    }
+    if (o->tile != 0 && !within(f, "--tile", o->tile, 32, 16384)) return false;
+    if (o->tile == 0 && o->tile_overlap != -1)
+        return refuse(f, "--tile-overlap says how far tiles overlap, but there are none; give --tile, or leave it out");
+    if (o->tile != 0 && o->tile_overlap != -1 && !within(f, "--tile-overlap", o->tile_overlap, 0, o->tile / 2))
+        return false;
+    return within(f, "--mode", (int64_t)o->mode, UPRES_MODE_AUTO, UPRES_MODE_FULL) &&
+           within(f, "--flashvsr-version", (int64_t)o->flashvsr_version, UPRES_FLASHVSR_AUTO, UPRES_FLASHVSR_1_1);
 }
 
 static bool check_device(const upres_options *o, Fault *f)
@@ -160,9 +183,90 @@ upres_status options_take(upres_options *out, const upres_options *given, Fault 
     if (check_size(out, f) && check_time(out, f) && check_sampling(out, f) && check_pictures(out, f) &&
         check_tile(f, "encode", out->vae_encode_tile, out->vae_encode_tile_overlap) &&
         check_tile(f, "decode", out->vae_decode_tile, out->vae_decode_tile_overlap) &&
-        within(f, "--tile-debug (0 off, 1 encode, 2 decode)", out->tile_debug, 0, 2) && check_device(out, f))
+        within(f, "--tile-debug (0 off, 1 encode, 2 decode)", out->tile_debug, 0, 2) && check_flashvsr(out, f) &&
+        check_device(out, f))
         return UPRES_OK;
     return f->status;
+}
+
+/* ------------------------------------------------------------------------------------------ what a network may be told */
+
+static upres_status foreign(Fault *f, const char *option, const char *owner, const char *network)
+{
+    return fault(f, UPRES_E_ARGUMENT, "--%s is an option of %s, but the weights are those of %s; leave it out", option, owner,
+                 network);
+}
+
+upres_status options_for_seedvr2(upres_options *o, Fault *f)
+{
+    const struct {
+        const char *option;
+        bool given;
+    } others[] = {
+        {"mode", o->mode != UPRES_MODE_AUTO},
+        {"flashvsr-version", o->flashvsr_version != UPRES_FLASHVSR_AUTO},
+        {"sparse-ratio", o->sparse_ratio != 0},
+        {"kv-slices", o->kv_slices != 0},
+        {"local-range", o->local_range != 0},
+        {"block-keys", o->block_keys != 0},
+        {"tile", o->tile != 0},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i].given) return foreign(f, others[i].option, "FlashVSR", "SeedVR2");
+    if (o->color == UPRES_COLOR_AUTO) o->color = UPRES_COLOR_LAB;
+    if (o->alpha == UPRES_ALPHA_AUTO) o->alpha = UPRES_ALPHA_GUIDED;
+    return UPRES_OK;
+}
+
+upres_status options_for_flashvsr(upres_options *o, Fault *f)
+{
+    const upres_options *d = &DEFAULTS;
+    const struct {
+        const char *option;
+        bool given;
+    } others[] = {
+        {"resolution", o->resolution != 0},
+        {"fit", o->fit_width != 0},
+        {"max-resolution", o->max_resolution != 0},
+        {"resize", o->resize_parity != 0},
+        {"pad", o->pad_edge != 0},
+        {"batch-size", o->batch_size != d->batch_size},
+        {"overlap", o->overlap != 0},
+        {"blend", o->blend_linear != 0},
+        {"uniform-batch", o->uniform_batch != 0},
+        {"prepend", o->prepend != 0},
+        {"noise", o->noise_per_batch != 0},
+        {"input-noise", o->input_noise != 0},
+        {"latent-noise", o->latent_noise != 0},
+        {"steps", o->steps != d->steps},
+        {"guidance", o->guidance != d->guidance},
+        {"guidance-rescale", o->guidance_rescale != 0},
+        {"color-scope", o->color_batch != 0},
+        {"vae-encode-tile", o->vae_encode_tile > 0},
+        {"vae-decode-tile", o->vae_decode_tile > 0},
+        {"vae-encode-tile-overlap", o->vae_encode_tile_overlap != UPRES_TILE_OVERLAP_AUTO},
+        {"vae-decode-tile-overlap", o->vae_decode_tile_overlap != UPRES_TILE_OVERLAP_AUTO},
+        {"tile-debug", o->tile_debug != 0},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (others[i].given) return foreign(f, others[i].option, "SeedVR2", "FlashVSR");
+    if (o->scale > 4) return fault(f, UPRES_E_ARGUMENT, "--scale is %g; FlashVSR takes numbers from 1 to 4", o->scale);
+    if (o->color != UPRES_COLOR_AUTO && o->color != UPRES_COLOR_NONE && o->color != UPRES_COLOR_WAVELET &&
+        o->color != UPRES_COLOR_ADAIN)
+        return fault(f, UPRES_E_ARGUMENT, "this --color belongs to SeedVR2; FlashVSR takes adain, wavelet or none");
+    if (o->alpha == UPRES_ALPHA_GUIDED)
+        return fault(f, UPRES_E_ARGUMENT, "--alpha guided belongs to SeedVR2; FlashVSR takes resize, opaque or drop");
+    if (o->scale == 0) o->scale = 4;
+    if (o->color == UPRES_COLOR_AUTO) o->color = UPRES_COLOR_ADAIN;
+    if (o->alpha == UPRES_ALPHA_AUTO) o->alpha = UPRES_ALPHA_RESIZE;
+    if (o->seed == d->seed && !o->seed_given) o->seed = 0;
+    if (o->mode == UPRES_MODE_AUTO) o->mode = UPRES_MODE_TINY_LONG;
+    if (o->sparse_ratio == 0) o->sparse_ratio = 2;
+    if (o->kv_slices == 0) o->kv_slices = 3;
+    if (o->local_range == 0) o->local_range = 11;
+    if (o->block_keys == 0) o->block_keys = 128;
+    if (o->tile && o->tile_overlap < 0) o->tile_overlap = o->tile < 48 ? o->tile / 2 : 24;
+    return UPRES_OK;
 }
 
 int options_tile_overlap(int32_t tile, int32_t overlap)

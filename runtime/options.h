@@ -10,6 +10,11 @@
  * sentence names the option as the command spells it, the value and the range. */
 upres_status options_take(upres_options *out, const upres_options *given, Fault *f);
 
+/* Once the network is known: put its own defaults where nothing was given, refuse what belongs to the other one.
+ * Errors: UPRES_E_ARGUMENT naming the option. */
+upres_status options_for_seedvr2(upres_options *o, Fault *f);
+upres_status options_for_flashvsr(upres_options *o, Fault *f);
+
 /* The overlap in use for a tile of this side: as given, or the automatic one. */
 int options_tile_overlap(int32_t tile, int32_t overlap);
 

@@ -1,6 +1,6 @@
 #include "runtime/plan.h"
 
-#include "runtime/session.h"
+#include "runtime/session_kind.h"
 #include "runtime/stages.h"
 #include "runtime/system.h"
 
@@ -56,7 +56,7 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
 
 /* -------------------------------------------------------------------------------------------------------- the report */
 
-static void add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop)
+void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop)
 {
     upres_plan_phase *p = &r->phases[r->phase_count++];
     *p = (upres_plan_phase){name, memory->arena_bytes, memory->weight_bytes, flop, 0};
@@ -65,55 +65,11 @@ static void add_phase(upres_plan_report *r, const char *name, const PhaseCost *m
     r->seconds += p->seconds;
 }
 
-static void set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count)
+void plan_set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count)
 {
     *tile = count > 1 ? used.tile_h : 0;
     *overlap = count > 1 ? used.overlap_h : 0;
     *tiles = count;
-}
-
-static PhaseCost larger_phase(PhaseCost a, PhaseCost b)
-{
-    return a.arena_bytes > b.arena_bytes ? a : b;
-}
-
-static upres_status plan_upscale(const WeightSet *w, const upres_options *o, const upres_clip *clip,
-                                 upres_plan_report *r, Fault *f)
-{
-    PipelineSetup setup;
-    Seedvr2Plan p;
-    if (session_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
-    Seedvr2 *m = seedvr2_open(w, o, f);
-    bool planned = m && seedvr2_plan(m, &setup, &p, f);
-    seedvr2_close(m);
-    if (!planned) return f->status;
-    const SizePlan *z = &setup.picture.size;
-    int64_t positions = clip->frames ? clip->frames + o->prepend : o->batch_size; /* not known: one batch */
-    BatchPlan batches = batch_plan(positions, o->batch_size, o->overlap, o->uniform_batch != 0);
-    double whole = (double)(batches.count - 1);
-    r->resized_width = z->resized_w;
-    r->resized_height = z->resized_h;
-    r->output_width = z->true_w;
-    r->output_height = z->true_h;
-    r->padded_width = z->padded_w;
-    r->padded_height = z->padded_h;
-    r->batches = batches.count;
-    r->frames_computed = (batches.count - 1) * p.batch.frames + p.last.frames;
-    set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, p.encode_tiles, p.encode_tile_count);
-    set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, p.decode_tiles, p.decode_tile_count);
-    PhaseCost encode = larger_phase(p.batch.encode, p.last.encode),
-              decode = larger_phase(p.batch.decode, p.last.decode);
-    PhaseCost transformer = larger_phase(p.batch.transformer, p.last.transformer);
-    add_phase(r, "encode", &encode, whole * p.batch.encode.flop + p.last.encode.flop);
-    add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + p.last.transformer.flop);
-    add_phase(r, "decode", &decode, whole * p.batch.decode.flop + p.last.decode.flop);
-    r->arena_bytes = p.arena_bytes;
-    r->weight_bytes = p.weight_bytes;
-    r->fixed_bytes = p.fixed_bytes;
-    r->host_peak_bytes = p.peak_bytes;
-    const char *one_batch = clip->frames ? "" : "the number of frames is not known: figures are of one batch; ";
-    snprintf(r->note, sizeof r->note, "%s%s", one_batch, p.note);
-    return UPRES_OK;
 }
 
 static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool decode, const upres_clip *clip,
@@ -128,10 +84,10 @@ static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool 
         r->batches = 1;
         r->frames_computed = s.frames;
         if (decode)
-            set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, c->tiles, s.tile_count);
+            plan_set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, c->tiles, s.tile_count);
         else
-            set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, c->tiles, s.tile_count);
-        add_phase(r, decode ? "decode" : "encode", &c->cost, c->cost.flop);
+            plan_set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, c->tiles, s.tile_count);
+        plan_add_phase(r, decode ? "decode" : "encode", &c->cost, c->cost.flop);
         r->arena_bytes = c->cost.arena_bytes;
         r->weight_bytes = c->cost.weight_bytes;
         r->fixed_bytes = s.fixed_bytes;
@@ -140,6 +96,16 @@ static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool 
     }
     stage_close(&s);
     return f->status;
+}
+
+static upres_status plan_upscale(const WeightSet *w, const upres_options *o, const upres_clip *clip,
+                                 upres_plan_report *r, Fault *f)
+{
+    upres_options settled = *o;
+    if (session_check_clip(clip, f) != UPRES_OK) return f->status;
+    const SessionKind *kind = session_kind(w, f);
+    if (!kind || kind->settle(&settled, f) != UPRES_OK) return f->status;
+    return kind->plan(w, &settled, clip, r, f);
 }
 
 upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job, const upres_clip *clip,

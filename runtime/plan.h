@@ -4,8 +4,7 @@
 #ifndef UPRES_RUNTIME_PLAN_H
 #define UPRES_RUNTIME_PLAN_H
 
-#include "runtime/fault.h"
-#include "runtime/models/seedvr2_vae.h"
+#include "runtime/cost.h"
 
 /* As upres_plan; options checked, clip and report complete. */
 upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job, const upres_clip *clip,
@@ -14,5 +13,10 @@ upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job,
 /* Operations a second of a matrix product on the cpu with these options, measured in about 50 ms; 0: could not be. describe
  * receives the device's text. */
 double plan_measure_rate(const upres_options *o, char *describe, size_t size);
+
+/* For whoever fills a report in: one more phase with its share of memory and its operations; the tiles of one half of the
+ * autoencoder (none when there is but one a frame). */
+void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop);
+void plan_set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count);
 
 #endif

@@ -1,39 +1,16 @@
 #include "runtime/session.h"
 
 #include "kernels/cpu/quantize.h"
+#include "runtime/session_kind.h"
 #include "runtime/system.h"
-#include "runtime/tile.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const PHASE_NAMES[PHASE_COUNT] = {"encode", "transformer", "decode", "color"};
 
-struct upres_session {
-    upres_options options;
-    upres_clip clip;
-    PipelineSetup setup;
-    Seedvr2 *networks;
-    Seedvr2Plan plan;
-    Pipeline *pipeline;
-
-    int width, height, channels, bits, dither; /* of results */
-    void *codes;                               /* the result that was given out last */
-    bool pushed;
-
-    /* the course of things */
-    double opened, since;           /* since: when the present activity began */
-    int activity;                   /* PipelinePhase, or -1: none */
-    double spent[PHASE_COUNT];      /* seconds of the present batch */
-    const BatchCost *cost;          /* of the present batch */
-    double batch_flop;              /* done of it */
-    double flop_done, flop_total;   /* of whole batches; total 0: not known */
-    int64_t results, results_total; /* total 0: not known */
-};
-
 /* ---------------------------------------------------------------------------------------------------------- reports */
 
-static void turn_to(upres_session *s, int activity)
+void session_turn_to(upres_session *s, int activity)
 {
     double now = system_seconds();
     if (s->activity >= 0) s->spent[s->activity] += now - s->since;
@@ -41,34 +18,10 @@ static void turn_to(upres_session *s, int activity)
     s->since = now;
 }
 
-/* Results and batches of the whole job, once they can be known. */
-static void count_work(upres_session *s)
-{
-    const Schedule *schedule = pipeline_schedule(s->pipeline);
-    if (s->flop_total > 0 || schedule->frames < 0) return;
-    const BatchCost *b = &s->plan.batch, *last = &s->plan.last;
-    int64_t whole = 0, final = schedule->plan.count - 1;
-    bool ends = false;
-    for (int64_t k = schedule_next_batch(schedule, 0); k >= 0; k = schedule_next_batch(schedule, k + 1)) {
-        if (k == final)
-            ends = true;
-        else
-            whole++;
-    }
-    s->flop_total = (double)whole * (b->encode.flop + b->transformer.flop + b->decode.flop);
-    if (ends) s->flop_total += last->encode.flop + last->transformer.flop + last->decode.flop;
-    if (!schedule->wanted_count) s->results_total = schedule->frames;
-    for (size_t i = 0; i < schedule->wanted_count; i++) {
-        FrameRange r = schedule->wanted[i];
-        if (r.last > schedule->frames - 1) r.last = schedule->frames - 1;
-        if (r.last >= r.first) s->results_total += r.last - r.first + 1;
-    }
-}
-
-static void report(upres_session *s, double phase_done)
+void session_report(upres_session *s, double phase_done)
 {
     if (!s->options.progress || s->activity < 0) return;
-    double work = s->flop_total > 0 ? (s->flop_done + s->batch_flop) / s->flop_total : 0;
+    double work = s->flop_total > 0 ? (s->flop_done + s->flop_part) / s->flop_total : 0;
     upres_progress p = {
         .struct_size = sizeof p,
         .phase = PHASE_NAMES[s->activity],
@@ -77,94 +30,14 @@ static void report(upres_session *s, double phase_done)
         .phase_done = phase_done,
         .work_done = work < 1 ? work : 1,
         .seconds = system_seconds() - s->opened,
-        .peak_bytes = s->plan.peak_bytes,
+        .peak_bytes = s->peak_bytes,
     };
     s->options.progress(s->options.user, &p);
 }
 
-static void network_progress(void *user, double done)
-{
-    upres_session *s = user;
-    const BatchCost *c = s->cost;
-    if (c && s->activity == PHASE_ENCODE) s->batch_flop = c->encode.flop * done;
-    if (c && s->activity == PHASE_TRANSFORMER) s->batch_flop = c->encode.flop + c->transformer.flop * done;
-    if (c && s->activity == PHASE_DECODE) s->batch_flop = c->encode.flop + c->transformer.flop + c->decode.flop * done;
-    report(s, done);
-}
-
-static void batch_begins(void *user, int64_t k, const Batch *b)
-{
-    upres_session *s = user;
-    (void)k;
-    for (int i = 0; i < PHASE_COUNT; i++) s->spent[i] = 0;
-    s->cost = b->frames == s->plan.batch.frames ? &s->plan.batch : &s->plan.last;
-    count_work(s);
-}
-
-static void phase_begins(void *user, PipelinePhase phase)
-{
-    upres_session *s = user;
-    turn_to(s, (int)phase);
-}
-
-static void batch_ends(void *user, int64_t k, const Batch *b)
-{
-    upres_session *s = user;
-    turn_to(s, -1);
-    const Schedule *schedule = pipeline_schedule(s->pipeline);
-    if (s->cost) s->flop_done += s->cost->encode.flop + s->cost->transformer.flop + s->cost->decode.flop;
-    s->cost = NULL;
-    s->batch_flop = 0;
-    options_log(
-        &s->options, UPRES_LOG_INFO,
-        "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s, color %.2f s",
-        (long long)k, (long long)(b->start - schedule->prepend), (long long)(b->end - 1 - schedule->prepend), b->frames,
-        s->spent[PHASE_ENCODE], s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE], s->spent[PHASE_COLOR]);
-}
-
-static void log_tiles(const upres_session *s, const char *half, VaeTiles tiles, int count)
-{
-    if (count > 1)
-        options_log(&s->options, UPRES_LOG_INFO, "%s in %d tiles of %d, overlap %d", half, count, tiles.tile_h,
-                    tiles.overlap_h);
-    else
-        options_log(&s->options, UPRES_LOG_INFO, "%s untiled", half);
-}
-
-static void log_start(const upres_session *s, const WeightSet *w)
-{
-    const upres_options *o = &s->options;
-    const SizePlan *z = &s->setup.picture.size;
-    const Seedvr2Plan *p = &s->plan;
-    if (o->batch_size % 4 != 1)
-        options_log(o, UPRES_LOG_NOTE,
-                    "--batch-size %d is not 4n + 1: every batch computes %d frames, of which %d are kept",
-                    o->batch_size, o->batch_size + (int)pad_4n1(o->batch_size), o->batch_size);
-    if (p->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", p->note);
-    if (!o->log) return;
-    for (size_t i = 0; i < weight_set_part_count(w); i++) {
-        const WeightPart *part = weight_set_part(w, i);
-        bool used = part->network == NET_SEEDVR2_VAE || part->network == NET_SEEDVR2_DIT ||
-                    (part->network == NET_TEXT && (!part->negative || o->guidance > 1));
-        options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
-                    used ? "" : " (not used)", part->summary ? part->summary : "");
-    }
-    char arena[32], weights[32], fixed[32], limit[32];
-    options_log(o, UPRES_LOG_INFO, "device %s, precision fp32", seedvr2_describe(s->networks));
-    options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized %dx%d -> written %dx%d, computed %dx%d", s->clip.width,
-                s->clip.height, z->resized_w, z->resized_h, z->true_w, z->true_h, z->padded_w, z->padded_h);
-    options_log(o, UPRES_LOG_INFO, "batches of %d frames (%d computed), overlap %d, prepended %d", o->batch_size,
-                p->batch.frames, o->overlap, o->prepend);
-    log_tiles(s, "encode", p->encode_tiles, p->encode_tile_count);
-    log_tiles(s, "decode", p->decode_tiles, p->decode_tile_count);
-    options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights),
-                cost_bytes(p->fixed_bytes, fixed), p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
-}
-
 /* -------------------------------------------------------------------------------------------------- open and close */
 
-static upres_status check_clip(const upres_clip *c, Fault *f)
+upres_status session_check_clip(const upres_clip *c, Fault *f)
 {
     if (c->width < 1 || c->width > 16384 || c->height < 1 || c->height > 16384)
         return fault(f, UPRES_E_ARGUMENT, "the clip is %dx%d; sides from 1 to 16384 are served", c->width, c->height);
@@ -179,65 +52,55 @@ static upres_status check_clip(const upres_clip *c, Fault *f)
     return UPRES_OK;
 }
 
-upres_status session_setup(const upres_options *o, const upres_clip *clip, PipelineSetup *setup, Fault *f)
+
+/* The first part of a system; its transformer before anything else. */
+static const WeightPart *part_of(const WeightSet *w, bool flashvsr)
 {
-    if (check_clip(clip, f) != UPRES_OK) return f->status;
-    char error[256];
-    SizePlan size;
-    bool sized;
-    if (o->fit_width) {
-        sized = size_area(clip->height, clip->width, o->fit_height, o->fit_width, &size, error, sizeof error);
-    } else {
-        int resolution = o->resolution ? o->resolution : 1080;
-        if (o->scale > 0) resolution = size_resolution(clip->height, clip->width, o->scale);
-        sized = size_shortest_edge(clip->height, clip->width, resolution, o->max_resolution, o->resize_parity != 0,
-                                   &size, error, sizeof error);
+    const WeightPart *found = NULL;
+    for (size_t i = 0; i < weight_set_part_count(w); i++) {
+        const WeightPart *part = weight_set_part(w, i);
+        if (part->network == (flashvsr ? NET_FLASHVSR_DIT : NET_SEEDVR2_DIT)) return part;
+        bool other = flashvsr ? part->network == NET_FLASHVSR_LQ || part->network == NET_TCDECODER
+                              : part->network == NET_SEEDVR2_VAE;
+        if (other && !found) found = part;
     }
-    if (!sized) return fault(f, UPRES_E_ARGUMENT, "%s", error);
-    *setup = (PipelineSetup){
-        .picture = {.options = o,
-                    .width = clip->width,
-                    .height = clip->height,
-                    .channels = clip->channels,
-                    .bits = clip->bits,
-                    .size = size},
-        .frames = clip->frames,
-    };
-    return UPRES_OK;
+    return found;
 }
 
-static upres_status open_parts(upres_session *s, const WeightSet *w, Fault *f)
+const SessionKind *session_kind(const WeightSet *w, Fault *f)
 {
-    if (session_setup(&s->options, &s->clip, &s->setup, f) != UPRES_OK) return f->status;
-    s->networks = seedvr2_open(w, &s->options, f);
-    if (!s->networks || !seedvr2_plan(s->networks, &s->setup, &s->plan, f) ||
-        !seedvr2_start(s->networks, &s->plan, network_progress, s, f))
-        return f->status;
-    s->setup.networks = seedvr2_networks(s->networks, &s->plan);
-    s->setup.watch = (PipelineWatch){s, batch_begins, phase_begins, batch_ends};
-    s->pipeline = pipeline_open(&s->setup, f);
-    if (!s->pipeline) return f->status;
-    s->width = s->setup.picture.size.true_w;
-    s->height = s->setup.picture.size.true_h;
-    s->channels = pictures_has_alpha(&s->setup.picture) ? 4 : 3;
-    s->bits = options_bits(&s->options, s->clip.bits);
-    s->dither = options_dither(&s->options, s->clip.bits);
-    s->codes = malloc((size_t)s->width * (size_t)s->height * (size_t)s->channels * (s->bits > 8 ? 2 : 1));
-    if (!s->codes) return fault(f, UPRES_E_MEMORY, "no memory for a result of %dx%d", s->width, s->height);
-    log_start(s, w);
-    return UPRES_OK;
+    const WeightPart *seedvr2 = part_of(w, false), *flashvsr = part_of(w, true);
+    bool restores = seedvr2 && seedvr2->network == NET_SEEDVR2_DIT, streams = flashvsr && flashvsr->network == NET_FLASHVSR_DIT;
+    if (restores && streams) {
+        fault(f, UPRES_E_INPUT,
+              "%s holds a SeedVR2 transformer and %s one of FlashVSR; give the files of one system, which decides what runs",
+              weight_file_path(seedvr2->file), weight_file_path(flashvsr->file));
+        return NULL;
+    }
+    /* Without any transformer the system whose parts are there says what is missing. */
+    return streams || (flashvsr && !seedvr2) ? &session_flashvsr : &session_seedvr2;
 }
 
 upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip,
                           Fault *f)
 {
+    if (session_check_clip(clip, f) != UPRES_OK) return f->status;
+    const SessionKind *kind = session_kind(w, f);
+    if (!kind) return f->status;
     upres_session *s = calloc(1, sizeof *s);
     if (!s) return fault(f, UPRES_E_MEMORY, "no memory for a session");
     s->options = *o;
     s->clip = *clip;
+    s->kind = kind;
     s->activity = -1;
     s->opened = system_seconds();
-    if (open_parts(s, w, f) != UPRES_OK) {
+    if (kind->settle(&s->options, f) == UPRES_OK && kind->open(s, w, f) == UPRES_OK) {
+        s->bits = options_bits(&s->options, clip->bits);
+        s->dither = options_dither(&s->options, clip->bits);
+        s->codes = malloc((size_t)s->width * (size_t)s->height * (size_t)s->channels * (s->bits > 8 ? 2 : 1));
+        if (!s->codes) fault(f, UPRES_E_MEMORY, "no memory for a result of %dx%d", s->width, s->height);
+    }
+    if (f->status != UPRES_OK) {
         session_close(s);
         return f->status;
     }
@@ -248,8 +111,7 @@ upres_status session_open(upres_session **out, const WeightSet *w, const upres_o
 void session_close(upres_session *s)
 {
     if (!s) return;
-    pipeline_close(s->pipeline);
-    seedvr2_close(s->networks);
+    s->kind->close(s->job);
     free(s->codes);
     free(s);
 }
@@ -273,18 +135,18 @@ upres_status session_select(upres_session *s, int64_t first, int64_t last, Fault
     if (first < 0 || last < first)
         return fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld are no range; numbers count from 0 and rise",
                      (long long)first, (long long)last);
-    if (!pipeline_select(s->pipeline, first, last)) return fault(f, UPRES_E_MEMORY, "no memory for a list of frames");
+    if (!s->kind->select(s->job, first, last)) return fault(f, UPRES_E_MEMORY, "no memory for a list of frames");
     return UPRES_OK;
 }
 
 int64_t session_wants(const upres_session *s)
 {
-    return pipeline_wants(s->pipeline);
+    return s->kind->wants(s->job);
 }
 
 int64_t session_latency(const upres_session *s)
 {
-    return pipeline_latency(s->pipeline);
+    return s->kind->latency(s->job);
 }
 
 upres_status session_push(upres_session *s, const upres_frame *frame, Fault *f)
@@ -308,41 +170,13 @@ upres_status session_push(upres_session *s, const upres_frame *frame, Fault *f)
         return fault(f, UPRES_E_ARGUMENT, "frame %lld was pushed, but %lld is wanted; ask upres_session_wants",
                      (long long)frame->number, (long long)wanted);
     s->pushed = true;
-    return pipeline_push(s->pipeline, frame->data, frame->stride, f);
+    return s->kind->push(s->job, frame->data, frame->stride, f);
 }
 
 upres_status session_drain(upres_session *s, Fault *f)
 {
     s->pushed = true;
-    return pipeline_drain(s->pipeline, f);
-}
-
-/* Lines of one pixel along the borders of tiles: yellow, over the finished picture. */
-static void draw_tiles(const upres_session *s, float *rgb)
-{
-    bool decode = s->options.tile_debug == 2;
-    VaeTiles t = decode ? s->plan.decode_tiles : s->plan.encode_tiles;
-    if ((decode ? s->plan.decode_tile_count : s->plan.encode_tile_count) < 2) return;
-    const SizePlan *z = &s->setup.picture.size;
-    size_t w = (size_t)s->width, h = (size_t)s->height;
-    for (int axis = 0; axis < 2; axis++) {
-        int cells = (axis ? z->padded_w : z->padded_h) / PIPELINE_SPATIAL;
-        int side = axis ? t.tile_w : t.tile_h, overlap = axis ? t.overlap_w : t.overlap_h;
-        int count = tile_spans(cells, side, overlap, PIPELINE_SPATIAL, NULL);
-        TileSpan *span = malloc((size_t)count * sizeof *span);
-        if (!span) return; /* an aid to the eye only */
-        tile_spans(cells, side, overlap, PIPELINE_SPATIAL, span);
-        for (int i = 0; i < 2 * count; i++) {
-            size_t at = (size_t)((i & 1 ? span[i / 2].hi * PIPELINE_SPATIAL - 1 : span[i / 2].lo * PIPELINE_SPATIAL));
-            if (at >= (axis ? w : h)) continue;
-            for (size_t along = 0; along < (axis ? h : w); along++) {
-                size_t pixel = axis ? along * w + at : at * w + along;
-                rgb[pixel] = rgb[w * h + pixel] = 1;
-                rgb[2 * w * h + pixel] = 0;
-            }
-        }
-        free(span);
-    }
+    return s->kind->drain(s->job, f);
 }
 
 static void quantize(upres_session *s, const PipelineResult *r)
@@ -361,12 +195,11 @@ upres_status session_pull(upres_session *s, upres_frame *out, Fault *f)
     if (s->options.cancel && s->options.cancel(s->options.user))
         return fault(f, UPRES_E_CANCELLED, "the job was cancelled");
     PipelineResult r;
-    upres_status status = pipeline_pull(s->pipeline, &r, f);
+    upres_status status = s->kind->pull(s->job, &r, f);
     if (status == UPRES_OK) {
-        if (s->options.tile_debug) draw_tiles(s, r.rgb);
         quantize(s, &r);
         s->results++;
-        report(s, 1);
+        session_report(s, 1);
         out->number = r.number;
         out->width = s->width;
         out->height = s->height;
@@ -375,6 +208,6 @@ upres_status session_pull(upres_session *s, upres_frame *out, Fault *f)
         out->data = s->codes;
         out->stride = (ptrdiff_t)s->width * s->channels * (s->bits > 8 ? 2 : 1);
     }
-    turn_to(s, -1);
+    session_turn_to(s, -1);
     return status;
 }

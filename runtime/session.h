@@ -1,11 +1,12 @@
 /*
  * A job: source frames in, results out, with the networks, memory and reports that belong to it. The pixels' way is
- * pipeline.h; the public functions upres_session_* hand over to these after looking at their arguments.
+ * pipeline.h with SeedVR2, stream_pipeline.h with FlashVSR; the public functions upres_session_* hand over to these after looking at their arguments.
  */
 #ifndef UPRES_RUNTIME_SESSION_H
 #define UPRES_RUNTIME_SESSION_H
 
-#include "runtime/seedvr2.h"
+#include "loader/weights.h"
+#include "runtime/options.h"
 
 /* Options checked, clip complete. Errors as upres_session_open. */
 upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip,
@@ -19,7 +20,7 @@ upres_status session_drain(upres_session *s, Fault *f);
 upres_status session_pull(upres_session *s, upres_frame *out, Fault *f);
 int64_t session_latency(const upres_session *s);
 
-/* What a session and a plan begin with: the clip's numbers and the sizes that follow. o must outlive the setup. */
-upres_status session_setup(const upres_options *o, const upres_clip *clip, PipelineSetup *setup, Fault *f);
+/* Sides, channels, bits and length of a clip within what is served. */
+upres_status session_check_clip(const upres_clip *clip, Fault *f);
 
 #endif

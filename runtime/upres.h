@@ -1,5 +1,5 @@
 /*
- * upres: upscale and restore video with one-step diffusion networks (SeedVR2). Frames in, larger frames out.
+ * upres: upscale and restore video with one-step diffusion networks (SeedVR2, FlashVSR). Frames in, larger frames out.
  *
  * This is the whole public interface: C99, no foreign types, no global state. The library never opens a network
  * connection; weights are local files, mapped read-only and recognised by what they hold.
@@ -53,7 +53,7 @@ extern "C" {
 #define UPRES_API
 #endif
 
-#define UPRES_API_VERSION 1 /* grows when something is added; nothing is ever taken away within one major version */
+#define UPRES_API_VERSION 2 /* grows when something is added; nothing is ever taken away within one major version */
 
 /* ------------------------------------------------------------------------------------------------ status and errors */
 
@@ -149,11 +149,26 @@ typedef enum upres_precision {
     UPRES_PRECISION_INT8, UPRES_PRECISION_FP8, UPRES_PRECISION_FP8X3
 } upres_precision;
 
+/* AUTO: the network's own habit; LAB with SeedVR2, ADAIN with FlashVSR, which takes NONE, WAVELET and ADAIN. */
 typedef enum upres_color {
+    UPRES_COLOR_AUTO = -1,
     UPRES_COLOR_LAB, UPRES_COLOR_NONE, UPRES_COLOR_WAVELET, UPRES_COLOR_WAVELET_ADAPTIVE, UPRES_COLOR_HSV, UPRES_COLOR_ADAIN
 } upres_color;
 
-typedef enum upres_alpha { UPRES_ALPHA_GUIDED, UPRES_ALPHA_RESIZE, UPRES_ALPHA_OPAQUE, UPRES_ALPHA_DROP } upres_alpha;
+/* AUTO: GUIDED with SeedVR2, RESIZE with FlashVSR, which does not take GUIDED. */
+typedef enum upres_alpha {
+    UPRES_ALPHA_AUTO = -1, UPRES_ALPHA_GUIDED, UPRES_ALPHA_RESIZE, UPRES_ALPHA_OPAQUE, UPRES_ALPHA_DROP
+} upres_alpha;
+
+/* FlashVSR's decoder: the small one that looks at the input (TINY and TINY_LONG give the same frames), or Wan's (FULL). */
+typedef enum upres_mode { UPRES_MODE_AUTO, UPRES_MODE_TINY_LONG, UPRES_MODE_TINY, UPRES_MODE_FULL } upres_mode;
+
+/* FlashVSR 1 and 1.1 differ in a rule that no tensor tells. AUTO: from a file's metadata, its path, else 1.1. */
+typedef enum upres_flashvsr_version {
+    UPRES_FLASHVSR_AUTO, UPRES_FLASHVSR_1, UPRES_FLASHVSR_1_1
+} upres_flashvsr_version;
+
+#define UPRES_SPARSE_DENSE (-1.0) /* upres_options.sparse_ratio: every block within the local range */
 
 enum { UPRES_TILE_AUTO = -1, UPRES_TILE_OFF = 0 }; /* else the side in output pixels */
 enum { UPRES_TILE_OVERLAP_AUTO = -1 };             /* min(128, tile / 4 rounded down to 8) */
@@ -174,23 +189,27 @@ typedef struct upres_progress {
 typedef struct upres_options {
     uint32_t struct_size;
 
-    /* size: exactly one of scale, resolution, fit may be set; none: resolution 1080 */
-    double scale;           /* 1..8; 0: not set (default). resolution = floor(scale * short side + 0.5) */
-    int32_t resolution;     /* short side, 16..16384; 0: not set */
-    int32_t fit_width, fit_height; /* the area rule: area and centred crop to multiples of 16; 0: not set */
-    int32_t max_resolution; /* cap of the long side, >= 16; 0: off (default) */
-    int32_t resize_parity;  /* 1: two resizes in a row under max_resolution, as the Python pipelines do; 0: one (default) */
-    int32_t pad_edge;       /* padding to 16: 0 black (default), 1 replicate the border */
+    /* The weights decide which system runs. Fields marked S2 are SeedVR2's alone: another value than the default is
+     * refused with FlashVSR. Those of FlashVSR stand at the end. */
 
-    /* time */
+    /* size: exactly one of scale, resolution, fit may be set; none: resolution 1080 (FlashVSR: scale 4) */
+    double scale;           /* 1..8; 0: not set (default). resolution = floor(scale * short side + 0.5). FlashVSR: 1..4,
+                               sides are trunc(scale * side) */
+    int32_t resolution;     /* S2: short side, 16..16384; 0: not set */
+    int32_t fit_width, fit_height; /* S2: the area rule: area and centred crop to multiples of 16; 0: not set */
+    int32_t max_resolution; /* S2: cap of the long side, >= 16; 0: off (default) */
+    int32_t resize_parity;  /* S2: 1: two resizes in a row under max_resolution, as the Python pipelines do; 0: one (default) */
+    int32_t pad_edge;       /* S2: padding to 16: 0 black (default), 1 replicate the border */
+
+    /* time, S2 */
     int32_t batch_size;    /* 1..1025, default 5; 4n + 1 wastes nothing */
     int32_t overlap;       /* frames shared by neighbouring batches, 0 (default) .. batch_size - 1 */
     int32_t blend_linear;  /* crossfade of shared frames: 0 hann3 (default), 1 linear */
     int32_t uniform_batch; /* 1: pad every batch to batch_size; default 0 */
     int32_t prepend;       /* mirrored frames put in front and dropped again, 0 (default) .. 64 */
 
-    /* sampling */
-    uint64_t seed;            /* default 42 */
+    /* sampling; S2 but for the seed */
+    uint64_t seed;            /* default 42; FlashVSR: 42 means its own default, 0, unless seed_given is set */
     int32_t noise_per_batch;  /* 0: noise keyed by absolute frame (default), 1: the same in each batch */
     double input_noise;       /* 0..1, default 0 */
     double latent_noise;      /* 0..1, default 0 */
@@ -199,17 +218,17 @@ typedef struct upres_options {
     double guidance_rescale;  /* 0..1, default 0 */
 
     /* pictures */
-    upres_color color;        /* default LAB */
-    int32_t color_batch;      /* histograms over: 0 each frame (default), 1 all frames of a batch */
+    upres_color color;        /* default AUTO */
+    int32_t color_batch;      /* S2: histograms over: 0 each frame (default), 1 all frames of a batch */
     double strength;          /* 0..1, default 1: share of the result; the rest is the resized input */
-    upres_alpha alpha;        /* default GUIDED */
+    upres_alpha alpha;        /* default AUTO */
     int32_t bits;             /* of results: 8, 10, 12, 16; 0: the input's, at least 8 (default) */
     int32_t dither;           /* -1 auto (default): tpdf when bits are below the input's; 0 none; 1 tpdf */
 
     /* memory and device */
-    int32_t vae_encode_tile, vae_decode_tile;                 /* UPRES_TILE_AUTO (default), OFF, or >= 32, multiple of 8 */
-    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap; /* AUTO (default), or a multiple of 8 below the tile */
-    int32_t tile_debug;       /* 0 off (default), 1 draw the encoder's tile borders into the results, 2 the decoder's */
+    int32_t vae_encode_tile, vae_decode_tile;                 /* S2: UPRES_TILE_AUTO (default), OFF, or >= 32, multiple of 8 */
+    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap; /* S2: AUTO (default), or a multiple of 8 below the tile */
+    int32_t tile_debug;       /* S2: 0 off (default), 1 draw the encoder's tile borders into the results, 2 the decoder's */
     int32_t device;           /* default UPRES_DEVICE_AUTO */
     upres_precision precision; /* default AUTO */
     uint64_t memory;          /* bytes to stay under; 0: what is free (default) */
@@ -220,6 +239,17 @@ typedef struct upres_options {
     void (*log)(void *user, upres_log_level level, const char *sentence);
     void (*progress)(void *user, const upres_progress *p);
     int (*cancel)(void *user); /* nonzero: stop at the next opportunity with UPRES_E_CANCELLED */
+
+    /* FlashVSR's; another value than the default is refused with SeedVR2 */
+    int32_t seed_given;       /* 1: seed is meant, also where it is 42. Either network */
+    upres_mode mode;          /* default AUTO: TINY_LONG */
+    upres_flashvsr_version flashvsr_version; /* default AUTO */
+    double sparse_ratio;      /* 0.1..16, or UPRES_SPARSE_DENSE; 0: 2 (default). Attention blocks kept: 60 a block at 1 */
+    int32_t kv_slices;        /* 2..64 slices of 8 frames remembered; 0: 3 (default) */
+    int32_t local_range;      /* odd, 1..255 windows; 0: 11 (default) */
+    int32_t block_keys;       /* 128, or 64: the finer pattern; 0: 128 (default) */
+    int32_t tile;             /* spatial tiles: 32..16384 source pixels; 0: off (default) */
+    int32_t tile_overlap;     /* source pixels, 0..tile / 2; -1: 24, or tile / 2 when that is less (default) */
 } upres_options;
 
 /* Fill in the defaults. size: sizeof(upres_options) as compiled by the caller. */
@@ -265,7 +295,7 @@ UPRES_API upres_status upres_session_output(const upres_session *s, int32_t *wid
 /*
  * Ask for only some results: frames first..last, both counted. May be called several times before the first push;
  * without it all frames are given out. Batches and noise stay where they lie in the whole clip, so parts done apart
- * join to the same pixels. UPRES_E_ARGUMENT after the first push or when first > last.
+ * join to the same pixels. FlashVSR is a stream: the frames before the first one asked for are computed all the same. UPRES_E_ARGUMENT after the first push or when first > last.
  */
 UPRES_API upres_status upres_session_select(upres_session *s, int64_t first, int64_t last);
 

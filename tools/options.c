@@ -14,13 +14,15 @@ typedef enum Form {
     FORM_MODEL,   /* appended to models */
     FORM_WHOLE,   /* int32_t, low..high */
     FORM_REAL,    /* double, low..high */
-    FORM_SEED,    /* uint64_t */
+    FORM_SEED,    /* uint64_t, and that it was given */
     FORM_SIZE,    /* uint64_t, bytes with K, M, G, T */
-    FORM_CHOICE,  /* int32_t, the word's place in `values` */
+    FORM_CHOICE,  /* int32_t, the word's place in `values`, counted from low */
     FORM_FIT,     /* area:WxH */
     FORM_FRAMES,  /* lists of numbers and ranges */
     FORM_BITS,    /* int32_t */
     FORM_TILE,    /* int32_t: off, auto, or a side */
+    FORM_SIDE,    /* int32_t: off, or low..high */
+    FORM_SPARSE,  /* double: dense, or low..high */
     FORM_OVERLAP, /* int32_t, multiple of 8 */
     FORM_DEVICE,  /* int32_t */
     FORM_LATER    /* known, refused */
@@ -58,8 +60,8 @@ static const Option options[] = {
      "picture, pattern, or folder (made if missing)"},
     {"model", 'm', FORM_MODEL, COMPUTE, 0, 0, 0, "FILE", "weight file, known by its content; may be repeated"},
 
-    {"scale", 0, FORM_REAL, UPSCALE, LIB(scale), 1, 8, "S", "factor, 1 to 8, fractions allowed"},
-    {"resolution", 0, FORM_WHOLE, UPSCALE, LIB(resolution), 16, 16384, "N", "short side of the result [1080]"},
+    {"scale", 0, FORM_REAL, UPSCALE, LIB(scale), 1, 8, "S", "factor, 1 to 8 (FlashVSR: 4), fractions allowed"},
+    {"resolution", 0, FORM_WHOLE, UPSCALE, LIB(resolution), 16, 16384, "N", "short side of the result [1080; FlashVSR: --scale 4]"},
     {"fit", 0, FORM_FIT, UPSCALE, 0, 16, 16384, "area:WxH", "area of W x H, cropped to multiples of 16"},
     {"max-resolution", 0, FORM_WHOLE, UPSCALE, LIB(max_resolution), 16, INT32_MAX, "N", "cap of the long side [off]"},
     {"resize", 0, FORM_CHOICE, UPSCALE, LIB(resize_parity), 0, 0, "once|parity",
@@ -73,7 +75,7 @@ static const Option options[] = {
     {"prepend", 0, FORM_WHOLE, UPSCALE, LIB(prepend), 0, 64, "N", "mirrored frames in front, dropped again [0]"},
     {"frames", 0, FORM_FRAMES, UPSCALE, JOB(frames), 0, 0, "A-B", "numbers as in the names: 1-3,5,7-20:2 [all]"},
 
-    {"seed", 0, FORM_SEED, UPSCALE, LIB(seed), 0, 0, "N", "of the noise [42]"},
+    {"seed", 0, FORM_SEED, UPSCALE, LIB(seed), 0, 0, "N", "of the noise [42; FlashVSR: 0]"},
     {"noise", 0, FORM_CHOICE, UPSCALE, LIB(noise_per_batch), 0, 0, "absolute|batch",
      "keyed by the frame, or the same in each batch [absolute]"},
     {"input-noise", 0, FORM_REAL, UPSCALE, LIB(input_noise), 0, 1, "X", "noise on the encoder's input, 0 to 1 [0]"},
@@ -83,12 +85,26 @@ static const Option options[] = {
     {"guidance-rescale", 0, FORM_REAL, UPSCALE, LIB(guidance_rescale), 0, 1, "R", "0 to 1 [0]"},
 
     {"color", 0, FORM_CHOICE, UPSCALE, LIB(color), 0, 0, "lab|none|wavelet|wavelet_adaptive|hsv|adain",
-     "colours taken from the input [lab]"},
+     "colours taken from the input [lab; FlashVSR: adain]"},
     {"color-scope", 0, FORM_CHOICE, UPSCALE, LIB(color_batch), 0, 0, "frame|batch", "histograms over [frame]"},
     {"strength", 0, FORM_REAL, UPSCALE, LIB(strength), 0, 1, "X", "share of the result over the resized input [1]"},
-    {"alpha", 0, FORM_CHOICE, UPSCALE, LIB(alpha), 0, 0, "guided|resize|opaque|drop", "transparency [guided]"},
+    {"alpha", 0, FORM_CHOICE, UPSCALE, LIB(alpha), 0, 0, "guided|resize|opaque|drop",
+     "transparency [guided; FlashVSR: resize]"},
     {"bits", 0, FORM_BITS, UPSCALE | VERB_DECODE, LIB(bits), 0, 0, "8|16", "a sample of the result [the input's, or 8]"},
     {"dither", 0, FORM_CHOICE, UPSCALE, LIB(dither), 0, 0, "none|tpdf", "[none, tpdf when --bits is below the input's]"},
+
+    {"mode", 0, FORM_CHOICE, UPSCALE, LIB(mode), UPRES_MODE_TINY_LONG, 0, "tiny-long|tiny|full",
+     "FlashVSR: the decoder; full is Wan's [tiny-long]"},
+    {"flashvsr-version", 0, FORM_CHOICE, UPSCALE, LIB(flashvsr_version), UPRES_FLASHVSR_1, 0, "1|1.1",
+     "FlashVSR: of the weights [from metadata or path, else 1.1]"},
+    {"sparse-ratio", 0, FORM_SPARSE, UPSCALE, LIB(sparse_ratio), 0.1, 16, "X|dense",
+     "FlashVSR: attention kept, 0.1 to 16, or all within range [2]"},
+    {"kv-slices", 0, FORM_WHOLE, UPSCALE, LIB(kv_slices), 2, 64, "N", "FlashVSR: slices of 8 frames remembered [3]"},
+    {"local-range", 0, FORM_WHOLE, UPSCALE, LIB(local_range), 1, 255, "N", "FlashVSR: windows, odd; 9 sharper, 11 steadier [11]"},
+    {"block-keys", 0, FORM_WHOLE, UPSCALE, LIB(block_keys), 64, 128, "128|64", "FlashVSR: keys a block of attention [128]"},
+    {"tile", 0, FORM_SIDE, UPSCALE, LIB(tile), 32, 16384, "off|N", "FlashVSR: side of a tile in source pixels [off]"},
+    {"tile-overlap", 0, FORM_WHOLE, UPSCALE, LIB(tile_overlap), 0, 8192, "M",
+     "FlashVSR: source pixels tiles share, at most half [24]"},
 
     {"vae-tile", 0, FORM_TILE, COMPUTE, JOB(tile), 32, 1 << 20, "off|auto|N", "side of a tile in pixels [auto]"},
     {"vae-encode-tile", 0, FORM_TILE, COMPUTE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", "of the encoder alone"},
@@ -129,18 +145,29 @@ static const Option options[] = {
     {"timings", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"plot", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"warmup", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"mode", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"flashvsr-version", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"sparse-ratio", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"kv-slices", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"local-range", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"block-keys", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"tile", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"tile-overlap", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
 };
 // clang-format on
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0] };
+
+/* Which system of networks takes an option that not both take. The weights decide which one runs. */
+static const char *const seedvr2_alone[] = {
+    "resolution",  "fit",          "max-resolution",  "resize",           "pad",
+    "batch-size",  "overlap",      "blend",           "uniform-batch",    "prepend",
+    "noise",       "input-noise",  "latent-noise",    "steps",            "guidance",
+    "color-scope", "tile-debug",   "vae-tile",        "vae-tile-overlap", "guidance-rescale",
+    "vae-encode-tile", "vae-decode-tile", "vae-encode-tile-overlap", "vae-decode-tile-overlap", NULL,
+};
+static const char *const flashvsr_alone[] = {
+    "mode",        "flashvsr-version", "sparse-ratio", "kv-slices",    "local-range",
+    "block-keys",  "tile",             "tile-overlap", NULL,
+};
+
+static bool is_among(const char *name, const char *const *names)
+{
+    while (*names != NULL && strcmp(name, *names) != 0) names++;
+    return *names != NULL;
+}
 
 typedef struct VerbText {
     VerbBit verb;
@@ -280,6 +307,25 @@ static bool set_real(const Option *o, const char *value, double *field, Problem 
     return true;
 }
 
+static bool set_sparse(const Option *o, const char *value, double *field, Problem *p)
+{
+    if (strcmp(value, "dense") == 0) {
+        *field = UPRES_SPARSE_DENSE;
+        return true;
+    }
+    Problem unused;
+    return set_real(o, value, field, &unused) || bad_value(p, o, value, "a number from 0.1 to 16, or dense");
+}
+
+static bool set_side(const Option *o, const char *value, int32_t *field, Problem *p)
+{
+    if (strcmp(value, "off") == 0) {
+        *field = 0;
+        return true;
+    }
+    return set_whole(o, value, field, p);
+}
+
 static bool set_seed(const Option *o, const char *value, uint64_t *field, Problem *p)
 {
     char *end;
@@ -317,7 +363,7 @@ static bool set_size(const Option *o, const char *value, uint64_t *field, Proble
 static bool set_choice(const Option *o, const char *value, int32_t *field, Problem *p)
 {
     size_t length = strlen(value);
-    int32_t place = 0;
+    int32_t place = (int32_t)o->low;
     for (const char *word = o->values; word != NULL; place++) {
         const char *bar = strchr(word, '|');
         size_t n = bar != NULL ? (size_t)(bar - word) : strlen(word);
@@ -441,6 +487,7 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
     case FORM_REAL:
         return set_real(o, value, field, p);
     case FORM_SEED:
+        job->library.seed_given = 1;
         return set_seed(o, value, field, p);
     case FORM_SIZE:
         return set_size(o, value, field, p);
@@ -454,6 +501,10 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
         return set_bits(o, value, field, p);
     case FORM_TILE:
         return set_tile(o, value, field, p);
+    case FORM_SIDE:
+        return set_side(o, value, field, p);
+    case FORM_SPARSE:
+        return set_sparse(o, value, field, p);
     case FORM_OVERLAP:
         return set_overlap(o, value, field, p);
     case FORM_DEVICE:
@@ -535,6 +586,8 @@ static bool parse_arguments(Job *job, VerbBit verb, int argc, char **argv, Probl
         }
         if (!set_value(job, o, verb, value, p)) return false;
         if (job->help) return true;
+        if (is_among(o->name, seedvr2_alone)) job->seedvr2_option = o->name;
+        if (is_among(o->name, flashvsr_alone)) job->flashvsr_option = o->name;
     }
     return true;
 }
@@ -571,6 +624,9 @@ static bool settle(Job *job, VerbBit verb, Problem *p)
     if (job->quiet && job->verbose) return problem(p, EXIT_USAGE, "-q and -v contradict each other; give one of them");
     if ((o->scale > 0) + (o->resolution > 0) + (o->fit_width > 0) > 1)
         return problem(p, EXIT_USAGE, "--scale, --resolution and --fit each set the size; give one of them");
+    if (job->seedvr2_option != NULL && job->flashvsr_option != NULL)
+        return problem(p, EXIT_USAGE, "--%s is an option of SeedVR2 and --%s one of FlashVSR; leave one of them out",
+                       job->seedvr2_option, job->flashvsr_option);
     if (o->overlap >= o->batch_size)
         return problem(p, EXIT_USAGE, "invalid value \"%d\" for --overlap: expected 0 to %d, less than --batch-size %d",
                        o->overlap, o->batch_size - 1, o->batch_size);
@@ -603,6 +659,22 @@ bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
     job->console.quiet = job->quiet;
     job->console.verbose = job->verbose;
     return fine;
+}
+
+bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p)
+{
+    bool seedvr2 = false, flashvsr = false;
+    for (size_t i = 0; i < upres_weights_part_count(w); i++) {
+        upres_part_info part = {.struct_size = sizeof part};
+        if (upres_weights_part(w, i, &part) != UPRES_OK) continue;
+        seedvr2 |= strcmp(part.network, "seedvr2_dit") == 0;
+        flashvsr |= strcmp(part.network, "flashvsr_dit") == 0;
+    }
+    if (seedvr2 == flashvsr) return true; /* the library says what is wrong */
+    const char *foreign = flashvsr ? job->seedvr2_option : job->flashvsr_option;
+    if (foreign == NULL) return true;
+    return problem(p, EXIT_USAGE, "--%s is an option of %s, but the weights are those of %s; leave it out", foreign,
+                   flashvsr ? "SeedVR2" : "FlashVSR", flashvsr ? "FlashVSR" : "SeedVR2");
 }
 
 void job_free(Job *job)

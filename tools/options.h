@@ -37,6 +37,7 @@ typedef struct Job {
     int32_t progress; /* ProgressMode */
     /* tile sides and overlaps as given, before the general option fills in for the special ones */
     int32_t tile, encode_tile, decode_tile, tile_overlap, encode_tile_overlap, decode_tile_overlap;
+    const char *seedvr2_option, *flashvsr_option; /* one given that only that system takes; NULL: none */
     Console console;
 } Job;
 
@@ -47,6 +48,9 @@ typedef struct Job {
  */
 bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p);
 void job_free(Job *job);
+
+/* Were options given that the system of these weights does not take? EXIT_USAGE naming one. */
+bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p);
 
 /* Name of a verb; its usage line and the options it takes, on stdout. */
 const char *verb_name(VerbBit verb);

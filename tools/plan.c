@@ -174,6 +174,7 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
     if (!tensor && !measure_pictures(job, &clip, p)) return false;
     upres_status s = upres_weights_open(w, job->models, job->model_count);
     if (s != UPRES_OK) return problem_library(p, s);
+    if (what == UPRES_JOB_UPSCALE && !job_fits_weights(job, *w, p)) return false;
     if (tensor && !measure_tensor(job->input, what, *w, &clip, p)) return false;
     if (what == UPRES_JOB_ENCODE && (clip.width % 8 != 0 || clip.height % 8 != 0))
         return problem(p, tensor ? EXIT_INPUT : EXIT_USAGE,

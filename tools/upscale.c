@@ -31,7 +31,7 @@ static bool check_request(Upscale *u, Problem *p)
     if (job->input == NULL) return problem(p, EXIT_USAGE, "no input: give a picture, a folder or a pattern with -i");
     if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give a picture, a folder or a pattern with -o");
     if (job->model_count == 0)
-        return problem(p, EXIT_USAGE, "no weights: give the files of the transformer, the VAE and the text with -m");
+        return problem(p, EXIT_USAGE, "no weights: give the files of the transformer, the decoder and the text with -m");
     if (!outputs_open(&u->outputs, job->output, p) || !sequence_open(&u->input, job->input, job->allow_gaps, p))
         return false;
     u->wanted = need_memory(u->input.count * sizeof *u->wanted);
@@ -51,6 +51,7 @@ static bool open_session(Upscale *u, Problem *p)
                              .bits = form->bits,
                              .frames = (int64_t)u->input.count};
     upres_status s = upres_weights_open(&u->weights, u->job.models, u->job.model_count);
+    if (s == UPRES_OK && !job_fits_weights(&u->job, u->weights, p)) return false;
     if (s == UPRES_OK) s = upres_session_open(&u->session, u->weights, &u->job.library, &clip);
     for (size_t first = 0, end; first < u->input.count && s == UPRES_OK; first = end) {
         end = first + 1;

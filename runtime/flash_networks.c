@@ -1,0 +1,401 @@
+#include "runtime/flash_networks.h"
+
+#include "kernels/cpu/noise.h"
+#include "runtime/flash_version.h"
+#include "runtime/models/flashvsr.h"
+#include "runtime/models/tcdecoder.h"
+#include "runtime/models/wan_vae.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LATENT = 8, CHANNELS = 16, FRAMES_A_LATENT = 4 }; /* pixels a latent cell; channels of a latent */
+
+/* One tile's streams. Of the decoders one is there. */
+typedef struct Tile {
+    StreamTile y, x; /* in the padded picture */
+    FlashvsrStream *transformer;
+    TcStream *tiny;
+    WanStream *full;
+} Tile;
+
+struct FlashNetworks {
+    upres_options options;
+    const WeightPart *dit_part, *lq_part, *text_part, *decoder_part;
+    Flashvsr *transformer;
+    TcDecoder *tiny; /* NULL in mode full */
+    WanVae *full;    /* NULL in the tiny modes */
+    bool causal;
+    char version[1200];
+
+    StreamSize size;
+    int overlap; /* of tiles, in pixels */
+    Tile *tile;
+    int tile_count;
+    float *weight_sum; /* [padded_h][padded_w] of all tiles; NULL: one tile */
+    Dev *dev;
+    FlashWatch watch;
+};
+
+/* ------------------------------------------------------------------------------------------------- opening, weights */
+
+static const WeightPart *require(const WeightSet *w, WeightNetwork n, int text_width, Fault *f)
+{
+    char error[512];
+    const WeightPart *part = weight_set_require(w, n, false, text_width, error, sizeof error);
+    if (!part) fault(f, UPRES_E_INPUT, "%s", error);
+    return part;
+}
+
+/* Width of the text that the transformer takes; 0: its tensor is missing, which binding will say. */
+static int text_width(const WeightPart *dit)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%stext_embedding.0.weight", dit->prefix);
+    const WeightTensor *t = weight_file_find(dit->file, name);
+    return t && t->rank == 2 && t->shape[1] <= INT32_MAX ? (int)t->shape[1] : 0;
+}
+
+static bool bind(FlashNetworks *m, const WeightSet *w, Fault *f)
+{
+    char error[512];
+    bool full = m->options.mode == UPRES_MODE_FULL;
+    m->dit_part = require(w, NET_FLASHVSR_DIT, 0, f);
+    m->lq_part = m->dit_part ? require(w, NET_FLASHVSR_LQ, 0, f) : NULL;
+    m->text_part = m->lq_part ? require(w, NET_TEXT, text_width(m->dit_part), f) : NULL;
+    m->decoder_part = m->text_part ? require(w, full ? NET_WAN_VAE : NET_TCDECODER, 0, f) : NULL;
+    if (!m->decoder_part) return false;
+    m->transformer = flashvsr_open(m->dit_part, m->lq_part, m->text_part->tensor, error, sizeof error);
+    if (m->transformer && full) m->full = wan_vae_open(m->decoder_part, false, true, error, sizeof error);
+    if (m->transformer && !full) m->tiny = tcdecoder_open(m->decoder_part, error, sizeof error);
+    if (!m->full && !m->tiny) {
+        fault(f, UPRES_E_INPUT, "%s", error);
+        return false;
+    }
+    m->causal = flash_version(m->options.flashvsr_version, m->lq_part, m->dit_part, m->version, sizeof m->version) ==
+                UPRES_FLASHVSR_1_1;
+    return true;
+}
+
+FlashNetworks *flash_networks_open(const WeightSet *w, const upres_options *o, Fault *f)
+{
+    FlashNetworks *m = calloc(1, sizeof *m);
+    if (!m) {
+        fault(f, UPRES_E_MEMORY, "no memory for a session");
+        return NULL;
+    }
+    m->options = *o;
+    if (bind(m, w, f)) return m;
+    flash_networks_close(m);
+    return NULL;
+}
+
+static void close_streams(FlashNetworks *m)
+{
+    for (int i = 0; i < m->tile_count; i++) {
+        Tile *t = &m->tile[i];
+        tcdecoder_stream_close(t->tiny);
+        wan_stream_close(t->full);
+        flashvsr_stream_close(t->transformer);
+        t->tiny = NULL;
+        t->full = NULL;
+        t->transformer = NULL;
+    }
+}
+
+void flash_networks_close(FlashNetworks *m)
+{
+    if (!m) return;
+    close_streams(m);
+    if (m->dev) dev_close(m->dev);
+    tcdecoder_close(m->tiny);
+    wan_vae_close(m->full);
+    flashvsr_close(m->transformer);
+    free(m->tile);
+    free(m->weight_sum);
+    free(m);
+}
+
+const char *flash_networks_describe(const FlashNetworks *m)
+{
+    return m->dev ? dev_describe(m->dev) : "";
+}
+
+bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part)
+{
+    return part == m->dit_part || part == m->lq_part || part == m->text_part || part == m->decoder_part;
+}
+
+const char *flash_networks_version(const FlashNetworks *m)
+{
+    return m->version;
+}
+
+/* --------------------------------------------------------------------------------------------------------------- tiles */
+
+/* Output pixels that n source pixels become, up to a multiple. */
+static int scaled_up(const FlashNetworks *m, int n, int multiple)
+{
+    int pixels = (int)(n * m->options.scale);
+    return (pixels + multiple - 1) / multiple * multiple;
+}
+
+/* Side and overlap of the tiles in use; side 0: the whole picture is one. */
+static void tile_form(const FlashNetworks *m, int *side, int *overlap)
+{
+    *side = m->options.tile ? scaled_up(m, m->options.tile, STREAM_MULTIPLE) : 0;
+    if (*side >= m->size.padded_h && *side >= m->size.padded_w) *side = 0;
+    *overlap = *side ? scaled_up(m, m->options.tile_overlap, LATENT) : 0;
+}
+
+static bool lay_tiles(FlashNetworks *m, StreamSize size, Fault *f)
+{
+    int side;
+    m->size = size;
+    tile_form(m, &side, &m->overlap);
+    int tall = side ? side : size.padded_h, wide = side ? side : size.padded_w;
+    int rows = stream_tiles(size.padded_h, tall, m->overlap, NULL);
+    int columns = stream_tiles(size.padded_w, wide, m->overlap, NULL);
+    StreamTile *span = malloc((size_t)(rows + columns) * sizeof *span);
+    free(m->tile);
+    m->tile_count = 0;
+    m->tile = calloc((size_t)rows * (size_t)columns, sizeof *m->tile);
+    if (span && m->tile) {
+        stream_tiles(size.padded_h, tall, m->overlap, span);
+        stream_tiles(size.padded_w, wide, m->overlap, span + rows);
+        for (int i = 0; i < rows * columns; i++)
+            m->tile[i] = (Tile){.y = span[i / columns], .x = span[rows + i % columns]};
+        m->tile_count = rows * columns;
+    }
+    free(span);
+    return m->tile_count || fault(f, UPRES_E_MEMORY, "no memory for a list of tiles") == UPRES_OK;
+}
+
+/* The weights of a tile's rows and columns. */
+static void weigh(const FlashNetworks *m, const Tile *t, float *rows, float *columns)
+{
+    stream_tile_weights(t->y.hi - t->y.lo, m->overlap, t->y.lo > 0, t->y.hi < m->size.padded_h, rows);
+    stream_tile_weights(t->x.hi - t->x.lo, m->overlap, t->x.lo > 0, t->x.hi < m->size.padded_w, columns);
+}
+
+static float lesser(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+static bool sum_weights(FlashNetworks *m, Fault *f)
+{
+    if (m->tile_count < 2) return true;
+    size_t h = (size_t)m->size.padded_h, w = (size_t)m->size.padded_w;
+    float *line = malloc((h + w) * sizeof *line);
+    m->weight_sum = calloc(h * w, sizeof *m->weight_sum);
+    for (int i = 0; line && m->weight_sum && i < m->tile_count; i++) {
+        const Tile *t = &m->tile[i];
+        weigh(m, t, line, line + h);
+        for (int y = t->y.lo; y < t->y.hi; y++)
+            for (int x = t->x.lo; x < t->x.hi; x++)
+                m->weight_sum[(size_t)y * w + (size_t)x] += lesser(line[y - t->y.lo], line[h + (size_t)(x - t->x.lo)]);
+    }
+    bool ok = line && m->weight_sum;
+    free(line);
+    return ok || fault(f, UPRES_E_MEMORY, "no memory for the weights of tiles") == UPRES_OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- chunks on a device */
+
+static void open_streams(FlashNetworks *m, Dev *d)
+{
+    const upres_options *o = &m->options;
+    const FlashvsrSetup setup = {
+        .causal = m->causal,
+        .sparse_ratio = o->sparse_ratio,
+        .kv_slices = o->kv_slices,
+        .local_range = o->local_range,
+        .block_keys = o->block_keys,
+    };
+    for (int i = 0; i < m->tile_count && dev_ok(d); i++) {
+        Tile *t = &m->tile[i];
+        int h = t->y.hi - t->y.lo, w = t->x.hi - t->x.lo;
+        t->transformer = flashvsr_stream_open(m->transformer, d, h, w, setup);
+        if (m->full)
+            t->full = wan_decode_open(m->full, d, h / LATENT, w / LATENT);
+        else
+            t->tiny = tcdecoder_stream_open(m->tiny, d, h / LATENT, w / LATENT);
+    }
+}
+
+/* What a tile reads from and writes to. */
+typedef struct TileLink {
+    const FlashNetworks *m;
+    const Tile *tile;
+    VaeVideo low, pictures;
+    float *rows, *columns; /* weights; NULL: one tile */
+} TileLink;
+
+static bool read_low(void *user, const VaeRegion *r)
+{
+    const TileLink *l = user;
+    VaeRegion whole = *r;
+    whole.y += l->tile->y.lo;
+    whole.x += l->tile->x.lo;
+    return l->low.read(l->low.user, &whole);
+}
+
+static bool write_picture(void *user, const VaeRegion *r, bool add)
+{
+    const TileLink *l = user;
+    VaeRegion whole = *r;
+    whole.y += l->tile->y.lo;
+    whole.x += l->tile->x.lo;
+    for (int c = 0; c < r->channels; c++)
+        for (int y = 0; y < r->height; y++) {
+            float *row = r->data + c * r->plane + y * r->row; /* handed over for good */
+            if (l->m->tiny) /* the small decoder's pictures are in [0, 1] */
+                for (int x = 0; x < r->width; x++) row[x] = row[x] * 2.0f - 1.0f;
+            if (!l->rows) continue;
+            const float *sum =
+                l->m->weight_sum + (size_t)(whole.y + y) * (size_t)l->m->size.padded_w + (size_t)whole.x;
+            for (int x = 0; x < r->width; x++) row[x] *= lesser(l->rows[r->y + y], l->columns[r->x + x]) / sum[x];
+        }
+    return l->pictures.write(l->pictures.user, &whole, add || l->rows);
+}
+
+static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor latent, int64_t first)
+{
+    for (int i = 0; i < latent.t; i++) {
+        float *to = dev_map(d, tensor_frames(latent, i, 1));
+        if (!to) return;
+        position_noise(m->options.seed, NOISE_BASE, FRAMES_A_LATENT * (first + i), t->y.lo / LATENT, t->x.lo / LATENT,
+                       latent.h, latent.w, CHANNELS, to);
+    }
+}
+
+static void enter(const FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)
+{
+    if (dev_is_plan(d)) return;
+    if (m->watch.phase) m->watch.phase(m->watch.user, phase);
+    if (m->watch.progress) m->watch.progress(m->watch.user, (double)tile / m->tile_count);
+}
+
+/* The next chunk of one tile; the same on every device. first: number of its first latent frame. */
+static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, TileLink *link, ChunkCost *cost)
+{
+    const Tile *t = &m->tile[tile];
+    VaeVideo low = {link, read_low, NULL}, pictures = {link, NULL, write_picture};
+    Tensor latent = dev_tensor(d, flashvsr_chunk_latents(t->transformer), (t->y.hi - t->y.lo) / LATENT,
+                               (t->x.hi - t->x.lo) / LATENT, CHANNELS);
+    double before = dev_totals(d).flop;
+    if (dev_ok(d)) {
+        enter(m, d, PHASE_TRANSFORMER, tile);
+        fill_noise(m, t, d, latent, first);
+        flashvsr_chunk(t->transformer, low, latent);
+    }
+    double between = dev_totals(d).flop;
+    if (dev_ok(d)) {
+        enter(m, d, PHASE_DECODE, tile);
+        if (t->full)
+            wan_decode(t->full, latent, pictures);
+        else
+            tcdecoder_run(t->tiny, latent, low, pictures);
+    }
+    cost->transformer += between - before;
+    cost->decode += dev_totals(d).flop - between;
+    dev_free(d, &latent);
+}
+
+static ChunkCost run_tiles(const FlashNetworks *m, Dev *d, int64_t k, VaeVideo low, VaeVideo pictures, float *weights)
+{
+    ChunkCost cost = {0, 0};
+    int64_t first = k ? 2 * k + 4 : 0;
+    for (int i = 0; i < m->tile_count && dev_ok(d); i++) {
+        TileLink link = {m, &m->tile[i], low, pictures, weights, NULL};
+        if (weights) {
+            link.columns = weights + m->size.padded_h;
+            weigh(m, link.tile, link.rows, link.columns);
+        }
+        run_tile(m, d, i, first, &link, &cost);
+    }
+    return cost;
+}
+
+static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f)
+{
+    FlashNetworks *m = user;
+    float *weights = NULL;
+    if (m->tile_count > 1) {
+        weights = malloc((size_t)(m->size.padded_h + m->size.padded_w) * sizeof *weights);
+        if (!weights) return fault(f, UPRES_E_MEMORY, "no memory for the weights of tiles") == UPRES_OK;
+    }
+    if (m->watch.chunk_begins) m->watch.chunk_begins(m->watch.user, k);
+    run_tiles(m, m->dev, k, low, pictures, weights);
+    free(weights);
+    if (m->watch.chunk_ends) m->watch.chunk_ends(m->watch.user, k);
+    if (f->status != UPRES_OK) return false;
+    if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
+    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}
+
+StreamNetworks flash_networks_run(FlashNetworks *m)
+{
+    return (StreamNetworks){m, run_chunk};
+}
+
+/* ---------------------------------------------------------------------------------------------------- plan and start */
+
+/* Chunks until memory is at its peak: the cache is full after as many slices as it keeps, of which the first chunk has three. */
+static int64_t chunks_to_run(const FlashNetworks *m, const StreamPipelineSetup *s)
+{
+    int64_t full = m->options.kv_slices > 3 ? m->options.kv_slices : 3;
+    int64_t all = s->frames ? stream_chunks(s->frames) : full;
+    return all < full ? all : full;
+}
+
+static bool does_not_fit(const FlashPlan *plan, Fault *f)
+{
+    char needs[32], has[32];
+    fault(f, UPRES_E_MEMORY,
+          "the job needs %s of memory, but %s can be had; use --tile, a smaller --scale or fewer --kv-slices, or raise --memory",
+          cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has));
+    return false;
+}
+
+bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f)
+{
+    *plan = (FlashPlan){.limit = cost_limit(&m->options)};
+    if (!lay_tiles(m, s->picture.size, f)) return false;
+    tile_form(m, &plan->tile, &plan->overlap);
+    plan->tiles = m->tile_count;
+    Dev *d = dev_plan_open(m->options.threads);
+    if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
+    open_streams(m, d);
+    int64_t chunks = chunks_to_run(m, s);
+    for (int64_t k = 0; k < chunks && dev_ok(d); k++) {
+        plan->next = run_tiles(m, d, k, (VaeVideo){0}, (VaeVideo){0}, NULL);
+        if (k == 0) plan->first = plan->next;
+    }
+    DevTotals totals = dev_totals(d);
+    bool ok = dev_ok(d);
+    if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
+    close_streams(m);
+    dev_close(d);
+    plan->arena_bytes = totals.arena_peak;
+    plan->weight_bytes = totals.weight_bytes;
+    plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
+    if (m->tile_count > 1)
+        plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
+    plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
+    if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, f);
+    return ok;
+}
+
+bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize size, FlashWatch watch, Fault *f)
+{
+    char error[512];
+    m->watch = watch;
+    if (!lay_tiles(m, size, f) || !sum_weights(m, f)) return false;
+    m->dev = dev_cpu_open(m->options.threads, plan->arena_bytes, error, sizeof error);
+    if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
+    dev_set_cancel(m->dev, m->options.cancel, m->options.user);
+    open_streams(m, m->dev);
+    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}

@@ -1,0 +1,60 @@
+/*
+ * The networks of a streaming job: found in the weights, planned, and run chunk by chunk behind the pipeline's function
+ * pointer, over the whole picture or over tiles of it. Belongs to one thread.
+ *
+ * Tiles: windows of the padded picture, each a stream of its own with its own caches; positions and local range start anew in
+ * each, the noise does not. Where tiles overlap their pictures are mixed with straight ramps; the border of the picture has
+ * none. Colour is corrected afterwards, over the whole picture.
+ */
+#ifndef UPRES_RUNTIME_FLASH_NETWORKS_H
+#define UPRES_RUNTIME_FLASH_NETWORKS_H
+
+#include "runtime/cost.h"
+#include "runtime/pipeline.h" /* PipelinePhase */
+#include "runtime/stream_pipeline.h"
+
+typedef struct FlashNetworks FlashNetworks;
+
+/* Operations of one chunk. */
+typedef struct ChunkCost {
+    double transformer, decode;
+} ChunkCost;
+
+/* Everything that is settled before the first frame. */
+typedef struct FlashPlan {
+    ChunkCost first, next; /* the first chunk, and every later one */
+    int tile, overlap;     /* output pixels; 0: the whole picture */
+    int tiles;
+    uint64_t arena_bytes, weight_bytes, fixed_bytes, peak_bytes;
+    uint64_t limit; /* 0: none known */
+} FlashPlan;
+
+/*
+ * Find the networks and the text, and bind them. o: settled for FlashVSR. Errors: UPRES_E_INPUT (a part is missing or there
+ * twice, a tensor is missing).
+ */
+FlashNetworks *flash_networks_open(const WeightSet *w, const upres_options *o, Fault *f);
+void flash_networks_close(FlashNetworks *m); /* NULL is allowed */
+
+/* Add up memory and operations for a pipeline. Errors: UPRES_E_MEMORY with what would help. */
+bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f);
+
+/* Told of the course of things; functions may be NULL. */
+typedef struct FlashWatch {
+    void *user;
+    void (*chunk_begins)(void *user, int64_t k);
+    void (*phase)(void *user, PipelinePhase phase); /* what is worked on from now on */
+    void (*progress)(void *user, double done);      /* 0..1 of the chunk's tiles in that phase */
+    void (*chunk_ends)(void *user, int64_t k);
+} FlashWatch;
+
+/* Open the device with the memory the plan found, and the streams on it; size: that of the plan. */
+bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize size, FlashWatch watch, Fault *f);
+StreamNetworks flash_networks_run(FlashNetworks *m); /* for the pipeline's setup, after start */
+
+const char *flash_networks_describe(const FlashNetworks *m); /* of the device; "" before start */
+bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part);
+/* "FlashVSR 1.1, as no file tells": the version that runs, and where it is known from. */
+const char *flash_networks_version(const FlashNetworks *m);
+
+#endif

@@ -1,0 +1,242 @@
+#include "runtime/flash_networks.h"
+#include "runtime/plan.h"
+#include "runtime/session_kind.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct FlashSession {
+    upres_session *session;
+    StreamPipelineSetup setup;
+    FlashNetworks *networks;
+    FlashPlan plan;
+    StreamPipeline *pipeline;
+    const ChunkCost *cost; /* of the present chunk */
+    bool told;             /* that frames before those selected are computed too */
+} FlashSession;
+
+/* ---------------------------------------------------------------------------------------------------------- reports */
+
+/* Results and operations of the whole job, once they can be known. */
+static void count_work(FlashSession *j)
+{
+    upres_session *s = j->session;
+    int64_t chunks = stream_pipeline_chunks(j->pipeline), results = stream_pipeline_results(j->pipeline);
+    if (s->flop_total > 0 || chunks < 1 || results < 0) return;
+    s->results_total = results;
+    s->flop_total = j->plan.first.transformer + j->plan.first.decode +
+                    (double)(chunks - 1) * (j->plan.next.transformer + j->plan.next.decode);
+}
+
+static void chunk_begins(void *user, int64_t k)
+{
+    FlashSession *j = user;
+    for (int i = 0; i < PHASE_COUNT; i++) j->session->spent[i] = 0;
+    j->cost = k ? &j->plan.next : &j->plan.first;
+    count_work(j);
+}
+
+static void phase_begins(void *user, PipelinePhase phase)
+{
+    FlashSession *j = user;
+    session_turn_to(j->session, (int)phase);
+}
+
+static void network_progress(void *user, double done)
+{
+    FlashSession *j = user;
+    upres_session *s = j->session;
+    double tile = s->activity == PHASE_DECODE ? j->cost->transformer / j->plan.tiles : 0;
+    s->flop_part = done * (j->cost->transformer + j->cost->decode) + tile;
+    session_report(s, done);
+}
+
+static void chunk_ends(void *user, int64_t k)
+{
+    FlashSession *j = user;
+    upres_session *s = j->session;
+    session_turn_to(s, -1);
+    s->flop_done += j->cost->transformer + j->cost->decode;
+    s->flop_part = 0;
+    options_log(&s->options, UPRES_LOG_INFO, "chunk %lld (frames %lld to %lld): transformer %.2f s, decode %.2f s",
+                (long long)k, (long long)stream_chunk_first(k), (long long)stream_chunk_first(k + 1) - 1,
+                s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE]);
+}
+
+static void finishing(void *user)
+{
+    FlashSession *j = user;
+    session_turn_to(j->session, PHASE_COLOR);
+}
+
+static void log_start(const FlashSession *j, const WeightSet *w)
+{
+    static const char *const modes[] = {
+        [UPRES_MODE_TINY_LONG] = "tiny-long", [UPRES_MODE_TINY] = "tiny", [UPRES_MODE_FULL] = "full"};
+    const upres_clip *clip = &j->session->clip;
+    const upres_options *o = &j->session->options;
+    const StreamSize *z = &j->setup.picture.size;
+    const FlashPlan *p = &j->plan;
+    if (o->scale < 4)
+        options_log(o, UPRES_LOG_NOTE, "--scale %g: FlashVSR is trained for 4 and does less well below", o->scale);
+    options_log(o, UPRES_LOG_NOTE, "%s", flash_networks_version(j->networks));
+    if (!o->log) return;
+    for (size_t i = 0; i < weight_set_part_count(w); i++) {
+        const WeightPart *part = weight_set_part(w, i);
+        options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
+                    flash_networks_uses(j->networks, part) ? "" : " (not used)", part->summary ? part->summary : "");
+    }
+    options_log(o, UPRES_LOG_INFO, "device %s, precision fp32, mode %s", flash_networks_describe(j->networks),
+                modes[o->mode]);
+    options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized and written %dx%d, computed %dx%d", clip->width, clip->height,
+                z->scaled_w, z->scaled_h, z->padded_w, z->padded_h);
+    if (p->tiles > 1)
+        options_log(o, UPRES_LOG_INFO, "%d tiles of %d, overlap %d", p->tiles, p->tile, p->overlap);
+    else
+        options_log(o, UPRES_LOG_INFO, "untiled");
+    char arena[32], weights[32], fixed[32], limit[32];
+    options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had",
+                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights),
+                cost_bytes(p->fixed_bytes, fixed), p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+}
+
+/* ---------------------------------------------------------------------------------------------------- open and close */
+
+static upres_status make_setup(const upres_options *o, const upres_clip *clip, StreamPipelineSetup *setup, Fault *f)
+{
+    enum { LONGEST = 16384 };
+    StreamSize size = stream_size(clip->height, clip->width, o->scale);
+    if (size.scaled_h > LONGEST || size.scaled_w > LONGEST)
+        return fault(f, UPRES_E_ARGUMENT, "the result would be %dx%d; sides up to %d are served, use a smaller --scale",
+                     size.scaled_w, size.scaled_h, LONGEST);
+    *setup = (StreamPipelineSetup){
+        .picture = {.options = o,
+                    .width = clip->width,
+                    .height = clip->height,
+                    .channels = clip->channels,
+                    .bits = clip->bits,
+                    .size = size,
+                    .clamp = o->mode == UPRES_MODE_FULL},
+        .frames = clip->frames,
+    };
+    return UPRES_OK;
+}
+
+static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
+{
+    FlashSession *j = s->job = calloc(1, sizeof *j);
+    if (!j) return fault(f, UPRES_E_MEMORY, "no memory for a session");
+    j->session = s;
+    if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
+    const StreamSize size = j->setup.picture.size;
+    const FlashWatch watch = {j, chunk_begins, phase_begins, network_progress, chunk_ends};
+    j->networks = flash_networks_open(w, &s->options, f);
+    if (!j->networks || !flash_networks_plan(j->networks, &j->setup, &j->plan, f) ||
+        !flash_networks_start(j->networks, &j->plan, size, watch, f))
+        return f->status;
+    j->setup.networks = flash_networks_run(j->networks);
+    j->setup.user = j;
+    j->setup.finishing = finishing;
+    j->pipeline = stream_pipeline_open(&j->setup, f);
+    if (!j->pipeline) return f->status;
+    s->width = size.scaled_w;
+    s->height = size.scaled_h;
+    s->channels = stream_pictures_has_alpha(&j->setup.picture) ? 4 : 3;
+    s->peak_bytes = j->plan.peak_bytes;
+    log_start(j, w);
+    return UPRES_OK;
+}
+
+static void close_job(void *job)
+{
+    FlashSession *j = job;
+    if (!j) return;
+    stream_pipeline_close(j->pipeline);
+    flash_networks_close(j->networks);
+    free(j);
+}
+
+/* --------------------------------------------------------------------------------------------------- frames in, out */
+
+static bool select_frames(void *job, int64_t first, int64_t last)
+{
+    FlashSession *j = job;
+    if (first > 0 && !j->told)
+        options_log(&j->session->options, UPRES_LOG_NOTE,
+                    "FlashVSR is a stream: frames before number %lld (from 0) are computed too", (long long)first);
+    j->told = true;
+    return stream_pipeline_select(j->pipeline, first, last);
+}
+
+static int64_t wants(void *job)
+{
+    return stream_pipeline_wants(((FlashSession *)job)->pipeline);
+}
+
+static int64_t latency(void *job)
+{
+    return stream_pipeline_latency(((FlashSession *)job)->pipeline);
+}
+
+static upres_status push(void *job, const void *data, ptrdiff_t stride, Fault *f)
+{
+    return stream_pipeline_push(((FlashSession *)job)->pipeline, data, stride, f);
+}
+
+static upres_status drain(void *job, Fault *f)
+{
+    return stream_pipeline_drain(((FlashSession *)job)->pipeline, f);
+}
+
+static upres_status pull(void *job, PipelineResult *r, Fault *f)
+{
+    return stream_pipeline_pull(((FlashSession *)job)->pipeline, r, f);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- plan */
+
+static upres_status plan(const WeightSet *w, const upres_options *o, const upres_clip *clip, upres_plan_report *r,
+                         Fault *f)
+{
+    StreamPipelineSetup setup;
+    FlashPlan p;
+    if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
+    FlashNetworks *m = flash_networks_open(w, o, f);
+    bool planned = m && flash_networks_plan(m, &setup, &p, f);
+    if (planned) snprintf(r->note, sizeof r->note, "%.240s", flash_networks_version(m));
+    flash_networks_close(m);
+    if (!planned) return f->status;
+    const StreamSize *z = &setup.picture.size;
+    int64_t chunks = clip->frames ? stream_chunks(clip->frames) : 1; /* not known: the first chunk */
+    double later = (double)(chunks - 1);
+    PhaseCost cost = {p.arena_bytes, p.weight_bytes, 0}; /* the phases' memories live side by side */
+    r->resized_width = r->output_width = z->scaled_w;
+    r->resized_height = r->output_height = z->scaled_h;
+    r->padded_width = z->padded_w;
+    r->padded_height = z->padded_h;
+    r->batches = chunks;
+    r->frames_computed = stream_chunk_first(chunks);
+    r->decode_tile = p.tiles > 1 ? p.tile : 0;
+    r->decode_tile_overlap = p.overlap;
+    r->decode_tiles = p.tiles;
+    plan_add_phase(r, "transformer", &cost, p.first.transformer + later * p.next.transformer);
+    plan_add_phase(r, "decode", &cost, p.first.decode + later * p.next.decode);
+    r->arena_bytes = p.arena_bytes;
+    r->weight_bytes = p.weight_bytes;
+    r->fixed_bytes = p.fixed_bytes;
+    r->host_peak_bytes = p.peak_bytes;
+    return UPRES_OK;
+}
+
+const SessionKind session_flashvsr = {
+    .settle = options_for_flashvsr,
+    .open = open_job,
+    .close = close_job,
+    .select = select_frames,
+    .wants = wants,
+    .latency = latency,
+    .push = push,
+    .drain = drain,
+    .pull = pull,
+    .plan = plan,
+};

@@ -1,0 +1,37 @@
+/*
+ * The image work of the streaming pipeline: source frames to padded low-quality frames, decoded pictures to results. One
+ * frame at a time. A StreamPictures belongs to one thread; it holds tables and scratch, and the low-quality frame made last.
+ */
+#ifndef UPRES_RUNTIME_STREAM_PICTURE_H
+#define UPRES_RUNTIME_STREAM_PICTURE_H
+
+#include "runtime/options.h"
+#include "runtime/stream_size.h"
+
+typedef struct StreamPictureSetup {
+    const upres_options *options; /* settled for FlashVSR; must outlive the StreamPictures */
+    int width, height, channels;  /* of source frames */
+    int bits;                     /* 8..16: interleaved codes, rows without gaps */
+    StreamSize size;
+    bool clamp; /* decoded pictures go to [-1, 1] before the colour correction */
+} StreamPictureSetup;
+
+typedef struct StreamPictures StreamPictures;
+
+StreamPictures *stream_pictures_open(const StreamPictureSetup *s, Fault *f);
+void stream_pictures_close(StreamPictures *p);
+uint64_t stream_pictures_bytes(const StreamPictureSetup *s);    /* what one holds */
+bool stream_pictures_has_alpha(const StreamPictureSetup *s); /* results have a fourth plane */
+
+/* What the networks see of source frame `number`: signed [3][padded_h][padded_w], not clamped; valid until another frame is
+ * asked for. */
+const float *stream_pictures_low(StreamPictures *p, const void *source, int64_t number);
+
+/*
+ * A decoded picture, signed [3][padded_h][padded_w] (changed), to a result: colour over the whole padded picture, strength,
+ * cut to size; rgb unit [3][scaled_h][scaled_w]; alpha [scaled_h][scaled_w] when results have one.
+ */
+void stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
+                            float *alpha);
+
+#endif

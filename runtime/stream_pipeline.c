@@ -1,0 +1,273 @@
+#include "runtime/stream_pipeline.h"
+
+#include "runtime/frame_store.h"
+#include "runtime/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_HELD = STREAM_FIRST_FRAMES - STREAM_AHEAD }; /* pictures of a chunk */
+
+struct StreamPipeline {
+    StreamPipelineSetup setup;
+    StreamPictures *pictures;
+    FrameRange *wanted; /* as asked for, in any order; none: everything */
+    size_t wanted_count;
+
+    FrameStore sources;
+    int64_t seen;   /* frames pushed */
+    int64_t frames; /* of the clip; -1: not known yet */
+
+    int64_t k;              /* the chunk that runs or comes next */
+    float *held[MOST_HELD]; /* pictures of chunk k - 1 (of chunk k while it runs); NULL: not wanted or given out */
+    int64_t next;           /* the frame that is given out next; stream_chunk_first(k) when none is held */
+    float *rgb, *alpha;     /* the result that was given out last */
+    Fault *fault;           /* of the call in progress, for callbacks */
+};
+
+static size_t padded_pixels(const StreamPipeline *p)
+{
+    return (size_t)p->setup.picture.size.padded_h * (size_t)p->setup.picture.size.padded_w;
+}
+
+static size_t scaled_pixels(const StreamPictureSetup *s)
+{
+    return (size_t)s->size.scaled_h * (size_t)s->size.scaled_w;
+}
+
+/* -------------------------------------------------------------------------------------------------- open and close */
+
+StreamPipeline *stream_pipeline_open(const StreamPipelineSetup *s, Fault *f)
+{
+    StreamPipeline *p = calloc(1, sizeof *p);
+    if (!p) {
+        fault(f, UPRES_E_MEMORY, "no memory for a session");
+        return NULL;
+    }
+    p->setup = *s;
+    p->frames = s->frames ? s->frames : -1;
+    p->pictures = stream_pictures_open(&s->picture, f);
+    size_t pixels = scaled_pixels(&s->picture);
+    bool alpha = stream_pictures_has_alpha(&s->picture);
+    p->rgb = malloc(3 * pixels * sizeof(float));
+    if (alpha) p->alpha = malloc(pixels * sizeof(float));
+    if (p->pictures && p->rgb && (p->alpha || !alpha)) return p;
+    if (p->pictures) fault(f, UPRES_E_MEMORY, "no memory for a result of %zu pixels; use a smaller --scale", pixels);
+    stream_pipeline_close(p);
+    return NULL;
+}
+
+void stream_pipeline_close(StreamPipeline *p)
+{
+    if (!p) return;
+    for (int i = 0; i < MOST_HELD; i++) free(p->held[i]);
+    frame_store_free(&p->sources);
+    stream_pictures_close(p->pictures);
+    free(p->wanted);
+    free(p->rgb);
+    free(p->alpha);
+    free(p);
+}
+
+uint64_t stream_pipeline_bytes(const StreamPipelineSetup *s)
+{
+    const StreamPictureSetup *c = &s->picture;
+    uint64_t source =
+        (uint64_t)c->width * (uint64_t)c->height * (uint64_t)c->channels * (c->bits > 8 ? 2 : 1);
+    uint64_t padded = 3 * (uint64_t)c->size.padded_h * (uint64_t)c->size.padded_w * sizeof(float);
+    uint64_t result = (stream_pictures_has_alpha(c) ? 4 : 3) * (uint64_t)scaled_pixels(c) * sizeof(float);
+    uint64_t held = s->frames && s->frames < MOST_HELD ? (uint64_t)s->frames : MOST_HELD;
+    return stream_pictures_bytes(c) + (held + STREAM_AHEAD) * source + held * padded + result;
+}
+
+/* --------------------------------------------------------------------------------------------- what runs and when */
+
+static bool is_wanted(const StreamPipeline *p, int64_t frame)
+{
+    if (p->frames >= 0 && frame >= p->frames) return false;
+    if (!p->wanted_count) return true;
+    for (size_t i = 0; i < p->wanted_count; i++)
+        if (frame >= p->wanted[i].first && frame <= p->wanted[i].last) return true;
+    return false;
+}
+
+/* The last result that will be given; INT64_MAX: not known. -1: none. */
+static int64_t last_wanted(const StreamPipeline *p)
+{
+    int64_t last = p->wanted_count ? -1 : INT64_MAX;
+    for (size_t i = 0; i < p->wanted_count; i++) {
+        int64_t end = p->wanted[i].last;
+        if (p->frames >= 0 && end >= p->frames) end = p->frames - 1;
+        if (end >= p->wanted[i].first && end > last) last = end;
+    }
+    return p->frames >= 0 && last >= p->frames ? p->frames - 1 : last;
+}
+
+/* The last source frame that chunk k looks at. */
+static int64_t last_read(const StreamPipeline *p, int64_t k)
+{
+    int64_t last = stream_chunk_first(k + 1) + STREAM_AHEAD - 1;
+    return p->frames >= 0 && last >= p->frames ? p->frames - 1 : last;
+}
+
+static bool is_over(const StreamPipeline *p)
+{
+    return stream_chunk_first(p->k) > last_wanted(p);
+}
+
+static bool is_ready(const StreamPipeline *p)
+{
+    return !is_over(p) && p->seen > last_read(p, p->k);
+}
+
+bool stream_pipeline_select(StreamPipeline *p, int64_t first, int64_t last)
+{
+    FrameRange *more = realloc(p->wanted, (p->wanted_count + 1) * sizeof *more);
+    if (!more) return false;
+    p->wanted = more;
+    p->wanted[p->wanted_count++] = (FrameRange){first, last};
+    return true;
+}
+
+int64_t stream_pipeline_wants(const StreamPipeline *p)
+{
+    int64_t last = last_wanted(p);
+    if (last < 0 || is_over(p)) return -1;
+    bool more = last == INT64_MAX || p->seen <= last_read(p, stream_chunk_of(last));
+    return more ? p->seen : -1;
+}
+
+int64_t stream_pipeline_latency(const StreamPipeline *p)
+{
+    int64_t first = p->wanted_count ? INT64_MAX : 0;
+    for (size_t i = 0; i < p->wanted_count; i++)
+        if (p->wanted[i].first < first) first = p->wanted[i].first;
+    return last_wanted(p) < 0 ? 0 : last_read(p, stream_chunk_of(first)) + 1;
+}
+
+int64_t stream_pipeline_chunks_done(const StreamPipeline *p)
+{
+    return p->k;
+}
+
+int64_t stream_pipeline_chunks(const StreamPipeline *p)
+{
+    int64_t last = last_wanted(p);
+    return last == INT64_MAX ? -1 : last < 0 ? 0 : stream_chunk_of(last) + 1;
+}
+
+int64_t stream_pipeline_results(const StreamPipeline *p)
+{
+    if (p->frames < 0) return -1;
+    if (!p->wanted_count) return p->frames;
+    int64_t count = 0;
+    for (int64_t i = 0; i < p->frames; i++) count += is_wanted(p, i);
+    return count;
+}
+
+/* ------------------------------------------------------------------------------------------------------ source frames */
+
+upres_status stream_pipeline_push(StreamPipeline *p, const void *data, ptrdiff_t stride, Fault *f)
+{
+    const StreamPictureSetup *s = &p->setup.picture;
+    if (is_over(p) || is_ready(p)) return UPRES_AGAIN;
+    size_t row = (size_t)s->width * (size_t)s->channels * (s->bits > 8 ? 2 : 1), rows = (size_t)s->height;
+    if (!frame_store_put(&p->sources, p->seen, data, stride, row, rows))
+        return fault(f, UPRES_E_MEMORY, "no memory for source frame %lld (%zu bytes)", (long long)p->seen, row * rows);
+    p->seen++;
+    return UPRES_OK;
+}
+
+upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f)
+{
+    if (p->frames < 0) {
+        p->frames = p->seen;
+        return UPRES_OK;
+    }
+    int64_t missing = stream_pipeline_wants(p);
+    if (missing < 0) return UPRES_OK;
+    return fault(f, UPRES_E_INPUT,
+                 "the clip ends before frame %lld, but was announced with %lld frames; push it, or open the "
+                 "session with the true number",
+                 (long long)missing, (long long)p->frames);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- one chunk */
+
+static bool read_low(void *user, const VaeRegion *r)
+{
+    StreamPipeline *p = user;
+    int64_t number = r->frame < p->seen ? r->frame : p->seen - 1; /* a chunk that runs lacks frames beyond the end only */
+    const void *source = frame_store_get(&p->sources, number);
+    const float *low = stream_pictures_low(p->pictures, source, number);
+    size_t width = (size_t)p->setup.picture.size.padded_w;
+    for (int c = 0; c < r->channels; c++)
+        for (int y = 0; y < r->height; y++)
+            memcpy(r->data + c * r->plane + y * r->row,
+                   low + (size_t)c * padded_pixels(p) + (size_t)(r->y + y) * width + (size_t)r->x,
+                   (size_t)r->width * sizeof(float));
+    return true;
+}
+
+static bool write_picture(void *user, const VaeRegion *r, bool add)
+{
+    StreamPipeline *p = user;
+    if (!is_wanted(p, r->frame)) return true;
+    float **picture = &p->held[r->frame - stream_chunk_first(p->k)];
+    if (!*picture) *picture = calloc(3 * padded_pixels(p), sizeof(float));
+    if (!*picture)
+        return fault(p->fault, UPRES_E_MEMORY, "no memory for a picture of %zu pixels; use a smaller --scale",
+                     padded_pixels(p)) == UPRES_OK;
+    size_t width = (size_t)p->setup.picture.size.padded_w;
+    for (int c = 0; c < r->channels; c++)
+        for (int y = 0; y < r->height; y++) {
+            const float *from = r->data + c * r->plane + y * r->row;
+            float *to = *picture + (size_t)c * padded_pixels(p) + (size_t)(r->y + y) * width + (size_t)r->x;
+            if (add)
+                for (int x = 0; x < r->width; x++) to[x] += from[x];
+            else
+                memcpy(to, from, (size_t)r->width * sizeof(float));
+        }
+    return true;
+}
+
+static bool run_chunk(StreamPipeline *p)
+{
+    const StreamNetworks *n = &p->setup.networks;
+    if (!n->chunk(n->user, p->k, (VaeVideo){p, read_low, NULL}, (VaeVideo){p, NULL, write_picture}, p->fault))
+        return false;
+    p->k++;
+    return true;
+}
+
+/* Finish the picture `next`, give its memory back, and let go of sources that nothing looks at any more. */
+static bool give_next(StreamPipeline *p)
+{
+    float **picture = &p->held[p->next - stream_chunk_first(p->k - 1)];
+    bool given = *picture != NULL;
+    if (given) {
+        if (p->setup.finishing) p->setup.finishing(p->setup.user);
+        stream_pictures_finish(p->pictures, frame_store_get(&p->sources, p->next), p->next, *picture, p->rgb, p->alpha);
+    }
+    free(*picture);
+    *picture = NULL;
+    p->next++;
+    /* beyond the end the last frame stands for all that follow */
+    frame_store_drop_before(&p->sources, p->next < p->seen ? p->next : p->seen - 1);
+    return given;
+}
+
+upres_status stream_pipeline_pull(StreamPipeline *p, PipelineResult *r, Fault *f)
+{
+    p->fault = f;
+    for (;;) {
+        while (p->next < stream_chunk_first(p->k)) {
+            if (!give_next(p)) continue;
+            *r = (PipelineResult){p->next - 1, p->rgb, p->alpha};
+            return UPRES_OK;
+        }
+        if (is_over(p)) return UPRES_END;
+        if (!is_ready(p)) return UPRES_AGAIN;
+        if (!run_chunk(p)) return f->status;
+    }
+}
