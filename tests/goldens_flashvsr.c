@@ -547,10 +547,9 @@ static void run_block(void *context, Dev *d)
     const int width = flash_dit_width(k->m), windows = k->h / 8 * (k->w / 8);
     const int64_t slice_floats = (int64_t)windows * WINDOW_TOKENS * width;
     for (int i = 0; i < k->cached; i++) {
-        const KeySlice slice = {dev_tensor(d, 1, windows, WINDOW_TOKENS, width), dev_tensor(d, 1, windows, WINDOW_TOKENS, width)};
+        const KeySlice slice = flash_dit_remember(s, 0);
         to_device(d, slice.k, k->cache_k + i * slice_floats);
         to_device(d, slice.v, k->cache_v + i * slice_floats);
-        flash_dit_remember(s, 0, slice);
     }
     Tensor tokens = dev_tensor(d, k->frames, k->h, k->w, width);
     to_device(d, tokens, k->x);

@@ -165,7 +165,7 @@ void flash_tap_value(const FlashvsrTap *tap, Dev *d, const char *where, int chun
 typedef struct BlockState {
     Tensor modulation; /* [6][1][1][D], scales with 1 added */
     KeySlice text;     /* [1][1][text rows][D] */
-    KeySlice *keys;    /* remembered, oldest first; key_room of them, for a chunk's own are added before one is dropped */
+    KeySlice *keys;    /* remembered, oldest first; room for a chunk's own, which are added before one is dropped */
     int slices;
 } BlockState;
 
@@ -173,7 +173,7 @@ struct FlashDitStream {
     FlashDit *m;
     Dev *d;
     FlashvsrSetup setup;
-    int h, w, windows, head_dim, chunk, key_room;
+    int h, w, windows, head_dim, chunk;
     int64_t keep;           /* of BlockMaskArgs */
     int32_t *to_windows;    /* [first chunk's tokens] row of [t][h][w] that stands in window order at i */
     int32_t *from_windows;  /* the inverse */
@@ -182,6 +182,9 @@ struct FlashDitStream {
     int rotary_rows;
     uint8_t *mask;          /* [heads][query blocks][key blocks] of the block at work */
     Tensor head_shift, head_scale; /* [D] */
+    Tensor cache;           /* [2 * slots][windows][128][D]: keys and values of all blocks' slices */
+    KeySlice *spare;        /* slots of it that hold nothing */
+    int spares;
     BlockState *block;
 };
 
@@ -294,6 +297,18 @@ static void make_orders(FlashDitStream *s)
 
 static int max_int(int a, int b) { return a > b ? a : b; }
 
+/* Slices of all blocks: those kept, and one more of the block at work. */
+static int cache_slots(const FlashDitStream *s) { return s->m->layers * s->setup.kv_slices + 1; }
+
+/* All of the cache at once: slices taken and given back among other tensors would leave holes, more with every chunk. */
+static void make_cache(FlashDitStream *s)
+{
+    s->cache = dev_tensor(s->d, 2 * cache_slots(s), s->windows, WINDOW_TOKENS, s->m->width);
+    for (s->spares = 0; s->spares < cache_slots(s); s->spares++) {
+        s->spare[s->spares] = (KeySlice){tensor_frames(s->cache, 2 * s->spares, 1), tensor_frames(s->cache, 2 * s->spares + 1, 1)};
+    }
+}
+
 /* Everything about a stream that is no tensor. False: out of memory. */
 static bool make_tables(FlashDitStream *s)
 {
@@ -301,20 +316,21 @@ static bool make_tables(FlashDitStream *s)
     const int kept = s->setup.kv_slices;
     const size_t tokens = (size_t)FIRST_SLICES * (size_t)s->windows * WINDOW_TOKENS, p = (size_t)s->windows;
     const size_t pairs = p * p * (size_t)max_int(FIRST_SLICES * FIRST_SLICES, kept + 1); /* of windows, in the longer chunk */
-    s->key_room = max_int(FIRST_SLICES, kept + 1);
+    const int key_room = max_int(FIRST_SLICES, kept + 1);
     s->rotary_rows = max_int(FLASH_FIRST_LATENTS, max_int(s->h, s->w));
     s->to_windows = malloc(tokens * sizeof *s->to_windows);
     s->from_windows = malloc(tokens * sizeof *s->from_windows);
     s->place = malloc(3 * tokens * sizeof *s->place);
     s->rotary = malloc((size_t)s->rotary_rows * (size_t)s->head_dim * sizeof *s->rotary);
     s->mask = malloc((size_t)s->setup.heads * pairs * (size_t)(WINDOW_TOKENS / s->setup.block_keys));
+    s->spare = malloc((size_t)cache_slots(s) * sizeof *s->spare);
     s->block = calloc((size_t)m->layers, sizeof *s->block);
     if (s->to_windows == NULL || s->from_windows == NULL || s->place == NULL || s->rotary == NULL || s->mask == NULL ||
-        s->block == NULL) {
+        s->spare == NULL || s->block == NULL) {
         return false;
     }
     for (int i = 0; i < m->layers; i++) {
-        s->block[i].keys = calloc((size_t)s->key_room, sizeof *s->block[i].keys);
+        s->block[i].keys = calloc((size_t)key_room, sizeof *s->block[i].keys);
         if (s->block[i].keys == NULL) return false;
     }
     make_orders(s);
@@ -355,16 +371,11 @@ FlashDitStream *flash_dit_stream_open(FlashDit *m, Dev *d, int h, int w, Flashvs
         flash_dit_stream_close(s);
         return NULL;
     }
+    make_cache(s);
     time_constants(s);
     text_constants(s);
     flash_dit_seek(s, 0);
     return s;
-}
-
-static void slice_free(Dev *d, KeySlice *slice)
-{
-    dev_free(d, &slice->k);
-    dev_free(d, &slice->v);
 }
 
 void flash_dit_stream_close(FlashDitStream *s)
@@ -372,14 +383,16 @@ void flash_dit_stream_close(FlashDitStream *s)
     if (s == NULL) return;
     for (int i = 0; s->block != NULL && i < s->m->layers; i++) {
         BlockState *b = &s->block[i];
-        for (int k = 0; k < b->slices; k++) slice_free(s->d, &b->keys[k]);
-        slice_free(s->d, &b->text);
+        dev_free(s->d, &b->text.k);
+        dev_free(s->d, &b->text.v);
         dev_free(s->d, &b->modulation);
         free(b->keys);
     }
     dev_free(s->d, &s->head_shift);
     dev_free(s->d, &s->head_scale);
+    dev_free(s->d, &s->cache);
     free(s->block);
+    free(s->spare);
     free(s->mask);
     free(s->rotary);
     free(s->place);
@@ -457,17 +470,17 @@ static void tap(FlashDitStream *s, const char *what, int block, Tensor x)
     flash_tap_value(&s->m->tap, s->d, where, s->chunk, x);
 }
 
-void flash_dit_remember(FlashDitStream *s, int block, KeySlice slice)
+KeySlice flash_dit_remember(FlashDitStream *s, int block)
 {
     BlockState *b = &s->block[block];
-    b->keys[b->slices++] = slice;
+    return b->keys[b->slices++] = s->spare[--s->spares];
 }
 
 /* A chunk's one slice too many: only ever the oldest goes. */
 static void forget(FlashDitStream *s, BlockState *b)
 {
     if (b->slices <= s->setup.kv_slices) return;
-    slice_free(s->d, &b->keys[0]);
+    s->spare[s->spares++] = b->keys[0];
     b->slices--;
     memmove(b->keys, b->keys + 1, (size_t)b->slices * sizeof *b->keys);
 }
@@ -491,15 +504,11 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
     Dev *d = s->d;
     const AttentionWeights *w = &s->m->block[block].self;
     BlockState *b = &s->block[block];
-    const int fresh = b->slices;
-    for (int i = 0; i < x.t; i++) { /* what stays is taken first, so that the arena stays in one piece */
-        flash_dit_remember(s, block, (KeySlice){dev_tensor(d, 1, x.h, x.w, x.c), dev_tensor(d, 1, x.h, x.w, x.c)});
-    }
     Tensor y = dev_tensor(d, x.t, x.h, x.w, x.c), q = dev_tensor(d, x.t, x.h, x.w, x.c);
     dev_norm(d, &(NormArgs){.stage = STAGE_QKV, .x = x, .y = y,
                             .pre = modulated(row(b->modulation, SCALE1), row(b->modulation, SHIFT1))});
     for (int i = 0; i < x.t; i++) {
-        const KeySlice slice = b->keys[fresh + i];
+        const KeySlice slice = flash_dit_remember(s, block);
         linear(d, STAGE_QKV, tensor_frames(y, i, 1), slice.k, &w->k, (Pre){0}, (Post){0});
         rms(d, STAGE_QKV, slice.k, &w->norm_k);
         rotate(s, slice.k, i);

@@ -58,10 +58,10 @@ void flash_dit_stream_close(FlashDitStream *s); /* NULL is allowed */
 void flash_dit_chunk(FlashDitStream *s, Tensor lq, Tensor latent);
 
 /* A chunk's parts, which it consists of and tests use alone. Set the number of the chunk at work; one block over x in window
- * order, in place; a slice appended to what a block remembers (the stream's from then on). */
+ * order, in place; one more slice at the end of what a block remembers, to be filled: at most kv_slices between blocks. */
 void flash_dit_seek(FlashDitStream *s, int chunk);
 void flash_dit_block(FlashDitStream *s, int block, Tensor x);
-void flash_dit_remember(FlashDitStream *s, int block, KeySlice slice);
+KeySlice flash_dit_remember(FlashDitStream *s, int block);
 /* Tokens [t][h][w][c] to [t / 2][windows][128][c] and back; the result is the caller's. */
 Tensor flash_dit_to_windows(FlashDitStream *s, Tensor tokens);
 Tensor flash_dit_from_windows(FlashDitStream *s, Tensor windows);
