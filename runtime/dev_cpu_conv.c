@@ -62,7 +62,7 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
     s->zero = a->start_zero;
     s->pad_top = a->pad_top;
     s->pad_left = a->pad_left;
-    s->ring = padded_frames(d, a, s->slots + (s->zero ? 1 : 0));
+    s->ring = padded_frames(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0));
     return s;
 }
 
@@ -107,7 +107,7 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     int n = 0;
     if (start) {
         s->seen = 0;
-        for (int i = 0; i < kt - 1; i++) sequence[n++] = s->zero ? s->slots : fresh[0];
+        for (int i = 0; i < kt - 1; i++) sequence[n++] = s->zero ? s->ring.t - 1 : fresh[0];
     } else {
         for (int i = 0; i < s->kept; i++) sequence[n++] = s->slot[i];
     }
@@ -116,6 +116,13 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     s->started = true;
     s->seen += frames;
     return n;
+}
+
+/* At a start no frame is remembered, so the last slot is free to stand for the zeros in front. */
+static void clear_last_slot(Dev *d, const ConvState *s)
+{
+    if (d->memory == NULL || !s->ring.valid) return;
+    memset(tensor_at(d, s->ring, s->ring.t - 1, 0, 0), 0, (size_t)s->ring.stride_t * sizeof(float));
 }
 
 /* ------------------------------------------------------------------------------------------------------- convolution */
@@ -253,7 +260,10 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
 
     int sequence[FRAMES_MAX + 3], fresh[FRAMES_MAX];
     for (int i = 0; i < frames; i++) sequence[i] = fresh[i] = i;
-    if (a->state != NULL) state_advance(a->state, a->kt, a->start, frames, sequence, fresh);
+    if (a->state != NULL) {
+        state_advance(a->state, a->kt, a->start, frames, sequence, fresh);
+        if (a->start && a->state->zero) clear_last_slot(d, a->state);
+    }
 
     Tensor own = {0}; /* padded or normalised frames that nothing remembers */
     if (a->state == NULL && !direct) own = padded_frames(d, a, frames);

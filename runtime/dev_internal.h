@@ -53,7 +53,7 @@ enum { FRAMES_MAX = 64 }; /* new frames of one call */
 struct ConvState {
     Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
     int slots, pad_top, pad_left;
-    bool zero;            /* in front of a video stand zeros: the ring's last frame, which is never written */
+    bool zero;            /* in front of a video stand zeros: the ring's last frame, until it is needed */
     int kept;             /* frames remembered between calls: kt - stride_t */
     int slot[4];          /* where the remembered frames are, oldest first; repeats after a start */
     bool started;

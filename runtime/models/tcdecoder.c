@@ -135,13 +135,31 @@ struct TcStream {
     Dev *d;
     int h, w;                                /* latent cells */
     ConvState *memory[LEVELS][MEMORIES];
-    bool begun[LEVELS][MEMORIES];
     FoldedUpsampler *fold[LEVELS];
     int64_t latents;                         /* so far */
     int64_t pictures;                        /* so far, with those that are not shown */
     int64_t level_frames[LEVELS];            /* so far, through the MemBlocks of each level */
     VaeVideo sink;
 };
+
+/* 3x3, zeros all round. */
+static ConvArgs conv_args(int stage, Tensor x, Tensor y, const BoundWeight *weight, const BoundWeight *bias, Act before)
+{
+    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = weight, .bias = bias, .kt = 1, .kh = 3, .kw = 3, .stride_t = 1,
+                      .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1,
+                      .pre.act = before};
+}
+
+/* The convolution over a MemBlock's input and the frame before it: a causal one whose history, zeros at the start, is the
+ * block's memory. */
+static ConvArgs memory_args(const MemWeights *w, int level, Tensor x, Tensor y)
+{
+    ConvArgs a = conv_args(STAGE_LEVEL + level, x, y, &w->first, &w->bias[0], ACT_NONE);
+    a.kt = 2;
+    a.weight_frames_in_channels = true;
+    a.start_zero = true;
+    return a;
+}
 
 TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w)
 {
@@ -151,8 +169,14 @@ TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w)
         return NULL;
     }
     *s = (TcStream){.m = m, .d = d, .h = h, .w = w};
-    for (int i = 0; i < LEVELS && dev_ok(d); i++) {
-        s->fold[i] = dev_fold_nearest(d, &m->level[i].grow, m->level[i].stride, &m->level[i].conv, NULL);
+    for (int i = 0; i < LEVELS; i++) { /* what lasts comes first, so that it leaves no holes among what comes and goes */
+        const LevelWeights *l = &m->level[i];
+        const Tensor x = {.h = h << i, .w = w << i, .c = m->width[i]};
+        for (int k = 0; k < MEMORIES && dev_ok(d); k++) {
+            const ConvArgs a = memory_args(&l->memory[k], i, x, x);
+            s->memory[i][k] = dev_conv_state(d, &a, 1);
+        }
+        if (dev_ok(d)) s->fold[i] = dev_fold_nearest(d, &l->grow, l->stride, &l->conv, NULL);
     }
     return s;
 }
@@ -181,33 +205,17 @@ static void tap(TcStream *s, int index, const char *kind, Tensor x, int64_t fram
 
 /* ------------------------------------------------------------------------------------------------------------- layers */
 
-/* 3x3, zeros all round. */
-static ConvArgs conv_args(int stage, Tensor x, Tensor y, const BoundWeight *weight, const BoundWeight *bias, Act before)
-{
-    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = weight, .bias = bias, .kt = 1, .kh = 3, .kw = 3, .stride_t = 1,
-                      .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1,
-                      .pre.act = before};
-}
-
-/*
- * relu(conv(relu(conv(relu(conv(x and the x before it))))) + x), in place. The first convolution is a causal one over two
- * frames whose history, zeros at the start, is the block's memory.
- */
+/* relu(conv(relu(conv(relu(conv(x and the x before it))))) + x), in place. */
 static void mem_block(TcStream *s, int level, int k, Tensor x)
 {
     Dev *d = s->d;
     const MemWeights *w = &s->m->level[level].memory[k];
     const int stage = STAGE_LEVEL + level;
     Tensor a = dev_tensor(d, 1, x.h, x.w, x.c), b = dev_tensor(d, 1, x.h, x.w, x.c);
-    ConvArgs first = conv_args(stage, x, a, &w->first, &w->bias[0], ACT_NONE);
-    first.kt = 2;
-    first.weight_frames_in_channels = true;
-    first.start_zero = true;
-    first.start = !s->begun[level][k];
-    s->begun[level][k] = true;
-    if (s->memory[level][k] == NULL) s->memory[level][k] = dev_conv_state(d, &first, 1);
+    ConvArgs first = memory_args(w, level, x, a);
     first.state = s->memory[level][k];
-    if (dev_ok(d)) dev_conv3d(d, &first);
+    first.start = s->level_frames[level] == 0;
+    dev_conv3d(d, &first);
     ConvArgs second = conv_args(stage, a, b, &w->second, &w->bias[1], ACT_RELU);
     dev_conv3d(d, &second);
     ConvArgs third = conv_args(stage, b, x, &w->third, &w->bias[2], ACT_RELU);

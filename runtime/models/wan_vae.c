@@ -80,8 +80,8 @@ struct WanVae {
 static void bind_conv(WanVae *v, Binder *b, ConvWeights *w, int co, int ci, int kt, int k, const char *stem, const char *name)
 {
     snprintf(w->name, sizeof w->name, "%s%s", stem, name);
+    bind_vector(b, &w->bias, co, "%s.bias", w->name); /* first: co was read off it, so a missing one is named */
     bind_tensor(b, &w->weight, 5, (const int64_t[]){co, ci, kt, k, k}, "%s.weight", w->name);
-    bind_vector(b, &w->bias, co, "%s.bias", w->name);
     w->kt = kt;
     w->k = k;
     if (v->convs == CONVS_MAX) {
@@ -268,8 +268,84 @@ static WanStream *stream_open(WanVae *v, Dev *d, const Half *half, int h, int w)
     return s;
 }
 
-WanStream *wan_decode_open(WanVae *v, Dev *d, int h, int w) { return stream_open(v, d, &v->decoder, h, w); }
-WanStream *wan_encode_open(WanVae *v, Dev *d, int h, int w) { return stream_open(v, d, &v->encoder, h, w); }
+static ConvArgs conv_args(const ConvWeights *w, int stage, Tensor x, Tensor y)
+{
+    const int pad = w->k / 2;
+    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .kt = w->kt, .kh = w->k,
+                      .kw = w->k, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad,
+                      .pad_bottom = pad, .pad_right = pad, .start_zero = true};
+}
+
+/* The history of a convolution over frames of h x w. All are made before anything else, so that what lasts leaves no holes
+ * among what comes and goes. */
+static void reserve_conv(WanStream *s, const ConvWeights *w, int h, int v, int stride_t)
+{
+    ConvArgs a = conv_args(w, 0, (Tensor){.h = h, .w = v, .c = (int)w->weight.shape[1]}, (Tensor){0});
+    a.stride_t = stride_t;
+    if (dev_ok(s->d)) s->state[w->id] = dev_conv_state(s->d, &a, stride_t);
+}
+
+static void reserve_residual(WanStream *s, const ResidualWeights *w, int h, int v)
+{
+    reserve_conv(s, &w->conv1, h, v, 1);
+    reserve_conv(s, &w->conv2, h, v, 1);
+}
+
+static void reserve_middle(WanStream *s, int h, int v)
+{
+    reserve_residual(s, &s->half->middle[0].residual, h, v);
+    reserve_residual(s, &s->half->middle[2].residual, h, v);
+}
+
+static void reserve_blocks(WanStream *s, int h, int v)
+{
+    const bool decode = s->half == &s->v->decoder;
+    for (int i = 0; i < s->half->blocks; i++) {
+        const Block *b = &s->half->block[i];
+        if (b->kind == BLOCK_RESIDUAL) reserve_residual(s, &b->residual, h, v);
+        if (b->kind != BLOCK_RESAMPLE) continue;
+        if (b->resample.has_time) reserve_conv(s, &b->resample.time, decode ? h : h / 2, decode ? v : v / 2, decode ? 1 : 2);
+        h = decode ? 2 * h : h / 2;
+        v = decode ? 2 * v : v / 2;
+    }
+    if (decode) reserve_conv(s, &s->half->out, h, v, 1);
+}
+
+/* Up to what decode_from takes. */
+static WanStream *front_open(WanVae *v, Dev *d, int h, int w)
+{
+    WanStream *s = stream_open(v, d, &v->decoder, h, w);
+    if (s == NULL) return NULL;
+    reserve_conv(s, &s->half->in, h, w, 1);
+    reserve_middle(s, h, w);
+    return s;
+}
+
+static WanStream *blocks_open(WanVae *v, Dev *d, int h, int w)
+{
+    WanStream *s = stream_open(v, d, &v->decoder, h, w);
+    if (s != NULL) reserve_blocks(s, h, w);
+    return s;
+}
+
+WanStream *wan_decode_open(WanVae *v, Dev *d, int h, int w)
+{
+    WanStream *s = front_open(v, d, h, w);
+    if (s != NULL) reserve_blocks(s, h, w);
+    return s;
+}
+
+WanStream *wan_encode_open(WanVae *v, Dev *d, int h, int w)
+{
+    WanStream *s = stream_open(v, d, &v->encoder, h, w);
+    if (s == NULL) return NULL;
+    reserve_conv(s, &s->half->in, h, w, 1);
+    reserve_blocks(s, h, w);
+    const int f = s->half->factor;
+    reserve_middle(s, h / f, w / f);
+    reserve_conv(s, &s->half->out, h / f, w / f, 1);
+    return s;
+}
 
 void wan_stream_close(WanStream *s)
 {
@@ -294,22 +370,12 @@ static void tap(WanStream *s, const char *where, Tensor x, int64_t frame)
 
 static Pre norm_silu(const BoundWeight *gamma) { return (Pre){.norm = NORM_L2, .gamma = gamma, .act = ACT_SILU}; }
 
-static ConvArgs conv_args(const ConvWeights *w, int stage, Tensor x, Tensor y)
-{
-    const int pad = w->k / 2;
-    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .kt = w->kt, .kh = w->k,
-                      .kw = w->k, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad,
-                      .pad_bottom = pad, .pad_right = pad};
-}
-
-/* With its history over time, which begins as zeros. The longest call brings stride_t frames. */
+/* With its history over time. */
 static void conv_run(WanStream *s, const ConvWeights *w, ConvArgs *a)
 {
     if (w->kt > 1) {
-        a->start_zero = true;
         a->start = !s->begun[w->id];
         s->begun[w->id] = true;
-        if (s->state[w->id] == NULL) s->state[w->id] = dev_conv_state(s->d, a, a->stride_t);
         a->state = s->state[w->id];
     }
     if (dev_ok(s->d)) dev_conv3d(s->d, a);
@@ -596,7 +662,7 @@ static void exact_tile(WanVae *v, Dev *d, Tensor begun, TileSpan y, TileSpan x, 
     const int f = v->decoder.factor, reach = reach_of(&v->decoder);
     const int top = y.lo < reach ? 0 : y.lo - reach, left = x.lo < reach ? 0 : x.lo - reach;
     const int bottom = y.hi + reach > begun.h ? begun.h : y.hi + reach, right = x.hi + reach > begun.w ? begun.w : x.hi + reach;
-    WanStream *s = wan_decode_open(v, d, bottom - top, right - left);
+    WanStream *s = blocks_open(v, d, bottom - top, right - left);
     if (s == NULL) return;
     s->sink = frames;
     s->placement = (Placement){.top = (y.lo - top) * f, .left = (x.lo - left) * f, .h = (y.hi - y.lo) * f,
@@ -617,7 +683,7 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
         return;
     }
     Tensor begun = dev_tensor(d, count, h, w, v->decoder.top);
-    WanStream *s = wan_decode_open(v, d, h, w);
+    WanStream *s = front_open(v, d, h, w);
     for (; s != NULL && s->seen < count && dev_ok(d); s->seen++) {
         Tensor z = dev_tensor(d, 1, h, w, LATENT);
         planar_read(d, latents, s->seen, 0, 0, z);
