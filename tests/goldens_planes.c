@@ -26,7 +26,8 @@ bool planes_expected(Golden *g, const char *name, bool frames_first, Planes *p)
         golden_fail(g, "%s has not the five dimensions of one batch of frames", name);
         return false;
     }
-    *p = (Planes){NULL, e->shape[frames_first ? 2 : 1], e->shape[frames_first ? 1 : 2], e->shape[3], e->shape[4], frames_first};
+    *p = (Planes){NULL,        e->shape[frames_first ? 2 : 1], e->shape[frames_first ? 1 : 2], e->shape[3], e->shape[4],
+                  frames_first};
     p->data = malloc((size_t)(e->count + 1) * sizeof *p->data);
     if (!p->data) {
         golden_fail(g, "%s: out of memory", name);
@@ -85,7 +86,7 @@ bool planes_write(void *user, const VaeRegion *r, bool add)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------ inner values */
+/* ----------------------------------------------------------------------------------------------------- inner values */
 
 bool taps_add(Taps *t, const char *where, int stride, bool frames_first)
 {

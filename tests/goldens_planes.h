@@ -44,13 +44,14 @@ typedef struct Taps {
 } Taps;
 
 bool taps_add(Taps *t, const char *where, int stride, bool frames_first);
-void taps_take(void *user, const char *where, int64_t frame, const float *nhwc, int h, int w, int c, int c_pad); /* VaeTap */
+void taps_take(void *user, const char *where, int64_t frame, const float *nhwc, int h, int w, int c,
+               int c_pad); /* VaeTap */
 void taps_compare(Taps *t);
 void taps_close(Taps *t);
 
 /*
- * A convolution's memory [t][h][w][c] against tensor `name` [1][c][t][h][w]. The product may keep its zero border along (as
- * long on both sides) or leave out zeros that the reference keeps (right and below): both hold the same.
+ * A convolution's memory [t][h][w][c] against tensor `name` [1][c][t][h][w]. The product may keep its zero border along
+ * (as long on both sides) or leave out zeros that the reference keeps (right and below): both hold the same.
  */
 void memory_compare(Golden *g, const char *name, const float *memory, int t, int h, int w, int c, double tolerance);
 /* Room for the memory of any layout memory_compare knows; NULL: the failure is recorded. */

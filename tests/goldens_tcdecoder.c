@@ -1,6 +1,6 @@
 /*
- * Golden cases of the TCDecoder: streams cut into chunks as the cases say, the forks' averaged tiles, and the fold of the
- * condition. What decodes runs twice: with the whole picture as one strip, and in the narrowest strips.
+ * Golden cases of the TCDecoder: streams cut into chunks as the cases say, the forks' averaged tiles, and the fold of
+ * the condition. What decodes runs twice: with the whole picture as one strip, and in the narrowest strips.
  *
  * Three kinds of inner value are not compared, for they never exist here: the clamped input (it is clamped while it is
  * read) and the frames behind a TGrow, which is folded into the convolution after it.
@@ -43,7 +43,7 @@ static const WeightPart *case_weights(Golden *g)
     return part;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- streams */
+/* ---------------------------------------------------------------------------------------------------------- streams */
 
 /* One stream's place in the case's planes: its condition is read from there, its frames are added there. */
 typedef struct Tile {
@@ -91,7 +91,9 @@ static void compare_memories(Golden *g, TcStream *s)
         char name[64];
         snprintf(name, sizeof name, "mem.%s", k->text);
         const WeightTensor *e = golden_expected(g, name);
-        float *memory = e && e->rank == 5 ? malloc((size_t)(e->shape[2] * (e->shape[3] + 2) * (e->shape[4] + 2)) * sizeof *memory) : NULL;
+        float *memory = e && e->rank == 5
+                            ? malloc((size_t)(e->shape[2] * (e->shape[3] + 2) * (e->shape[4] + 2)) * sizeof *memory)
+                            : NULL;
         float *planar = e ? malloc((size_t)e->count * sizeof *planar) : NULL;
         int h, w, c;
         if (!memory || !planar)
@@ -134,7 +136,8 @@ static void run_stream(Golden *g, TcDecoder *m, Dev *d, const Planes *z, Tile ti
 }
 
 /* Plain: one stream. Averaged tiles: one after another at every stride, each through the whole clip. */
-static bool run_case(Golden *g, TcDecoder *m, Dev *d, const Planes *z, const Planes *lq, const Planes *out, float *covered)
+static bool run_case(Golden *g, TcDecoder *m, Dev *d, const Planes *z, const Planes *lq, const Planes *out,
+                     float *covered)
 {
     const JsonTree *size = json_get(g->meta, "size"), *stride = json_get(g->meta, "stride");
     int step_y = (int)json_int(json_at(stride, 0), z->h), step_x = (int)json_int(json_at(stride, 1), z->w);
@@ -199,7 +202,7 @@ static void golden_decode(Golden *g, const WeightPart *part, bool tiles, int str
     free(z.data);
 }
 
-/* --------------------------------------------------------------------------------------------------------- condition */
+/* -------------------------------------------------------------------------------------------------------- condition */
 
 /* A clip whose length is no multiple of four begins with copies of its first frame. */
 static void fold_groups(Dev *d, const Planes *lq, const Planes *out)
@@ -227,7 +230,8 @@ static void golden_fold(Golden *g)
         if (!d) golden_fail(g, "%s", error);
         if (d) fold_groups(d, &lq, &out);
         if (d && !dev_ok(d)) golden_fail(g, "%s", dev_error(d));
-        if (g->verdict == GOLDEN_OK) golden_compare(g, "out", out.data, planes_count(&out), golden_tolerance(g, "out", 0));
+        if (g->verdict == GOLDEN_OK)
+            golden_compare(g, "out", out.data, planes_count(&out), golden_tolerance(g, "out", 0));
         if (d) dev_close(d);
         dev_close(plan);
     }

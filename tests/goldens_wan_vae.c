@@ -25,8 +25,8 @@ static const WeightPart *case_weights(Golden *g)
         return NULL;
     }
     char key[512];
-    int used = snprintf(key, sizeof key, "wan_vae %.200s %a dim %d z %d blocks %d halves %d%d", rule.prefix, rule.gain, dim,
-                        latent, blocks, encoder, decoder);
+    int used = snprintf(key, sizeof key, "wan_vae %.200s %a dim %d z %d blocks %d halves %d%d", rule.prefix, rule.gain,
+                        dim, latent, blocks, encoder, decoder);
     for (int i = 0; i < levels; i++) {
         multipliers[i] = (int)json_int(json_at(json_get(config, "mult"), i), 1);
         if (i < levels - 1) time[i] = json_bool(json_at(json_get(config, "time"), i), false);
@@ -74,7 +74,8 @@ static void run_chunks(Golden *g, WanVae *v, Dev *d, const Run *r)
 {
     VaeVideo from = {.user = r->in, .read = planes_read}, to = {.user = r->out, .write = planes_write};
     const Planes *in = r->in;
-    WanStream *s = r->encode ? wan_encode_open(v, d, (int)in->h, (int)in->w) : wan_decode_open(v, d, (int)in->h, (int)in->w);
+    WanStream *s =
+        r->encode ? wan_encode_open(v, d, (int)in->h, (int)in->w) : wan_decode_open(v, d, (int)in->h, (int)in->w);
     int64_t at = 0;
     for (const JsonTree *n = json_get(g->meta, "chunks")->child; n && s && dev_ok(d); n = n->next) {
         int count = (int)json_int(n, 0);
@@ -138,7 +139,8 @@ static void golden_run(Golden *g, WanVae *v, Run r)
     bool tiled = r.tiles.tile > 0 || r.tiles.ramp_size_h > 0;
     const JsonTree *wanted = tiled ? NULL : json_get(g->meta, "taps");
     bool fine = planes_input(g, json_get(g->meta, "input"), &in) && planes_expected(g, "out", false, &out);
-    for (const JsonTree *w = wanted ? wanted->child : NULL; w && fine; w = w->next) fine = taps_add(&taps, w->text, 1, false);
+    for (const JsonTree *w = wanted ? wanted->child : NULL; w && fine; w = w->next)
+        fine = taps_add(&taps, w->text, 1, false);
     r.in = &in;
     r.out = &out;
     wan_vae_set_tap(v, taps.count > 0 ? taps_take : NULL, &taps);
@@ -167,8 +169,10 @@ void golden_wan_vae(Golden *g)
     if (part && !v) golden_fail(g, "%s", error);
     if (!v) return;
     const JsonTree *size = json_get(g->meta, "size"), *stride = json_get(g->meta, "stride");
-    WanTiles ramps = {.ramp_size_h = (int)json_int(json_at(size, 0), 0), .ramp_size_w = (int)json_int(json_at(size, 1), 0),
-                      .ramp_stride_h = (int)json_int(json_at(stride, 0), 0), .ramp_stride_w = (int)json_int(json_at(stride, 1), 0)};
+    WanTiles ramps = {.ramp_size_h = (int)json_int(json_at(size, 0), 0),
+                      .ramp_size_w = (int)json_int(json_at(size, 1), 0),
+                      .ramp_stride_h = (int)json_int(json_at(stride, 0), 0),
+                      .ramp_stride_w = (int)json_int(json_at(stride, 1), 0)};
     golden_run(g, v, (Run){.encode = encode, .whole = tiled, .tiles = ramps});
     if (!tiled && !encode && g->verdict == GOLDEN_OK) {
         golden_run(g, v, (Run){.whole = true, .tiles.tile = 4});

@@ -9,12 +9,22 @@ Tensor tensor_window(Tensor x, int top, int left, int h, int w)
 }
 
 /* Plane c stands in rows c * h .. of this. */
-static Tensor planes_of(Dev *d, Tensor x) { return dev_tensor(d, 1, x.c * x.h, 1, x.w); }
+static Tensor planes_of(Dev *d, Tensor x)
+{
+    return dev_tensor(d, 1, x.c * x.h, 1, x.w);
+}
 
 static VaeRegion region_of(Dev *d, Tensor planes, Tensor x, int64_t frame, int top, int left)
 {
-    return (VaeRegion){.frame = frame, .y = top, .x = left, .height = x.h, .width = x.w, .channels = x.c,
-                       .data = dev_map(d, planes), .plane = x.h * planes.stride_h, .row = planes.stride_h};
+    return (VaeRegion){.frame = frame,
+                       .y = top,
+                       .x = left,
+                       .height = x.h,
+                       .width = x.w,
+                       .channels = x.c,
+                       .data = dev_map(d, planes),
+                       .plane = x.h * planes.stride_h,
+                       .row = planes.stride_h};
 }
 
 void planar_read(Dev *d, VaeVideo source, int64_t frame, int y, int x, Tensor to)

@@ -8,10 +8,10 @@
 
 enum {
     LEVELS = 3,
-    MEMORIES = 3,      /* MemBlocks a level */
+    MEMORIES = 3, /* MemBlocks a level */
     COLORS = 3,
-    FRAMES = 4,        /* frames a latent becomes; the first latent's FRAMES - 1 oldest are not shown */
-    SIDE = 8,          /* pixels a latent cell covers along an axis */
+    FRAMES = 4, /* frames a latent becomes; the first latent's FRAMES - 1 oldest are not shown */
+    SIDE = 8,   /* pixels a latent cell covers along an axis */
     CONDITION = COLORS * FRAMES * SIDE * SIDE,
     STRIP_PIXELS = 1 << 17, /* pixels of a frame whose widest planes are held at a time */
     STRIP_ROWS = 32
@@ -19,7 +19,7 @@ enum {
 
 enum { STAGE_IN, STAGE_OUT, STAGE_LEVEL }; /* of the precision policy (dev.h) */
 
-/* ------------------------------------------------------------------------------------------------------------ weights */
+/* ---------------------------------------------------------------------------------------------------------- weights */
 
 typedef struct MemWeights {
     int index;                 /* N of decoder.N */
@@ -30,20 +30,20 @@ typedef struct MemWeights {
 
 typedef struct LevelWeights {
     MemWeights memory[MEMORIES];
-    BoundWeight grow; /* [stride * C, C, 1, 1] */
-    BoundWeight conv; /* [C', C, 3, 3] */
+    BoundWeight grow;  /* [stride * C, C, 1, 1] */
+    BoundWeight conv;  /* [C', C, 3, 3] */
     int stride, index; /* frames one becomes; N of conv */
 } LevelWeights;
 
 struct TcDecoder {
     int inputs, latent_channels; /* of layer 1; inputs = latent_channels without a condition */
     int width[LEVELS + 1];
-    bool deep;                   /* with the second convolutions at both ends, which the parent does not have */
-    BoundWeight in, in_bias;     /* [C0, inputs, 3, 3] */
-    BoundWeight in_second;       /* [C0, C0, 3, 3] */
+    bool deep;               /* with the second convolutions at both ends, which the parent does not have */
+    BoundWeight in, in_bias; /* [C0, inputs, 3, 3] */
+    BoundWeight in_second;   /* [C0, C0, 3, 3] */
     LevelWeights level[LEVELS];
-    BoundWeight out_first;       /* [C3, C3, 3, 3] */
-    BoundWeight out, out_bias;   /* [3, C3, 3, 3] */
+    BoundWeight out_first;     /* [C3, C3, 3, 3] */
+    BoundWeight out, out_bias; /* [3, C3, 3, 3] */
     int index_out_first, index_out;
     int strip_rows;
     VaeTap tap;
@@ -73,7 +73,8 @@ static void bind_decoder(Binder *b, TcDecoder *m)
     m->index_out = m->deep ? last + 3 : last + 1;
     for (int i = 0; i < LEVELS; i++) {
         m->width[i] = (int)binder_count(b, "decoder.%d.conv.0.bias", first + 6 * i);
-        if (m->width[i] == 0) binder_fail(b, "tensor 'decoder.%d.conv.0.bias' is missing; the TCDecoder needs it", first + 6 * i);
+        if (m->width[i] == 0)
+            binder_fail(b, "tensor 'decoder.%d.conv.0.bias' is missing; the TCDecoder needs it", first + 6 * i);
     }
     m->width[LEVELS] = (int)(binder_count(b, "decoder.%d.weight", m->index_out) / (COLORS * 9));
     if (b->failed) return;
@@ -98,8 +99,9 @@ static void bind_decoder(Binder *b, TcDecoder *m)
     bind_conv(b, &m->out, COLORS, m->width[LEVELS], 3, m->index_out, "");
     bind_vector(b, &m->out_bias, COLORS, "decoder.%d.bias", m->index_out);
     if (m->level[0].stride > 2 || m->level[1].stride > 2 || m->level[2].stride > 2 || frames != FRAMES) {
-        binder_fail(b, "the TCDecoder makes %d, %d and %d frames of one at its levels; expected 1 or 2 each and %d together",
-                    m->level[0].stride, m->level[1].stride, m->level[2].stride, FRAMES);
+        binder_fail(
+            b, "the TCDecoder makes %d, %d and %d frames of one at its levels; expected 1 or 2 each and %d together",
+            m->level[0].stride, m->level[1].stride, m->level[2].stride, FRAMES);
     }
 }
 
@@ -119,8 +121,14 @@ TcDecoder *tcdecoder_open(const WeightPart *part, char *error, size_t error_size
     return m;
 }
 
-void tcdecoder_close(TcDecoder *m) { free(m); }
-void tcdecoder_set_strip(TcDecoder *m, int rows) { m->strip_rows = rows; }
+void tcdecoder_close(TcDecoder *m)
+{
+    free(m);
+}
+void tcdecoder_set_strip(TcDecoder *m, int rows)
+{
+    m->strip_rows = rows;
+}
 
 void tcdecoder_set_tap(TcDecoder *m, VaeTap tap, void *user)
 {
@@ -128,30 +136,43 @@ void tcdecoder_set_tap(TcDecoder *m, VaeTap tap, void *user)
     m->tap_user = user;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- stream */
+/* ----------------------------------------------------------------------------------------------------------- stream */
 
 struct TcStream {
     TcDecoder *m;
     Dev *d;
-    int h, w;                                /* latent cells */
+    int h, w; /* latent cells */
     ConvState *memory[LEVELS][MEMORIES];
     FoldedUpsampler *fold[LEVELS];
-    int64_t latents;                         /* so far */
-    int64_t pictures;                        /* so far, with those that are not shown */
-    int64_t level_frames[LEVELS];            /* so far, through the MemBlocks of each level */
+    int64_t latents;              /* so far */
+    int64_t pictures;             /* so far, with those that are not shown */
+    int64_t level_frames[LEVELS]; /* so far, through the MemBlocks of each level */
     VaeVideo sink;
 };
 
 /* 3x3, zeros all round. */
 static ConvArgs conv_args(int stage, Tensor x, Tensor y, const BoundWeight *weight, const BoundWeight *bias, Act before)
 {
-    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = weight, .bias = bias, .kt = 1, .kh = 3, .kw = 3, .stride_t = 1,
-                      .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1,
+    return (ConvArgs){.stage = stage,
+                      .x = x,
+                      .y = y,
+                      .weight = weight,
+                      .bias = bias,
+                      .kt = 1,
+                      .kh = 3,
+                      .kw = 3,
+                      .stride_t = 1,
+                      .stride_h = 1,
+                      .stride_w = 1,
+                      .pad_top = 1,
+                      .pad_left = 1,
+                      .pad_bottom = 1,
+                      .pad_right = 1,
                       .pre.act = before};
 }
 
-/* The convolution over a MemBlock's input and the frame before it: a causal one whose history, zeros at the start, is the
- * block's memory. */
+/* The convolution over a MemBlock's input and the frame before it: a causal one whose history, zeros at the start,
+ * is the block's memory. */
 static ConvArgs memory_args(const MemWeights *w, int level, Tensor x, Tensor y)
 {
     ConvArgs a = conv_args(STAGE_LEVEL + level, x, y, &w->first, &w->bias[0], ACT_NONE);
@@ -169,7 +190,8 @@ TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w)
         return NULL;
     }
     *s = (TcStream){.m = m, .d = d, .h = h, .w = w};
-    for (int i = 0; i < LEVELS; i++) { /* what lasts comes first, so that it leaves no holes among what comes and goes */
+    /* What lasts comes first, so that it leaves no holes among what comes and goes. */
+    for (int i = 0; i < LEVELS; i++) {
         const LevelWeights *l = &m->level[i];
         const Tensor x = {.h = h << i, .w = w << i, .c = m->width[i]};
         for (int k = 0; k < MEMORIES && dev_ok(d); k++) {
@@ -191,7 +213,10 @@ void tcdecoder_stream_close(TcStream *s)
     free(s);
 }
 
-static bool tapped(const TcStream *s) { return s->m->tap != NULL && !dev_is_plan(s->d) && dev_ok(s->d); }
+static bool tapped(const TcStream *s)
+{
+    return s->m->tap != NULL && !dev_is_plan(s->d) && dev_ok(s->d);
+}
 
 static void tap(TcStream *s, int index, const char *kind, Tensor x, int64_t frame)
 {
@@ -203,7 +228,7 @@ static void tap(TcStream *s, int index, const char *kind, Tensor x, int64_t fram
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------- layers */
+/* ----------------------------------------------------------------------------------------------------------- layers */
 
 /* relu(conv(relu(conv(relu(conv(x and the x before it))))) + x), in place. */
 static void mem_block(TcStream *s, int level, int k, Tensor x)
@@ -221,15 +246,16 @@ static void mem_block(TcStream *s, int level, int k, Tensor x)
     ConvArgs third = conv_args(stage, b, x, &w->third, &w->bias[2], ACT_RELU);
     third.post.residual = x;
     dev_conv3d(d, &third);
-    dev_norm(d, &(NormArgs){.stage = stage, .x = x, .y = x, .pre.act = ACT_RELU}); /* the residual comes before the ReLU */
+    dev_norm(d,
+             &(NormArgs){.stage = stage, .x = x, .y = x, .pre.act = ACT_RELU}); /* the residual comes before the ReLU */
     dev_free(d, &b);
     dev_free(d, &a);
     tap(s, w->index, "mem", x, s->level_frames[level]);
 }
 
 /*
- * Frames of the finest level to pictures: upsampler, one or two convolutions. These planes are the widest by far, so only
- * a strip of rows is there at a time, each convolution reading a row more on either side than it makes.
+ * Frames of the finest level to pictures: upsampler, one or two convolutions. These planes are the widest by far, so
+ * only a strip of rows is there at a time, each convolution reading a row more on either side than it makes.
  */
 static void pictures(TcStream *s, Tensor x)
 {
@@ -247,13 +273,15 @@ static void pictures(TcStream *s, Tensor x)
     for (int top = 0; top < h; top += rows) {
         const int bottom = h - top < rows ? h : top + rows;
         const bool begins = top == 0, ends = bottom == h;
-        /* Convolutions behind the upsampler reach two rows beyond the strip (one in the parent), whose border in turn is
-         * right but for the row along a cut: two coarse rows more serve both. */
+        /* Convolutions behind the upsampler reach two rows beyond the strip (one in the parent), whose border in
+         * turn is right but for the row along a cut: two coarse rows more serve both. */
         const int reach = m->deep ? 2 : 1, from = begins ? 0 : top - reach, to = ends ? h : bottom + reach;
-        const int coarse_top = top / 2 < 2 ? 0 : top / 2 - 2, coarse_bottom = bottom / 2 + 2 > x.h ? x.h : bottom / 2 + 2;
+        const int coarse_top = top / 2 < 2 ? 0 : top / 2 - 2,
+                  coarse_bottom = bottom / 2 + 2 > x.h ? x.h : bottom / 2 + 2;
         Tensor coarse = tensor_window(x, coarse_top, 0, coarse_bottom - coarse_top, x.w);
         Tensor fine = dev_tensor(d, l->stride, 2 * coarse.h, w, c);
-        dev_upsample(d, &(UpsampleArgs){.stage = STAGE_LEVEL + LEVELS - 1, .x = coarse, .y = fine, .weight = s->fold[LEVELS - 1]});
+        dev_upsample(d, &(UpsampleArgs){
+                            .stage = STAGE_LEVEL + LEVELS - 1, .x = coarse, .y = fine, .weight = s->fold[LEVELS - 1]});
         Tensor in = tensor_window(fine, from - 2 * coarse_top, 0, to - from, w);
         if (begins && ends) tap(s, l->index, "conv", in, number + FRAMES - 1);
         for (int t = 0; t < l->stride; t++) {
@@ -268,8 +296,9 @@ static void pictures(TcStream *s, Tensor x)
                 if (begins && ends) tap(s, m->index_out_first, "conv", first, number + t + FRAMES - 1);
                 last = first;
             }
-            ConvArgs a = conv_args(STAGE_OUT, last, tensor_window(tensor_frames(picture, t, 1), top, 0, bottom - top, w),
-                                   &m->out, &m->out_bias, ACT_RELU);
+            ConvArgs a =
+                conv_args(STAGE_OUT, last, tensor_window(tensor_frames(picture, t, 1), top, 0, bottom - top, w),
+                          &m->out, &m->out_bias, ACT_RELU);
             a.pad_top = begins;
             a.pad_bottom = ends;
             dev_conv3d(d, &a);
@@ -302,7 +331,7 @@ static void finish(TcStream *s, int level, Tensor x)
     dev_free(d, &fine);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- runs */
+/* ------------------------------------------------------------------------------------------------------------- runs */
 
 void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t first)
 {
@@ -315,7 +344,8 @@ void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t firs
             for (int v = 0; v < frame.w; v++) {
                 const float *pixel = from + y * frame.stride_h + (int64_t)v * frame.c_pad;
                 float *cell = to + y / SIDE * x.stride_h + (int64_t)(v / SIDE) * x.c_pad;
-                for (int c = 0; c < COLORS; c++) cell[((c * FRAMES + j) * SIDE + y % SIDE) * SIDE + v % SIDE] = pixel[c];
+                for (int c = 0; c < COLORS; c++)
+                    cell[((c * FRAMES + j) * SIDE + y % SIDE) * SIDE + v % SIDE] = pixel[c];
             }
         }
     }
@@ -354,8 +384,8 @@ static Tensor enter(TcStream *s, Tensor latent, VaeVideo condition)
 void tcdecoder_run(TcStream *s, Tensor latents, VaeVideo condition, VaeVideo frames)
 {
     if (latents.h != s->h || latents.w != s->w || latents.c != s->m->latent_channels) {
-        dev_fail(s->d, "the TCDecoder was given latents of %d x %d with %d channels; expected %d x %d with %d", latents.h,
-                 latents.w, latents.c, s->h, s->w, s->m->latent_channels);
+        dev_fail(s->d, "the TCDecoder was given latents of %d x %d with %d channels; expected %d x %d with %d",
+                 latents.h, latents.w, latents.c, s->h, s->w, s->m->latent_channels);
     }
     s->sink = frames;
     for (int i = 0; i < latents.t && dev_ok(s->d); i++, s->latents++) {

@@ -11,7 +11,8 @@
 
 typedef struct TcDecoder TcDecoder;
 
-/* Bind the weights; widths are read off their shapes. The part must outlive it. NULL and a sentence on a missing tensor. */
+/* Bind the weights; widths are read off their shapes. The part must outlive it. NULL and a sentence on a missing
+ * tensor. */
 TcDecoder *tcdecoder_open(const WeightPart *part, char *error, size_t error_size);
 void tcdecoder_close(TcDecoder *m);
 
@@ -21,9 +22,10 @@ TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w); /* latent c
 void tcdecoder_stream_close(TcStream *s);
 
 /*
- * The next latents [n][h][w][16], as the transformer gives them. condition: read() is asked for frames of 3 x 8h x 8w in
- * [-1, 1], numbered through the stream from 0 (the first call's 4n - 3 frames, 4n later). frames: write() receives the
- * results under the same numbers, planar, in the network's own range (about [0, 1], not clamped), whole frames in order.
+ * The next latents [n][h][w][16], as the transformer gives them. condition: read() is asked for frames of 3 x 8h x 8w
+ * in [-1, 1], numbered through the stream from 0 (the first call's 4n - 3 frames, 4n later). frames: write() receives
+ * the results under the same numbers, planar, in the network's own range (about [0, 1], not clamped), whole frames in
+ * order.
  */
 void tcdecoder_run(TcStream *s, Tensor latents, VaeVideo condition, VaeVideo frames);
 

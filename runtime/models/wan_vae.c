@@ -12,14 +12,14 @@
 enum { COLORS = 3, LATENT = 16, BLOCKS_MAX = 32, CONVS_MAX = 96 };
 
 /* Of the latents' channels: the transformer sees (z - mean) / deviation. */
-static const float MEAN[LATENT] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f, -0.1745f, 0.9653f, -0.1517f, 1.5508f,
-                                   0.4134f, -0.0715f, 0.5517f, -0.3632f, -0.1922f, -0.9497f, 0.2503f, -0.2921f};
+static const float MEAN[LATENT] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f,  -0.1745f, 0.9653f,  -0.1517f, 1.5508f,
+                                   0.4134f,  -0.0715f, 0.5517f,  -0.3632f, -0.1922f, -0.9497f, 0.2503f,  -0.2921f};
 static const float DEVIATION[LATENT] = {2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f, 2.6052f, 2.0743f,
                                         3.2687f, 2.1526f, 2.8652f, 1.5579f, 1.6382f, 1.1253f, 2.8251f, 1.9160f};
 
 enum { STAGE_IN, STAGE_OUT, STAGE_MID, STAGE_LEVEL }; /* of the precision policy (dev.h) */
 
-/* ------------------------------------------------------------------------------------------------------------ weights */
+/* ---------------------------------------------------------------------------------------------------------- weights */
 
 typedef struct ConvWeights {
     char name[64];
@@ -28,10 +28,10 @@ typedef struct ConvWeights {
 } ConvWeights;
 
 typedef struct ResidualWeights {
-    BoundWeight gamma1;   /* [C] */
-    ConvWeights conv1;    /* [C', C, 3, 3, 3] */
-    BoundWeight gamma2;   /* [C'] */
-    ConvWeights conv2;    /* [C', C', 3, 3, 3] */
+    BoundWeight gamma1;     /* [C] */
+    ConvWeights conv1;      /* [C', C, 3, 3, 3] */
+    BoundWeight gamma2;     /* [C'] */
+    ConvWeights conv2;      /* [C', C', 3, 3, 3] */
     LinearWeights shortcut; /* [C', C] when C != C' */
     bool has_shortcut;
 } ResidualWeights;
@@ -77,7 +77,8 @@ struct WanVae {
     void *tap_user;
 };
 
-static void bind_conv(WanVae *v, Binder *b, ConvWeights *w, int co, int ci, int kt, int k, const char *stem, const char *name)
+static void bind_conv(WanVae *v, Binder *b, ConvWeights *w, int co, int ci, int kt, int k, const char *stem,
+                      const char *name)
 {
     snprintf(w->name, sizeof w->name, "%s%s", stem, name);
     bind_vector(b, &w->bias, co, "%s.bias", w->name); /* first: co was read off it, so a missing one is named */
@@ -197,8 +198,9 @@ WanVae *wan_vae_open(const WeightPart *part, bool encoder, bool decoder, char *e
     Binder b = {.part = part, .error = error, .error_size = error_size};
     const int latent = (int)(decoder ? binder_count(&b, "conv2.bias") : binder_count(&b, "conv1.bias") / 2);
     if (latent != 0 && latent != LATENT) {
-        binder_fail(&b, "the Wan VAE has %d latent channels, but FlashVSR's latents have %d; give a VAE of the Wan 2.1 kind",
-                    latent, LATENT);
+        binder_fail(
+            &b, "the Wan VAE has %d latent channels, but FlashVSR's latents have %d; give a VAE of the Wan 2.1 kind",
+            latent, LATENT);
     }
     if (decoder) bind_decoder(v, &b);
     if (encoder) bind_encoder(v, &b);
@@ -209,7 +211,10 @@ WanVae *wan_vae_open(const WeightPart *part, bool encoder, bool decoder, char *e
     return v;
 }
 
-void wan_vae_close(WanVae *v) { free(v); }
+void wan_vae_close(WanVae *v)
+{
+    free(v);
+}
 
 void wan_vae_set_tap(WanVae *v, VaeTap tap, void *user)
 {
@@ -217,7 +222,7 @@ void wan_vae_set_tap(WanVae *v, VaeTap tap, void *user)
     v->tap_user = user;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- stream */
+/* ----------------------------------------------------------------------------------------------------------- stream */
 
 /* What a sample of a tile counts: the smaller of its row's and its column's ramp, over the sum of all tiles there. */
 typedef struct RampWeights {
@@ -237,11 +242,11 @@ struct WanStream {
     WanVae *v;
     Dev *d;
     const Half *half;
-    int h, w;                         /* of what comes in */
+    int h, w; /* of what comes in */
     ConvState *state[CONVS_MAX];
-    bool begun[CONVS_MAX];            /* the convolution has seen a frame */
+    bool begun[CONVS_MAX]; /* the convolution has seen a frame */
     FoldedUpsampler *fold[BLOCKS_MAX];
-    Tensor pair[BLOCKS_MAX];          /* encoder: frames that wait for the time convolution */
+    Tensor pair[BLOCKS_MAX]; /* encoder: frames that wait for the time convolution */
     int waiting[BLOCKS_MAX];
     Tensor scale, shift;              /* [1][1][1][16]: the latents' statistics, undone (decoder) or done (encoder) */
     int64_t seen, written;            /* source frames, result frames */
@@ -271,13 +276,26 @@ static WanStream *stream_open(WanVae *v, Dev *d, const Half *half, int h, int w)
 static ConvArgs conv_args(const ConvWeights *w, int stage, Tensor x, Tensor y)
 {
     const int pad = w->k / 2;
-    return (ConvArgs){.stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .kt = w->kt, .kh = w->k,
-                      .kw = w->k, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad,
-                      .pad_bottom = pad, .pad_right = pad, .start_zero = true};
+    return (ConvArgs){.stage = stage,
+                      .x = x,
+                      .y = y,
+                      .weight = &w->weight,
+                      .bias = &w->bias,
+                      .kt = w->kt,
+                      .kh = w->k,
+                      .kw = w->k,
+                      .stride_t = 1,
+                      .stride_h = 1,
+                      .stride_w = 1,
+                      .pad_top = pad,
+                      .pad_left = pad,
+                      .pad_bottom = pad,
+                      .pad_right = pad,
+                      .start_zero = true};
 }
 
-/* The history of a convolution over frames of h x w. All are made before anything else, so that what lasts leaves no holes
- * among what comes and goes. */
+/* The history of a convolution over frames of h x w. All are made before anything else, so that what lasts leaves no
+ * holes among what comes and goes. */
 static void reserve_conv(WanStream *s, const ConvWeights *w, int h, int v, int stride_t)
 {
     ConvArgs a = conv_args(w, 0, (Tensor){.h = h, .w = v, .c = (int)w->weight.shape[1]}, (Tensor){0});
@@ -304,7 +322,8 @@ static void reserve_blocks(WanStream *s, int h, int v)
         const Block *b = &s->half->block[i];
         if (b->kind == BLOCK_RESIDUAL) reserve_residual(s, &b->residual, h, v);
         if (b->kind != BLOCK_RESAMPLE) continue;
-        if (b->resample.has_time) reserve_conv(s, &b->resample.time, decode ? h : h / 2, decode ? v : v / 2, decode ? 1 : 2);
+        if (b->resample.has_time)
+            reserve_conv(s, &b->resample.time, decode ? h : h / 2, decode ? v : v / 2, decode ? 1 : 2);
         h = decode ? 2 * h : h / 2;
         v = decode ? 2 * v : v / 2;
     }
@@ -366,9 +385,12 @@ static void tap(WanStream *s, const char *where, Tensor x, int64_t frame)
     s->v->tap(s->v->tap_user, where, frame, dev_map(s->d, x), x.h, x.w, x.c, x.c_pad);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- layers */
+/* ----------------------------------------------------------------------------------------------------------- layers */
 
-static Pre norm_silu(const BoundWeight *gamma) { return (Pre){.norm = NORM_L2, .gamma = gamma, .act = ACT_SILU}; }
+static Pre norm_silu(const BoundWeight *gamma)
+{
+    return (Pre){.norm = NORM_L2, .gamma = gamma, .act = ACT_SILU};
+}
 
 /* With its history over time. */
 static void conv_run(WanStream *s, const ConvWeights *w, ConvArgs *a)
@@ -381,8 +403,8 @@ static void conv_run(WanStream *s, const ConvWeights *w, ConvArgs *a)
     if (dev_ok(s->d)) dev_conv3d(s->d, a);
 }
 
-/* x + conv2(silu(norm(conv1(silu(norm(x)))))), x through a 1x1x1 convolution when widths differ. In place when they do not;
- * otherwise takes x. */
+/* x + conv2(silu(norm(conv1(silu(norm(x)))))), x through a 1x1x1 convolution when widths differ. In place when they
+ * do not; otherwise takes x. */
 static Tensor residual(WanStream *s, const ResidualWeights *w, int stage, Tensor x)
 {
     const int co = (int)w->conv1.weight.shape[0];
@@ -412,14 +434,26 @@ static void attention(WanStream *s, const AttentionWeights *w, int stage, Tensor
 {
     Dev *d = s->d;
     Tensor qkv = dev_tensor(d, 1, x.h, x.w, 3 * x.c), o = dev_tensor(d, 1, x.h, x.w, x.c);
-    dev_linear(d, &(LinearArgs){.stage = stage, .x = x, .y = qkv, .weight = &w->qkv.weight, .bias = &w->qkv.bias,
+    dev_linear(d, &(LinearArgs){.stage = stage,
+                                .x = x,
+                                .y = qkv,
+                                .weight = &w->qkv.weight,
+                                .bias = &w->qkv.bias,
                                 .pre = {.norm = NORM_L2, .gamma = &w->gamma}});
     const AttentionWindow frame = {.t1 = 1, .h1 = x.h, .w1 = x.w};
-    dev_attention(d, &(AttentionArgs){.stage = stage, .q = tensor_channels(qkv, 0, x.c), .k = tensor_channels(qkv, x.c, x.c),
-                                      .v = tensor_channels(qkv, 2 * x.c, x.c), .o = o, .heads = 1, .head_dim = x.c,
-                                      .scale = (float)(1.0 / sqrt(x.c)), .windows = &frame, .window_count = 1});
-    dev_linear(d, &(LinearArgs){.stage = stage, .x = o, .y = x, .weight = &w->proj.weight, .bias = &w->proj.bias,
-                                .post.residual = x});
+    dev_attention(d, &(AttentionArgs){.stage = stage,
+                                      .q = tensor_channels(qkv, 0, x.c),
+                                      .k = tensor_channels(qkv, x.c, x.c),
+                                      .v = tensor_channels(qkv, 2 * x.c, x.c),
+                                      .o = o,
+                                      .heads = 1,
+                                      .head_dim = x.c,
+                                      .scale = (float)(1.0 / sqrt(x.c)),
+                                      .windows = &frame,
+                                      .window_count = 1});
+    dev_linear(
+        d, &(LinearArgs){
+               .stage = stage, .x = o, .y = x, .weight = &w->proj.weight, .bias = &w->proj.bias, .post.residual = x});
     dev_free(d, &o);
     dev_free(d, &qkv);
 }
@@ -444,14 +478,18 @@ static Tensor head(WanStream *s, Tensor x)
     return y;
 }
 
-static void leave_block(WanStream *s, int i, Tensor x) { tap(s, s->half->block[i].name, x, s->block_frames[i]++); }
+static void leave_block(WanStream *s, int i, Tensor x)
+{
+    tap(s, s->half->block[i].name, x, s->block_frames[i]++);
+}
 
-/* ------------------------------------------------------------------------------------------------------------ results */
+/* ---------------------------------------------------------------------------------------------------------- results */
 
 static void apply_ramp(Dev *d, const Placement *p, Tensor x)
 {
     float *samples = dev_map(d, x);
-    const float *rows = dev_map(d, p->ramp->rows), *columns = dev_map(d, p->ramp->columns), *total = dev_map(d, p->ramp->total);
+    const float *rows = dev_map(d, p->ramp->rows), *columns = dev_map(d, p->ramp->columns),
+                *total = dev_map(d, p->ramp->total);
     for (int v = 0; samples != NULL && total != NULL && v < x.h; v++) {
         for (int u = 0; u < x.w; u++) {
             const float weight = fminf(rows[v], columns[u]) / total[(p->y + v) * p->ramp->total.stride_h + p->x + u];
@@ -476,7 +514,7 @@ static void emit(WanStream *s, Tensor x)
     dev_free(d, &x);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ decoder */
+/* ---------------------------------------------------------------------------------------------------------- decoder */
 
 /* Nearest 2x and a 3x3 convolution. x is left to its owner. */
 static Tensor space_up(WanStream *s, int i, int stage, Tensor x)
@@ -508,7 +546,8 @@ static void decode_from(WanStream *s, int i, int stage, Tensor x)
             a.post.shuffle_time = 2;
             conv_run(s, &b->resample.time, &a);
             dev_free(d, &x);
-            for (int k = 0; k < 2; k++) decode_from(s, i + 1, stage + 1, space_up(s, i, stage, tensor_frames(pair, k, 1)));
+            for (int k = 0; k < 2; k++)
+                decode_from(s, i + 1, stage + 1, space_up(s, i, stage, tensor_frames(pair, k, 1)));
             dev_free(d, &pair);
             return;
         } else {
@@ -526,7 +565,11 @@ static Tensor decode_middle(WanStream *s, Tensor latent)
     Dev *d = s->d;
     const Half *h = s->half;
     Tensor z = dev_tensor(d, 1, latent.h, latent.w, LATENT), x = dev_tensor(d, 1, latent.h, latent.w, h->top);
-    dev_linear(d, &(LinearArgs){.stage = STAGE_IN, .x = latent, .y = z, .weight = &h->latent.weight, .bias = &h->latent.bias,
+    dev_linear(d, &(LinearArgs){.stage = STAGE_IN,
+                                .x = latent,
+                                .y = z,
+                                .weight = &h->latent.weight,
+                                .bias = &h->latent.bias,
                                 .pre = {.scale = s->scale, .shift = s->shift}});
     ConvArgs a = conv_args(&h->in, STAGE_IN, z, x);
     conv_run(s, &h->in, &a);
@@ -549,7 +592,7 @@ void wan_decode(WanStream *s, Tensor latents, VaeVideo frames)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ encoder */
+/* ---------------------------------------------------------------------------------------------------------- encoder */
 
 /* 3x3 with stride 2, a row of zeros below and a column of zeros to the right, into y [1][h / 2][w / 2][C]. */
 static void space_down(WanStream *s, int i, int stage, Tensor x, Tensor y)
@@ -562,8 +605,8 @@ static void space_down(WanStream *s, int i, int stage, Tensor x, Tensor y)
 }
 
 /*
- * Down in space and, by a causal convolution with stride 2, in time: frames 2k - 2, 2k - 1 and 2k become frame k; frame 0
- * passes as it is and is remembered. Takes x; invalid when more frames must come first.
+ * Down in space and, by a causal convolution with stride 2, in time: frames 2k - 2, 2k - 1 and 2k become frame k; frame
+ * 0 passes as it is and is remembered. Takes x; invalid when more frames must come first.
  */
 static Tensor downsample(WanStream *s, int i, int stage, Tensor x)
 {
@@ -602,9 +645,12 @@ static void encode_frame(WanStream *s, Tensor x)
     x = y;
     for (int i = 0, stage = STAGE_LEVEL; i < h->blocks; i++) {
         const Block *b = &h->block[i];
-        if (b->kind == BLOCK_RESIDUAL) x = residual(s, &b->residual, stage, x);
-        else if (b->kind == BLOCK_ATTENTION) attention(s, &b->attention, stage, x);
-        else x = downsample(s, i, stage++, x);
+        if (b->kind == BLOCK_RESIDUAL)
+            x = residual(s, &b->residual, stage, x);
+        else if (b->kind == BLOCK_ATTENTION)
+            attention(s, &b->attention, stage, x);
+        else
+            x = downsample(s, i, stage++, x);
         if (!x.valid) return;
         leave_block(s, i, x);
     }
@@ -612,8 +658,11 @@ static void encode_frame(WanStream *s, Tensor x)
     tap(s, "encoder.middle", x, s->written);
     x = head(s, x);
     Tensor moments = dev_tensor(d, 1, x.h, x.w, 2 * LATENT), latent = dev_tensor(d, 1, x.h, x.w, LATENT);
-    dev_linear(d, &(LinearArgs){.stage = STAGE_OUT, .x = x, .y = moments, .weight = &h->latent.weight, .bias = &h->latent.bias});
-    dev_norm(d, &(NormArgs){.stage = STAGE_OUT, .x = tensor_channels(moments, 0, LATENT), .y = latent,
+    dev_linear(d, &(LinearArgs){
+                      .stage = STAGE_OUT, .x = x, .y = moments, .weight = &h->latent.weight, .bias = &h->latent.bias});
+    dev_norm(d, &(NormArgs){.stage = STAGE_OUT,
+                            .x = tensor_channels(moments, 0, LATENT),
+                            .y = latent,
                             .pre = {.scale = s->scale, .shift = s->shift}});
     dev_free(d, &moments);
     dev_free(d, &x);
@@ -636,7 +685,7 @@ void wan_encode(WanStream *s, int64_t count, VaeVideo frames, VaeVideo latents)
     encode_frames(s, s->seen, count, frames, latents, 0, 0);
 }
 
-/* -------------------------------------------------------------------------------------------------------- exact tiles */
+/* ------------------------------------------------------------------------------------------------------ exact tiles */
 
 /* Latent cells to each side that the blocks behind the middle see. */
 static int reach_of(const Half *h)
@@ -661,12 +710,17 @@ static void exact_tile(WanVae *v, Dev *d, Tensor begun, TileSpan y, TileSpan x, 
 {
     const int f = v->decoder.factor, reach = reach_of(&v->decoder);
     const int top = y.lo < reach ? 0 : y.lo - reach, left = x.lo < reach ? 0 : x.lo - reach;
-    const int bottom = y.hi + reach > begun.h ? begun.h : y.hi + reach, right = x.hi + reach > begun.w ? begun.w : x.hi + reach;
+    const int bottom = y.hi + reach > begun.h ? begun.h : y.hi + reach,
+              right = x.hi + reach > begun.w ? begun.w : x.hi + reach;
     WanStream *s = blocks_open(v, d, bottom - top, right - left);
     if (s == NULL) return;
     s->sink = frames;
-    s->placement = (Placement){.top = (y.lo - top) * f, .left = (x.lo - left) * f, .h = (y.hi - y.lo) * f,
-                               .w = (x.hi - x.lo) * f, .y = y.lo * f, .x = x.lo * f};
+    s->placement = (Placement){.top = (y.lo - top) * f,
+                               .left = (x.lo - left) * f,
+                               .h = (y.hi - y.lo) * f,
+                               .w = (x.hi - x.lo) * f,
+                               .y = y.lo * f,
+                               .x = x.lo * f};
     for (; s->seen < begun.t && dev_ok(d); s->seen++) {
         Tensor part = tensor_window(tensor_frames(begun, (int)s->seen, 1), top, left, s->h, s->w);
         decode_from(s, 0, STAGE_LEVEL, copied(d, part)); /* blocks work in place */
@@ -678,8 +732,10 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
 {
     for (int i = 0; i < v->decoder.blocks; i++) {
         if (v->decoder.block[i].kind != BLOCK_ATTENTION) continue;
-        dev_fail(d, "the Wan VAE's block '%s' looks across the whole picture, so it has no exact tiles; decode without tiles",
-                 v->decoder.block[i].name);
+        dev_fail(
+            d,
+            "the Wan VAE's block '%s' looks across the whole picture, so it has no exact tiles; decode without tiles",
+            v->decoder.block[i].name);
         return;
     }
     Tensor begun = dev_tensor(d, count, h, w, v->decoder.top);
@@ -695,13 +751,14 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
     wan_stream_close(s);
     for (int y = 0; y < h && dev_ok(d); y += tile) {
         for (int x = 0; x < w && dev_ok(d); x += tile) {
-            exact_tile(v, d, begun, (TileSpan){y, y + tile < h ? y + tile : h}, (TileSpan){x, x + tile < w ? x + tile : w}, frames);
+            exact_tile(v, d, begun, (TileSpan){y, y + tile < h ? y + tile : h},
+                       (TileSpan){x, x + tile < w ? x + tile : w}, frames);
         }
     }
     dev_free(d, &begun);
 }
 
-/* --------------------------------------------------------------------------------------------------------- ramp tiles */
+/* ------------------------------------------------------------------------------------------------------- ramp tiles */
 
 /* Tiles along one axis of what is cut, latent cells (decode) or pixels (encode): at multiples of the stride, until one
  * reaches the end. */
@@ -709,7 +766,10 @@ typedef struct RampAxis {
     int length, size, stride;
 } RampAxis;
 
-static TileSpan first_span(const RampAxis *a) { return (TileSpan){0, a->size < a->length ? a->size : a->length}; }
+static TileSpan first_span(const RampAxis *a)
+{
+    return (TileSpan){0, a->size < a->length ? a->size : a->length};
+}
 
 /* Empty after the last one. */
 static TileSpan next_span(const RampAxis *a, TileSpan s)
@@ -741,7 +801,8 @@ static void ramp(const RampJob *j, const RampAxis *a, TileSpan s, float *out)
     const int n = result_size(j, s.hi - s.lo), border = result_size(j, a->size - a->stride);
     for (int i = 0; i < n; i++) out[i] = 1.0f;
     for (int i = 0; i < border && i < n && s.lo > 0; i++) out[i] = (float)(i + 1) / (float)border;
-    for (int i = 0; i < border && i < n && s.lo + a->size < a->length; i++) out[n - 1 - i] = (float)(i + 1) / (float)border;
+    for (int i = 0; i < border && i < n && s.lo + a->size < a->length; i++)
+        out[n - 1 - i] = (float)(i + 1) / (float)border;
 }
 
 /* The sum of all tiles' weights over every sample. */
@@ -774,8 +835,11 @@ static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSp
         ramp(j, &j->rows, y, rows);
         ramp(j, &j->columns, x, columns);
     }
-    s->placement = (Placement){.y = result_size(j, y.lo), .x = result_size(j, x.lo), .ramp = r,
-                               .done_rows = result_size(j, done_y - y.lo), .done_columns = result_size(j, done_x - x.lo)};
+    s->placement = (Placement){.y = result_size(j, y.lo),
+                               .x = result_size(j, x.lo),
+                               .ramp = r,
+                               .done_rows = result_size(j, done_y - y.lo),
+                               .done_columns = result_size(j, done_x - x.lo)};
     if (j->decode) {
         for (int64_t k = 0; k < j->count && dev_ok(d); k++) {
             Tensor z = dev_tensor(d, 1, h, w, LATENT);
@@ -792,14 +856,17 @@ static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSp
 static void run_ramps(const RampJob *j)
 {
     Dev *d = j->d;
-    if (j->rows.stride <= 0 || j->columns.stride <= 0 || j->rows.stride > j->rows.size || j->columns.stride > j->columns.size) {
-        dev_fail(d, "tiles of %d x %d at every %d and %d leave gaps; the strides must be from 1 to the sizes", j->rows.size,
-                 j->columns.size, j->rows.stride, j->columns.stride);
+    if (j->rows.stride <= 0 || j->columns.stride <= 0 || j->rows.stride > j->rows.size ||
+        j->columns.stride > j->columns.size) {
+        dev_fail(d, "tiles of %d x %d at every %d and %d leave gaps; the strides must be from 1 to the sizes",
+                 j->rows.size, j->columns.size, j->rows.stride, j->columns.stride);
         return;
     }
     const int unit = j->decode ? 1 : j->v->encoder.factor;
     if (j->rows.size % unit || j->columns.size % unit || j->rows.stride % unit || j->columns.stride % unit) {
-        dev_fail(d, "tiles of %d x %d pixels at every %d and %d are no whole latent cells; sizes and strides must be multiples of %d",
+        dev_fail(d,
+                 "tiles of %d x %d pixels at every %d and %d are no whole latent cells; sizes and strides must be "
+                 "multiples of %d",
                  j->rows.size, j->columns.size, j->rows.stride, j->columns.stride, unit);
         return;
     }
@@ -809,7 +876,8 @@ static void run_ramps(const RampJob *j)
     int done_y = 0; /* rows that the row of tiles above has written all along */
     for (TileSpan y = first_span(&j->rows); y.lo < y.hi && dev_ok(d); done_y = y.hi, y = next_span(&j->rows, y)) {
         int done_x = 0;
-        for (TileSpan x = first_span(&j->columns); x.lo < x.hi && dev_ok(d); done_x = x.hi, x = next_span(&j->columns, x)) {
+        for (TileSpan x = first_span(&j->columns); x.lo < x.hi && dev_ok(d);
+             done_x = x.hi, x = next_span(&j->columns, x)) {
             ramp_tile(j, &r, y, x, done_y, done_x);
         }
     }
@@ -818,7 +886,7 @@ static void run_ramps(const RampJob *j)
     dev_free(d, &r.rows);
 }
 
-/* --------------------------------------------------------------------------------------------------------- whole clips */
+/* ------------------------------------------------------------------------------------------------------ whole clips */
 
 /* Along one axis of `length`; without ramp tiles one tile that is as long, rounded up to whole cells. */
 static RampAxis ramp_axis(int length, int size, int stride, int unit)
@@ -845,7 +913,7 @@ void wan_encode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles t
                          ramp_axis(w, tiles.ramp_size_w, tiles.ramp_stride_w, unit), count, frames, latents});
 }
 
-/* -------------------------------------------------------------------------------------------------------------- tests */
+/* ------------------------------------------------------------------------------------------------------------ tests */
 
 bool wan_stream_state(WanStream *s, const char *conv, float *out, int *t, int *h, int *w, int *c)
 {
