@@ -62,19 +62,21 @@ static void golden_color(Golden *g)
     free(x);
 }
 
-/* -------------------------------------------------------------------------------------------------- sizes and frames */
+/* ------------------------------------------------------------------------------------------------ sizes and frames */
 
 static void compare_size(Golden *g, const JsonTree *o, StreamSize s)
 {
     const int expected[] = {(int)json_int(json_at(json_get(o, "scaled"), 0), 0),
                             (int)json_int(json_at(json_get(o, "scaled"), 1), 0),
                             (int)json_int(json_at(json_get(o, "padded"), 0), 0),
-                            (int)json_int(json_at(json_get(o, "padded"), 1), 0), number(o, "left"), number(o, "top")};
+                            (int)json_int(json_at(json_get(o, "padded"), 1), 0),
+                            number(o, "left"),
+                            number(o, "top")};
     const int got[] = {s.scaled_w, s.scaled_h, s.padded_w, s.padded_h, s.left, s.top};
     for (int i = 0; i < 6; i++) {
         if (got[i] != expected[i])
-            golden_fail(g, "sizes %dx%d in %dx%d at (%d, %d), expected %dx%d in %dx%d at (%d, %d)", got[0], got[1], got[2],
-                        got[3], got[4], got[5], expected[0], expected[1], expected[2], expected[3], expected[4],
+            golden_fail(g, "sizes %dx%d in %dx%d at (%d, %d), expected %dx%d in %dx%d at (%d, %d)", got[0], got[1],
+                        got[2], got[3], got[4], got[5], expected[0], expected[1], expected[2], expected[3], expected[4],
                         expected[5]);
     }
 }
@@ -160,7 +162,8 @@ static int tile_boxes(Golden *g, int height, int width, int tile, int overlap, f
 static void golden_grid(Golden *g, int i, const JsonTree *o)
 {
     char name[16];
-    const int height = number(o, "height"), width = number(o, "width"), tile = number(o, "tile"), overlap = number(o, "overlap");
+    const int height = number(o, "height"), width = number(o, "width"), tile = number(o, "tile"),
+              overlap = number(o, "overlap");
     const int count = tile_boxes(g, height, width, tile, overlap, NULL);
     float *boxes = count ? floats(g, 4 * count) : NULL;
     snprintf(name, sizeof name, "grid%d", i);
@@ -192,7 +195,8 @@ static void golden_blend(Golden *g, const JsonTree *o)
     }
     tile_boxes(g, height / scale, width / scale, number(o, "tile"), number(o, "overlap"), boxes);
     const int64_t pixels = (int64_t)height * width;
-    float *mask = floats(g, (int64_t)side * side), *line = floats(g, side), *sum = floats(g, 3 * pixels), *weight = floats(g, pixels);
+    float *mask = floats(g, (int64_t)side * side), *line = floats(g, side), *sum = floats(g, 3 * pixels),
+          *weight = floats(g, pixels);
     if (mask && line && sum && weight) {
         feather(side, number(o, "overlap") * scale, line, mask);
         compare(g, "feather", mask, (int64_t)side * side);
@@ -202,9 +206,11 @@ static void golden_blend(Golden *g, const JsonTree *o)
             int rank;
             snprintf(name, sizeof name, "tile%d", i);
             float *tile = golden_input(g, described(g, name), shape, &rank);
-            if (tile && (rank != 4 || shape[1] != side || shape[2] != side || shape[3] != 3)) golden_fail(g, "%s has another size", name);
+            if (tile && (rank != 4 || shape[1] != side || shape[2] != side || shape[3] != 3))
+                golden_fail(g, "%s has another size", name);
             for (int k = 0; tile && g->verdict == GOLDEN_OK && k < side * side; k++) {
-                const int64_t at = ((int64_t)boxes[4 * i + 1] * scale + k / side) * width + (int64_t)boxes[4 * i] * scale + k % side;
+                const int64_t at =
+                    ((int64_t)boxes[4 * i + 1] * scale + k / side) * width + (int64_t)boxes[4 * i] * scale + k % side;
                 weight[at] += mask[k];
                 for (int c = 0; c < 3; c++) sum[3 * at + c] += mask[k] * tile[3 * k + c];
             }
@@ -229,7 +235,10 @@ static void golden_tiles(Golden *g)
 void golden_flash_pixels(Golden *g)
 {
     const char *kind = json_string(json_get(g->meta, "kind"), "");
-    if (!strcmp(kind, "color_fix")) golden_color(g);
-    else if (!strcmp(kind, "preprocess")) golden_preprocess(g);
-    else golden_tiles(g);
+    if (!strcmp(kind, "color_fix"))
+        golden_color(g);
+    else if (!strcmp(kind, "preprocess"))
+        golden_preprocess(g);
+    else
+        golden_tiles(g);
 }

@@ -1,6 +1,6 @@
 /*
- * Golden cases of FlashVSR's networks: the projection of low-quality frames, the choice of key blocks, the constants, one
- * transformer block, whole streams. Its pixel rules are in goldens_flash_pixels.c.
+ * Golden cases of FlashVSR's networks: the projection of low-quality frames, the choice of key blocks, the constants,
+ * one transformer block, whole streams. Its pixel rules are in goldens_flash_pixels.c.
  */
 #include "tests/goldens.h"
 
@@ -124,8 +124,7 @@ static const WeightSet *case_weights(Golden *g)
 static const WeightPart *part(Golden *g, const WeightSet *set, WeightNetwork network, int text_width)
 {
     char error[512];
-    const WeightPart *p =
-        set ? weight_set_require(set, network, false, text_width, error, sizeof error) : NULL;
+    const WeightPart *p = set ? weight_set_require(set, network, false, text_width, error, sizeof error) : NULL;
     if (set && !p) golden_fail(g, "%s", error);
     return p;
 }
@@ -242,7 +241,8 @@ static bool read_clip(void *user, const VaeRegion *r)
 {
     Clip *c = user;
     const int64_t frames = c->shape[2], h = c->shape[3], w = c->shape[4];
-    if (r->frame != c->next++ || r->frame >= frames || r->y || r->x || r->height != h || r->width != w || r->channels != 3) {
+    if (r->frame != c->next++ || r->frame >= frames || r->y || r->x || r->height != h || r->width != w ||
+        r->channels != 3) {
         golden_fail(c->g, "frame %lld was asked for, a rectangle of %dx%d; expected frame %lld in whole",
                     (long long)r->frame, r->width, r->height, (long long)c->next - 1);
         return false;
@@ -307,8 +307,10 @@ static void run_lq(void *context, Dev *d)
 static void golden_lq(Golden *g)
 {
     char error[512];
-    LqCase k = {.g = g, .causal = json_bool(json_get(json_get(g->meta, "options"), "causal"), true),
-                .calls = (int)option(g, "clips", 0), .clip = {.g = g}};
+    LqCase k = {.g = g,
+                .causal = json_bool(json_get(json_get(g->meta, "options"), "causal"), true),
+                .calls = (int)option(g, "clips", 0),
+                .clip = {.g = g}};
     const WeightPart *p = part(g, case_weights(g), NET_FLASHVSR_LQ, 0);
     k.clip.samples = p ? input(g, "video", 5, k.clip.shape) : NULL;
     k.m = k.clip.samples ? flash_lq_open(p, error, sizeof error) : NULL;
@@ -366,11 +368,17 @@ static void run_mask(void *context, Dev *d)
         for (int i = 0; i < k->key_slices; i++) keys[i].k = keys[i].v = tensor_frames(all, i, 1);
         to_device(d, q, k->q);
         to_device(d, all, k->k);
-        BlockMaskArgs a = {.q = q, .keys = keys, .key_slices = k->key_slices, .heads = k->heads,
-                           .head_dim = k->width / k->heads, .block_keys = WINDOW_TOKENS / k->halves, .rows = rows,
+        BlockMaskArgs a = {.q = q,
+                           .keys = keys,
+                           .key_slices = k->key_slices,
+                           .heads = k->heads,
+                           .head_dim = k->width / k->heads,
+                           .block_keys = WINDOW_TOKENS / k->halves,
+                           .rows = rows,
                            .columns = k->windows / rows,
                            .local_range = (int)json_int(json_get(k->options, "local_range"), 0),
-                           .keep = json_int(json_get(k->options, "topk"), 0), .mask = mask};
+                           .keep = json_int(json_get(k->options, "topk"), 0),
+                           .mask = mask};
         char name[32];
         dev_block_mask(d, &a);
         snprintf(name, sizeof name, "mask%d", k->index);
@@ -415,7 +423,7 @@ static void golden_mask(Golden *g)
     }
 }
 
-/* -------------------------------------------------------------------------------------------- transformer: constants */
+/* ------------------------------------------------------------------------------------------ transformer: constants */
 
 typedef struct DitCase {
     Golden *g;
@@ -440,7 +448,8 @@ static bool open_dit(Golden *g, DitCase *k)
 }
 
 /* t, t_mod; text_k<i>, text_v<i>, of which the last row stands for all that follow it. */
-static void take_constant(void *user, const char *where, int chunk, const float *rows, int row_count, int columns, int padded)
+static void take_constant(void *user, const char *where, int chunk, const float *rows, int row_count, int columns,
+                          int padded)
 {
     (void)chunk;
     DitCase *k = user;
@@ -502,7 +511,7 @@ static void golden_constants(Golden *g)
     if (k.seen != expected) golden_fail(g, "%d of %d constants were passed by", k.seen, expected);
 }
 
-/* ------------------------------------------------------------------------------------------------ transformer: block */
+/* ---------------------------------------------------------------------------------------------- transformer: block */
 
 /* As tensor `name`, or `name`.rows where the case keeps some rows alone. */
 static void compare_tokens(DitCase *k, const char *name, const float *natural, int count, int columns)
@@ -513,7 +522,8 @@ static void compare_tokens(DitCase *k, const char *name, const float *natural, i
     k->seen++;
 }
 
-static void take_block(void *user, const char *where, int chunk, const float *rows, int row_count, int columns, int padded)
+static void take_block(void *user, const char *where, int chunk, const float *rows, int row_count, int columns,
+                       int padded)
 {
     (void)chunk;
     DitCase *k = user;
@@ -521,8 +531,10 @@ static void take_block(void *user, const char *where, int chunk, const float *ro
     const char *name = !strcmp(where, "new_k0") ? "tap.new_k" : !strcmp(where, "new_v0") ? "tap.new_v" : NULL;
     if (natural_name) {
         float *natural = natural_order(rows, row_count, columns, padded, k->h, k->w);
-        if (!natural) golden_fail(k->g, "out of memory");
-        else compare_tokens(k, natural_name, natural, row_count, columns);
+        if (!natural)
+            golden_fail(k->g, "out of memory");
+        else
+            compare_tokens(k, natural_name, natural, row_count, columns);
         free(natural);
     } else if (name && weight_file_find(k->g->file, name)) {
         compare_rows(k->g, name, rows, row_count, columns, padded, 1);
@@ -564,8 +576,10 @@ static void run_block(void *context, Dev *d)
 static void golden_block(Golden *g)
 {
     const JsonTree *options = json_get(g->meta, "options"), *grid = json_get(options, "grid");
-    DitCase k = {.frames = (int)json_int(json_at(grid, 0), 0), .h = (int)json_int(json_at(grid, 1), 0),
-                 .w = (int)json_int(json_at(grid, 2), 0), .cached = (int)option(g, "cached_slices", 0),
+    DitCase k = {.frames = (int)json_int(json_at(grid, 0), 0),
+                 .h = (int)json_int(json_at(grid, 1), 0),
+                 .w = (int)json_int(json_at(grid, 2), 0),
+                 .cached = (int)option(g, "cached_slices", 0),
                  .step = (int)option(g, "row_step", 1)};
     int64_t shape[5];
     const int width = config(g, "dim");
@@ -591,7 +605,7 @@ static void golden_block(Golden *g)
     free(values);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ stream */
+/* ---------------------------------------------------------------------------------------------------------- stream */
 
 typedef struct StreamCase {
     Golden *g;
@@ -603,15 +617,18 @@ typedef struct StreamCase {
     int seen;
 } StreamCase;
 
-static void take_stream(void *user, const char *where, int chunk, const float *rows, int row_count, int columns, int padded)
+static void take_stream(void *user, const char *where, int chunk, const float *rows, int row_count, int columns,
+                        int padded)
 {
     StreamCase *k = user;
     if (strcmp(where, "block0")) return;
     char name[48];
     snprintf(name, sizeof name, "tap.block0.%d.rows", chunk);
     float *natural = natural_order(rows, row_count, columns, padded, k->h, k->w);
-    if (!natural) golden_fail(k->g, "out of memory");
-    else compare_rows(k->g, name, natural, row_count, columns, columns, BLOCK0_STEP);
+    if (!natural)
+        golden_fail(k->g, "out of memory");
+    else
+        compare_rows(k->g, name, natural, row_count, columns, columns, BLOCK0_STEP);
     free(natural);
     k->seen++;
 }
@@ -625,8 +642,10 @@ static void take_stream_mask(void *user, int block, int chunk, uint8_t *mask, in
     char name[48];
     snprintf(name, sizeof name, "tap.mask.%d.%d", chunk, block);
     for (int64_t i = 0; packed && i < count; i++) packed[i / 8] |= (uint8_t)((mask[i] != 0) << (i % 8));
-    if (packed) compare_mask(k->g, name, packed, bytes);
-    else golden_fail(k->g, "out of memory");
+    if (packed)
+        compare_mask(k->g, name, packed, bytes);
+    else
+        golden_fail(k->g, "out of memory");
     free(packed);
     k->seen++;
 }
@@ -639,9 +658,12 @@ static void move_latents(Dev *d, Tensor x, float *planar, int64_t frames, int64_
     for (int t = 0; values && t < x.t; t++)
         for (int64_t i = 0; i < plane; i++)
             for (int c = 0; c < x.c; c++) {
-                float *a = values + t * x.stride_t + i * x.c_pad + c, *b = planar + (c * frames + first + t) * plane + i;
-                if (back) *b = *a;
-                else *a = *b;
+                float *a = values + t * x.stride_t + i * x.c_pad + c,
+                      *b = planar + (c * frames + first + t) * plane + i;
+                if (back)
+                    *b = *a;
+                else
+                    *a = *b;
             }
 }
 
@@ -660,7 +682,8 @@ static void run_stream(void *context, Dev *d)
         flashvsr_chunk(s, (VaeVideo){&k->clip, dev_is_plan(d) ? read_nothing : read_clip, NULL}, latent);
         if (dev_ok(d)) move_latents(d, latent, k->out, k->shape[2], first, true);
         if (dev_ok(d) && !dev_is_plan(d) && k->clip.next != frames)
-            golden_fail(k->g, "chunk %d read up to frame %lld, expected %lld", c, (long long)k->clip.next, (long long)frames);
+            golden_fail(k->g, "chunk %d read up to frame %lld, expected %lld", c, (long long)k->clip.next,
+                        (long long)frames);
         dev_free(d, &latent);
         first += latents;
     }
@@ -684,8 +707,10 @@ static void golden_stream(Golden *g)
     k.h = (int)(k.noise ? k.shape[3] / 2 : 0);
     k.w = (int)(k.noise ? k.shape[4] / 2 : 0);
     k.m = k.out ? flashvsr_open(dit, lq, prompt->tensor, error, sizeof error) : NULL;
-    if (k.noise && !k.out) golden_fail(g, "out of memory");
-    else if (k.noise && !k.m) golden_fail(g, "%s", error);
+    if (k.noise && !k.out)
+        golden_fail(g, "out of memory");
+    else if (k.noise && !k.m)
+        golden_fail(g, "%s", error);
     if (k.m) {
         flashvsr_set_tap(k.m, (FlashvsrTap){&k, take_stream, take_stream_mask});
         plan_and_run(g, run_stream, &k);
@@ -704,8 +729,8 @@ void golden_flashvsr(Golden *g)
     static const struct {
         const char *kind;
         void (*run)(Golden *g);
-    } kinds[] = {{"lq_projection", golden_lq}, {"block_mask", golden_mask}, {"constants", golden_constants},
-                 {"dit_block", golden_block},  {"stream", golden_stream},   {"color_fix", golden_flash_pixels},
+    } kinds[] = {{"lq_projection", golden_lq},        {"block_mask", golden_mask},   {"constants", golden_constants},
+                 {"dit_block", golden_block},         {"stream", golden_stream},     {"color_fix", golden_flash_pixels},
                  {"preprocess", golden_flash_pixels}, {"tiles", golden_flash_pixels}};
     const char *kind = json_string(json_get(g->meta, "kind"), "");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

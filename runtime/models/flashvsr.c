@@ -37,9 +37,11 @@ Flashvsr *flashvsr_open(const WeightPart *dit, const WeightPart *lq, const Weigh
         return NULL;
     }
     if (flash_lq_width(m->lq) != flash_dit_width(m->dit)) {
-        snprintf(error, error_size, "%s: the FlashVSR LQ projection gives tokens of %d channels, the transformer in %s takes %d; "
-                 "give files that belong together", weight_file_path(lq->file), flash_lq_width(m->lq),
-                 weight_file_path(dit->file), flash_dit_width(m->dit));
+        snprintf(error, error_size,
+                 "%s: the FlashVSR LQ projection gives tokens of %d channels, the transformer in %s takes %d; "
+                 "give files that belong together",
+                 weight_file_path(lq->file), flash_lq_width(m->lq), weight_file_path(dit->file),
+                 flash_dit_width(m->dit));
         flashvsr_close(m);
         return NULL;
     }
@@ -90,8 +92,15 @@ void flashvsr_stream_close(FlashvsrStream *s)
     free(s);
 }
 
-int flashvsr_chunk_frames(const FlashvsrStream *s) { return s->chunk == 0 ? FIRST_FRAMES : FRAMES; }
-int flashvsr_chunk_latents(const FlashvsrStream *s) { return s->chunk == 0 ? FLASH_FIRST_LATENTS : FLASH_LATENTS; }
+int flashvsr_chunk_frames(const FlashvsrStream *s)
+{
+    return s->chunk == 0 ? FIRST_FRAMES : FRAMES;
+}
+
+int flashvsr_chunk_latents(const FlashvsrStream *s)
+{
+    return s->chunk == 0 ? FLASH_FIRST_LATENTS : FLASH_LATENTS;
+}
 
 void flashvsr_chunk(FlashvsrStream *s, VaeVideo frames, Tensor latent)
 {

@@ -1,6 +1,6 @@
 /*
- * Binding of FlashVSR's weights. Extents are read off element counts, so a container's flattened tensors are fine: a tensor
- * stored with one dimension fits every shape of its number of elements (GGUF holds at most four dimensions).
+ * Binding of FlashVSR's weights. Extents are read off element counts, so a container's flattened tensors are fine: a
+ * tensor stored with one dimension fits every shape of its number of elements (GGUF holds at most four dimensions).
  */
 #ifndef UPRES_RUNTIME_MODELS_FLASHVSR_BIND_H
 #define UPRES_RUNTIME_MODELS_FLASHVSR_BIND_H

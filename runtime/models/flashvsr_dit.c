@@ -9,16 +9,16 @@
 
 enum { BLOCKS_MAX = 256, PATCH = 2, WINDOW_TOKENS = FLASH_SLICE * FLASH_WINDOW * FLASH_WINDOW };
 enum { FIRST_SLICES = FLASH_FIRST_LATENTS / FLASH_SLICE };
-enum { HEAD_DIM = 128 };                       /* where the number of heads is not given */
+enum { HEAD_DIM = 128 }; /* where the number of heads is not given */
 enum { SHIFT1, SCALE1, GATE1, SHIFT2, SCALE2, GATE2, MODULATIONS };
-static const float EPS = 1e-6f;                /* of every norm */
-static const double TIMESTEP = 1000.0;         /* the only one */
-enum { CHUNK_TOKENS = 2048 };                  /* tokens that go through an MLP at once: bounds its hidden layer's memory */
+static const float EPS = 1e-6f;        /* of every norm */
+static const double TIMESTEP = 1000.0; /* the only one */
+enum { CHUNK_TOKENS = 2048 };          /* tokens that go through an MLP at once: bounds its hidden layer's memory */
 
 /* Stages of the precision policy (dev.h). */
 enum { STAGE_EMBED, STAGE_QKV, STAGE_ATTENTION, STAGE_CROSS, STAGE_PROJECTION, STAGE_MLP, STAGE_OUT };
 
-/* ------------------------------------------------------------------------------------------------------------ weights */
+/* --------------------------------------------------------------------------------------------------------- weights */
 
 typedef struct AttentionWeights {
     LinearWeights q, k, v, o;   /* [D, D] */
@@ -27,7 +27,7 @@ typedef struct AttentionWeights {
 
 /* D = width, M = hidden width of the MLP. */
 typedef struct BlockWeights {
-    BoundWeight modulation;              /* [6, D] */
+    BoundWeight modulation; /* [6, D] */
     AttentionWeights self, cross;
     BoundWeight norm3_gamma, norm3_beta; /* [D] */
     LinearWeights mlp_in, mlp_out;       /* [M, D], [D, M] */
@@ -84,8 +84,8 @@ static void read_sizes(FlashDit *m, const Binder *b)
 }
 
 /*
- * The rows at the end of the prompt are equal (they are zero), so they give equal keys and values: the softmax over n equal
- * keys is that over one with ln n added to its score.
+ * The rows at the end of the prompt are equal (they are zero), so they give equal keys and values: the softmax over n
+ * equal keys is that over one with ln n added to its score.
  */
 static bool collapse_prompt(FlashDit *m)
 {
@@ -131,9 +131,11 @@ FlashDit *flash_dit_open(const WeightPart *part, const WeightTensor *prompt, cha
     if (m->time_width % 2 != 0) binder_fail(&b, "the time embedding takes %d values, which is not even", m->time_width);
     m->prompt = prompt;
     if (!b.failed && (prompt->rank < 1 || prompt->count < 1 || prompt->shape[prompt->rank - 1] != m->text_width)) {
-        binder_fail(&b, "the prompt '%s' has rows of %lld values, the FlashVSR transformer takes %d; give the prompt file that "
-                        "belongs to it", prompt->name,
-                    (long long)(prompt->rank < 1 ? 0 : prompt->shape[prompt->rank - 1]), m->text_width);
+        binder_fail(
+            &b,
+            "the prompt '%s' has rows of %lld values, the FlashVSR transformer takes %d; give the prompt file that "
+            "belongs to it",
+            prompt->name, (long long)(prompt->rank < 1 ? 0 : prompt->shape[prompt->rank - 1]), m->text_width);
     }
     if (!b.failed && !collapse_prompt(m)) binder_fail(&b, "out of memory");
     if (b.failed) {
@@ -150,9 +152,20 @@ void flash_dit_close(FlashDit *m)
     free(m);
 }
 
-int flash_dit_width(const FlashDit *m) { return m->width; }
-int flash_dit_channels(const FlashDit *m) { return m->channels; }
-void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap) { m->tap = tap; }
+int flash_dit_width(const FlashDit *m)
+{
+    return m->width;
+}
+
+int flash_dit_channels(const FlashDit *m)
+{
+    return m->channels;
+}
+
+void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap)
+{
+    m->tap = tap;
+}
 
 void flash_tap_value(const FlashvsrTap *tap, Dev *d, const char *where, int chunk, Tensor x)
 {
@@ -160,7 +173,7 @@ void flash_tap_value(const FlashvsrTap *tap, Dev *d, const char *where, int chun
     tap->value(tap->user, where, chunk, dev_map(d, x), x.t * x.h * x.w, x.c, x.c_pad);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- stream */
+/* ---------------------------------------------------------------------------------------------------------- stream */
 
 typedef struct BlockState {
     Tensor modulation; /* [6][1][1][D], scales with 1 added */
@@ -174,26 +187,35 @@ struct FlashDitStream {
     Dev *d;
     FlashvsrSetup setup;
     int h, w, windows, head_dim, chunk;
-    int64_t keep;           /* of BlockMaskArgs */
-    int32_t *to_windows;    /* [first chunk's tokens] row of [t][h][w] that stands in window order at i */
-    int32_t *from_windows;  /* the inverse */
-    int32_t *place;         /* [first chunk's tokens in window order][3] rotary table rows by axis */
-    float *rotary;          /* [rotary_rows][head_dim / 2][2] of the chunk at work */
+    int64_t keep;          /* of BlockMaskArgs */
+    int32_t *to_windows;   /* [first chunk's tokens] row of [t][h][w] that stands in window order at i */
+    int32_t *from_windows; /* the inverse */
+    int32_t *place;        /* [first chunk's tokens in window order][3] rotary table rows by axis */
+    float *rotary;         /* [rotary_rows][head_dim / 2][2] of the chunk at work */
     int rotary_rows;
-    uint8_t *mask;          /* [heads][query blocks][key blocks] of the block at work */
+    uint8_t *mask;                 /* [heads][query blocks][key blocks] of the block at work */
     Tensor head_shift, head_scale; /* [D] */
-    Tensor cache;           /* [2 * slots][windows][128][D]: keys and values of all blocks' slices */
-    KeySlice *spare;        /* slots of it that hold nothing */
+    Tensor cache;                  /* [2 * slots][windows][128][D]: keys and values of all blocks' slices */
+    KeySlice *spare;               /* slots of it that hold nothing */
     int spares;
     BlockState *block;
 };
 
-static Tensor vector(Dev *d, int c) { return dev_tensor(d, 1, 1, 1, c); }
-static Tensor row(Tensor x, int i) { return tensor_frames(x, i, 1); }
+static Tensor vector(Dev *d, int c)
+{
+    return dev_tensor(d, 1, 1, 1, c);
+}
+
+static Tensor row(Tensor x, int i)
+{
+    return tensor_frames(x, i, 1);
+}
 
 static void linear(Dev *d, int stage, Tensor x, Tensor y, const LinearWeights *w, Pre pre, Post post)
 {
-    dev_linear(d, &(LinearArgs){.stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .pre = pre, .post = post});
+    dev_linear(d,
+               &(LinearArgs){
+                   .stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .pre = pre, .post = post});
 }
 
 /* x / rms(x) * gamma, over all heads at once, in place. */
@@ -217,7 +239,8 @@ static void time_constants(FlashDitStream *s)
     for (int i = 0; i < m->layers; i++) s->block[i].modulation = dev_tensor(d, MODULATIONS, 1, 1, width);
     s->head_shift = vector(d, width);
     s->head_scale = vector(d, width);
-    Tensor e = vector(d, m->time_width), hidden = vector(d, width), t = vector(d, width), t_mod = vector(d, MODULATIONS * width);
+    Tensor e = vector(d, m->time_width), hidden = vector(d, width), t = vector(d, width),
+           t_mod = vector(d, MODULATIONS * width);
     float *sinusoids = dev_map(d, e);
     for (int k = 0; sinusoids != NULL && dev_ok(d) && k < half; k++) { /* cosines first */
         const double angle = TIMESTEP * pow(10000.0, -(double)k / half);
@@ -249,7 +272,8 @@ static void text_constants(FlashDitStream *s)
     Dev *d = s->d;
     FlashDit *m = s->m;
     for (int i = 0; i < m->layers; i++) {
-        s->block[i].text = (KeySlice){dev_tensor(d, 1, 1, m->text_rows, m->width), dev_tensor(d, 1, 1, m->text_rows, m->width)};
+        s->block[i].text =
+            (KeySlice){dev_tensor(d, 1, 1, m->text_rows, m->width), dev_tensor(d, 1, 1, m->text_rows, m->width)};
     }
     Tensor words = dev_tensor(d, 1, 1, m->text_rows, m->text_width);
     Tensor hidden = dev_tensor(d, 1, 1, m->text_rows, m->width), context = dev_tensor(d, 1, 1, m->text_rows, m->width);
@@ -282,7 +306,8 @@ static void make_orders(FlashDitStream *s)
 {
     const int columns = s->w / FLASH_WINDOW;
     for (int i = 0; i < FIRST_SLICES * s->windows * WINDOW_TOKENS; i++) {
-        const int token = i % WINDOW_TOKENS, window = i / WINDOW_TOKENS % s->windows, slice = i / WINDOW_TOKENS / s->windows;
+        const int token = i % WINDOW_TOKENS, window = i / WINDOW_TOKENS % s->windows,
+                  slice = i / WINDOW_TOKENS / s->windows;
         const int t = slice * FLASH_SLICE + token / (FLASH_WINDOW * FLASH_WINDOW);
         const int y = window / columns * FLASH_WINDOW + token / FLASH_WINDOW % FLASH_WINDOW;
         const int x = window % columns * FLASH_WINDOW + token % FLASH_WINDOW;
@@ -295,17 +320,25 @@ static void make_orders(FlashDitStream *s)
     }
 }
 
-static int max_int(int a, int b) { return a > b ? a : b; }
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
 
 /* Slices of all blocks: those kept, and one more of the block at work. */
-static int cache_slots(const FlashDitStream *s) { return s->m->layers * s->setup.kv_slices + 1; }
+static int cache_slots(const FlashDitStream *s)
+{
+    return s->m->layers * s->setup.kv_slices + 1;
+}
 
-/* All of the cache at once: slices taken and given back among other tensors would leave holes, more with every chunk. */
+/* All of the cache at once: slices taken and given back among other tensors would leave holes, more with every
+ * chunk. */
 static void make_cache(FlashDitStream *s)
 {
     s->cache = dev_tensor(s->d, 2 * cache_slots(s), s->windows, WINDOW_TOKENS, s->m->width);
     for (s->spares = 0; s->spares < cache_slots(s); s->spares++) {
-        s->spare[s->spares] = (KeySlice){tensor_frames(s->cache, 2 * s->spares, 1), tensor_frames(s->cache, 2 * s->spares + 1, 1)};
+        s->spare[s->spares] =
+            (KeySlice){tensor_frames(s->cache, 2 * s->spares, 1), tensor_frames(s->cache, 2 * s->spares + 1, 1)};
     }
 }
 
@@ -315,7 +348,8 @@ static bool make_tables(FlashDitStream *s)
     const FlashDit *m = s->m;
     const int kept = s->setup.kv_slices;
     const size_t tokens = (size_t)FIRST_SLICES * (size_t)s->windows * WINDOW_TOKENS, p = (size_t)s->windows;
-    const size_t pairs = p * p * (size_t)max_int(FIRST_SLICES * FIRST_SLICES, kept + 1); /* of windows, in the longer chunk */
+    const size_t pairs =
+        p * p * (size_t)max_int(FIRST_SLICES * FIRST_SLICES, kept + 1); /* of windows, in the longer chunk */
     const int key_room = max_int(FIRST_SLICES, kept + 1);
     s->rotary_rows = max_int(FLASH_FIRST_LATENTS, max_int(s->h, s->w));
     s->to_windows = malloc(tokens * sizeof *s->to_windows);
@@ -348,7 +382,8 @@ FlashDitStream *flash_dit_stream_open(FlashDit *m, Dev *d, int h, int w, Flashvs
     if (setup.heads == 0) setup.heads = m->width % HEAD_DIM == 0 ? m->width / HEAD_DIM : 0;
     if (setup.kv_slices < 2) setup.kv_slices = 2; /* the first chunk has three and drops one */
     if (!heads_fit(m->width, setup.heads)) {
-        dev_fail(d, "the FlashVSR transformer is %d channels wide, which is not a whole number of heads of %d", m->width, HEAD_DIM);
+        dev_fail(d, "the FlashVSR transformer is %d channels wide, which is not a whole number of heads of %d",
+                 m->width, HEAD_DIM);
         return NULL;
     }
     FlashDitStream *s = calloc(1, sizeof *s);
@@ -356,7 +391,12 @@ FlashDitStream *flash_dit_stream_open(FlashDit *m, Dev *d, int h, int w, Flashvs
         dev_fail(d, "out of memory");
         return NULL;
     }
-    *s = (FlashDitStream){.m = m, .d = d, .setup = setup, .h = h, .w = w, .head_dim = m->width / setup.heads,
+    *s = (FlashDitStream){.m = m,
+                          .d = d,
+                          .setup = setup,
+                          .h = h,
+                          .w = w,
+                          .head_dim = m->width / setup.heads,
                           .windows = h / FLASH_WINDOW * (w / FLASH_WINDOW)};
     s->keep = -1;
     if (setup.sparse_ratio > 0.0) {
@@ -401,9 +441,10 @@ void flash_dit_stream_close(FlashDitStream *s)
     free(s);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- positions */
+/* ------------------------------------------------------------------------------------------------------- positions */
 
-/* Pairs of axis a: first[a] .. first[a + 1] - 1. Rows and columns have a third of the channels each, frames the rest. */
+/* Pairs of axis a: first[a] .. first[a + 1] - 1. Rows and columns have a third of the channels each, frames the
+ * rest. */
 static void axis_pairs(int head_dim, int first[4])
 {
     const int third = head_dim / 3;
@@ -441,7 +482,10 @@ void flash_dit_seek(FlashDitStream *s, int chunk)
 /* Rotates queries or keys of slices first .. in window order. */
 static void rotate(FlashDitStream *s, Tensor x, int first)
 {
-    RotateArgs a = {.x = x, .heads = s->setup.heads, .head_dim = s->head_dim, .table = s->rotary,
+    RotateArgs a = {.x = x,
+                    .heads = s->setup.heads,
+                    .head_dim = s->head_dim,
+                    .table = s->rotary,
                     .place = s->place + (int64_t)3 * first * s->windows * WINDOW_TOKENS};
     axis_pairs(s->head_dim, a.first);
     dev_rotate(s->d, &a);
@@ -461,7 +505,7 @@ Tensor flash_dit_from_windows(FlashDitStream *s, Tensor windows)
     return x;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- block */
+/* ----------------------------------------------------------------------------------------------------------- block */
 
 static void tap(FlashDitStream *s, const char *what, int block, Tensor x)
 {
@@ -490,10 +534,17 @@ static void choose_blocks(FlashDitStream *s, int block, Tensor q)
     const FlashvsrTap *t = &s->m->tap;
     const BlockState *b = &s->block[block];
     const int key_blocks = b->slices * s->windows * (WINDOW_TOKENS / s->setup.block_keys);
-    dev_block_mask(s->d, &(BlockMaskArgs){.q = q, .keys = b->keys, .key_slices = b->slices, .heads = s->setup.heads,
-                                          .head_dim = s->head_dim, .block_keys = s->setup.block_keys,
-                                          .rows = s->h / FLASH_WINDOW, .columns = s->w / FLASH_WINDOW,
-                                          .local_range = s->setup.local_range, .keep = s->keep, .mask = s->mask});
+    dev_block_mask(s->d, &(BlockMaskArgs){.q = q,
+                                          .keys = b->keys,
+                                          .key_slices = b->slices,
+                                          .heads = s->setup.heads,
+                                          .head_dim = s->head_dim,
+                                          .block_keys = s->setup.block_keys,
+                                          .rows = s->h / FLASH_WINDOW,
+                                          .columns = s->w / FLASH_WINDOW,
+                                          .local_range = s->setup.local_range,
+                                          .keep = s->keep,
+                                          .mask = s->mask});
     if (t->mask == NULL || dev_is_plan(s->d) || !dev_ok(s->d)) return;
     t->mask(t->user, block, s->chunk, s->mask, s->setup.heads, q.t * s->windows, key_blocks);
 }
@@ -505,7 +556,9 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
     const AttentionWeights *w = &s->m->block[block].self;
     BlockState *b = &s->block[block];
     Tensor y = dev_tensor(d, x.t, x.h, x.w, x.c), q = dev_tensor(d, x.t, x.h, x.w, x.c);
-    dev_norm(d, &(NormArgs){.stage = STAGE_QKV, .x = x, .y = y,
+    dev_norm(d, &(NormArgs){.stage = STAGE_QKV,
+                            .x = x,
+                            .y = y,
                             .pre = modulated(row(b->modulation, SCALE1), row(b->modulation, SHIFT1))});
     for (int i = 0; i < x.t; i++) {
         const KeySlice slice = flash_dit_remember(s, block);
@@ -519,10 +572,16 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
     rms(d, STAGE_QKV, q, &w->norm_q);
     rotate(s, q, 0);
     choose_blocks(s, block, q);
-    dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGE_ATTENTION, .q = q, .o = q, .keys = b->keys,
-                                                 .key_slices = b->slices, .heads = s->setup.heads, .head_dim = s->head_dim,
+    dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGE_ATTENTION,
+                                                 .q = q,
+                                                 .o = q,
+                                                 .keys = b->keys,
+                                                 .key_slices = b->slices,
+                                                 .heads = s->setup.heads,
+                                                 .head_dim = s->head_dim,
                                                  .block_keys = s->setup.block_keys,
-                                                 .scale = (float)(1.0 / sqrt((double)s->head_dim)), .mask = s->mask});
+                                                 .scale = (float)(1.0 / sqrt((double)s->head_dim)),
+                                                 .mask = s->mask});
     tap(s, "attention", block, q);
     tap(s, "new_k", block, b->keys[b->slices - 1].k);
     tap(s, "new_v", block, b->keys[b->slices - 1].v);
@@ -540,8 +599,13 @@ static void cross_attention(FlashDitStream *s, int block, Tensor x)
     Tensor q = dev_tensor(d, x.t, x.h, x.w, x.c);
     linear(d, STAGE_CROSS, x, q, &w->cross.q, norm3, (Post){0});
     rms(d, STAGE_CROSS, q, &w->cross.norm_q);
-    dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGE_CROSS, .q = q, .o = q, .keys = &s->block[block].text,
-                                                 .key_slices = 1, .heads = s->setup.heads, .head_dim = s->head_dim,
+    dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGE_CROSS,
+                                                 .q = q,
+                                                 .o = q,
+                                                 .keys = &s->block[block].text,
+                                                 .key_slices = 1,
+                                                 .heads = s->setup.heads,
+                                                 .head_dim = s->head_dim,
                                                  .block_keys = s->m->text_rows,
                                                  .scale = (float)(1.0 / sqrt((double)s->head_dim)),
                                                  .last_key_bias = (float)log((double)s->m->equal_rows)});
@@ -564,7 +628,8 @@ static void mlp(FlashDitStream *s, int block, Tensor x)
             Tensor hidden = dev_tensor(d, 1, part.h, part.w, s->m->hidden);
             linear(d, STAGE_MLP, part, hidden, &w->mlp_in, modulated(row(modulation, SCALE2), row(modulation, SHIFT2)),
                    (Post){.act = ACT_GELU_TANH});
-            linear(d, STAGE_MLP, hidden, part, &w->mlp_out, (Pre){0}, (Post){.gate = row(modulation, GATE2), .residual = part});
+            linear(d, STAGE_MLP, hidden, part, &w->mlp_out, (Pre){0},
+                   (Post){.gate = row(modulation, GATE2), .residual = part});
             dev_free(d, &hidden);
         }
     }
@@ -584,8 +649,17 @@ void flash_dit_chunk(FlashDitStream *s, Tensor lq, Tensor latent)
     const FlashDit *m = s->m;
     flash_dit_seek(s, s->chunk);
     Tensor tokens = dev_tensor(d, latent.t, s->h, s->w, m->width);
-    dev_conv3d(d, &(ConvArgs){.stage = STAGE_EMBED, .x = latent, .y = tokens, .weight = &m->patch, .bias = &m->patch_bias,
-                              .kt = 1, .kh = PATCH, .kw = PATCH, .stride_t = 1, .stride_h = PATCH, .stride_w = PATCH,
+    dev_conv3d(d, &(ConvArgs){.stage = STAGE_EMBED,
+                              .x = latent,
+                              .y = tokens,
+                              .weight = &m->patch,
+                              .bias = &m->patch_bias,
+                              .kt = 1,
+                              .kh = PATCH,
+                              .kw = PATCH,
+                              .stride_t = 1,
+                              .stride_h = PATCH,
+                              .stride_w = PATCH,
                               .post.residual = lq});
     Tensor x = flash_dit_to_windows(s, tokens);
     dev_free(d, &tokens);

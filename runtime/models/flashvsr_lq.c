@@ -54,8 +54,9 @@ FlashLq *flash_lq_open(const WeightPart *part, char *error, size_t error_size)
     bind_layer(&b, &m->layer[1], 2, m->hidden[0], m->hidden[1]);
     bind_linear(&b, &m->linear, m->width, m->hidden[1], "linear_layers.0");
     if (binder_count(&b, "linear_layers.1.weight") > 0) {
-        binder_fail(&b, "the FlashVSR LQ projection has tokens for more blocks than the first ('linear_layers.1'); only the "
-                        "released form with 'linear_layers.0' alone can be used");
+        binder_fail(
+            &b, "the FlashVSR LQ projection has tokens for more blocks than the first ('linear_layers.1'); only the "
+                "released form with 'linear_layers.0' alone can be used");
     }
     if (b.failed) {
         free(m);
@@ -64,8 +65,15 @@ FlashLq *flash_lq_open(const WeightPart *part, char *error, size_t error_size)
     return m;
 }
 
-void flash_lq_close(FlashLq *m) { free(m); }
-int flash_lq_width(const FlashLq *m) { return m->width; }
+void flash_lq_close(FlashLq *m)
+{
+    free(m);
+}
+
+int flash_lq_width(const FlashLq *m)
+{
+    return m->width;
+}
 
 FlashLqStream *flash_lq_stream_open(FlashLq *m, Dev *d, int h, int w, bool causal)
 {
@@ -89,8 +97,15 @@ void flash_lq_stream_close(FlashLqStream *s)
     free(s);
 }
 
-int flash_lq_frames(const FlashLqStream *s) { return s->frame == 0 ? 1 : CALL; }
-Tensor flash_lq_tail(const FlashLqStream *s, int convolution) { return s->tail[convolution - 1]; }
+int flash_lq_frames(const FlashLqStream *s)
+{
+    return s->frame == 0 ? 1 : CALL;
+}
+
+Tensor flash_lq_tail(const FlashLqStream *s, int convolution)
+{
+    return s->tail[convolution - 1];
+}
 
 /* Space to channels: pixel (y, x) of a patch and colour c go to channel (c * 16 + y) * 16 + x. */
 static void fold_patches(const FlashLqStream *s, const VaeRegion *r, Tensor out, float *to)
@@ -112,17 +127,27 @@ static void read_frame(FlashLqStream *s, VaeVideo frames, Tensor out)
     Dev *d = s->d;
     const int height = s->h * FLASH_PATCH, width = s->w * FLASH_PATCH;
     Tensor planes = dev_tensor(d, COLORS, 1, height, width);
-    VaeRegion r = {.frame = s->frame++, .height = height, .width = width, .channels = COLORS, .data = dev_map(d, planes),
-                   .plane = planes.stride_t, .row = planes.c_pad};
+    VaeRegion r = {.frame = s->frame++,
+                   .height = height,
+                   .width = width,
+                   .channels = COLORS,
+                   .data = dev_map(d, planes),
+                   .plane = planes.stride_t,
+                   .row = planes.c_pad};
     float *to = dev_map(d, out);
     if (r.data != NULL && to != NULL && dev_ok(d)) {
-        if (frames.read(frames.user, &r)) fold_patches(s, &r, out, to);
-        else dev_fail(d, "reading frame %lld failed", (long long)r.frame);
+        if (frames.read(frames.user, &r))
+            fold_patches(s, &r, out, to);
+        else
+            dev_fail(d, "reading frame %lld failed", (long long)r.frame);
     }
     dev_free(d, &planes);
 }
 
-static void copy(Dev *d, Tensor to, Tensor from) { dev_axpby(d, to, 1.0f, from, 0.0f, (Tensor){0}); }
+static void copy(Dev *d, Tensor to, Tensor from)
+{
+    dev_axpby(d, to, 1.0f, from, 0.0f, (Tensor){0});
+}
 
 /* Fills the frames in front of a convolution's input x; its own frames follow them. */
 static void fill_front(FlashLqStream *s, int layer, Tensor x)
@@ -140,11 +165,25 @@ static void keep_tail(FlashLqStream *s, int layer, Tensor x)
 static void layer(FlashLqStream *s, int number, int stage, Tensor x, Tensor y)
 {
     const LayerWeights *w = &s->m->layer[number];
-    dev_conv3d(s->d, &(ConvArgs){.stage = stage, .x = x, .y = y, .weight = &w->weight, .bias = &w->bias, .kt = KT, .kh = KHW,
-                                 .kw = KHW, .stride_t = STRIDE_T, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1,
-                                 .pad_bottom = 1, .pad_right = 1, .pad_edge = true, .whole = true});
-    dev_norm(s->d, &(NormArgs){.stage = stage, .x = y, .y = y,
-                               .pre = {.norm = NORM_L2, .gamma = &w->gamma, .act = ACT_SILU}});
+    dev_conv3d(s->d, &(ConvArgs){.stage = stage,
+                                 .x = x,
+                                 .y = y,
+                                 .weight = &w->weight,
+                                 .bias = &w->bias,
+                                 .kt = KT,
+                                 .kh = KHW,
+                                 .kw = KHW,
+                                 .stride_t = STRIDE_T,
+                                 .stride_h = 1,
+                                 .stride_w = 1,
+                                 .pad_top = 1,
+                                 .pad_left = 1,
+                                 .pad_bottom = 1,
+                                 .pad_right = 1,
+                                 .pad_edge = true,
+                                 .whole = true});
+    dev_norm(s->d, &(NormArgs){
+                       .stage = stage, .x = y, .y = y, .pre = {.norm = NORM_L2, .gamma = &w->gamma, .act = ACT_SILU}});
 }
 
 void flash_lq_call(FlashLqStream *s, VaeVideo frames, Tensor tokens)
@@ -172,8 +211,10 @@ void flash_lq_call(FlashLqStream *s, VaeVideo frames, Tensor tokens)
         fill_front(s, 1, hidden);
         Tensor last = dev_tensor(d, 1, s->h, s->w, m->hidden[1]);
         layer(s, 1, STAGE_CONV2, hidden, last);
-        dev_linear(d, &(LinearArgs){.stage = STAGE_LINEAR, .x = last, .y = tokens, .weight = &m->linear.weight,
-                                    .bias = &m->linear.bias});
+        dev_linear(
+            d,
+            &(LinearArgs){
+                .stage = STAGE_LINEAR, .x = last, .y = tokens, .weight = &m->linear.weight, .bias = &m->linear.bias});
         dev_free(d, &last);
     }
     keep_tail(s, 1, hidden);
