@@ -75,7 +75,7 @@ static void test_defaults(Report *r)
     CHECK(r, o.batch_size == 5 && o.overlap == 0 && o.uniform_batch == 0 && o.prepend == 0 && o.blend_linear == 0);
     CHECK(r, o.seed == 42 && o.steps == 1 && o.guidance == 1 && o.guidance_rescale == 0);
     CHECK(r, o.input_noise == 0 && o.latent_noise == 0 && o.noise_per_batch == 0);
-    CHECK(r, o.color == UPRES_COLOR_LAB && o.color_batch == 0 && o.strength == 1 && o.alpha == UPRES_ALPHA_GUIDED);
+    CHECK(r, o.color == UPRES_COLOR_AUTO && o.color_batch == 0 && o.strength == 1 && o.alpha == UPRES_ALPHA_AUTO);
     CHECK(r, o.bits == 0 && o.dither == -1 && o.tile_debug == 0);
     CHECK(r, o.vae_encode_tile == UPRES_TILE_AUTO && o.vae_decode_tile == UPRES_TILE_AUTO);
     CHECK(r, o.vae_encode_tile_overlap == UPRES_TILE_OVERLAP_AUTO);

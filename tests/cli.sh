@@ -29,7 +29,7 @@ holds "devices name the CPU" check.out 'cpu'
 check "help" "$upres" -h
 for verb in upscale encode decode info convert plan compare bench demo-weights; do check "help of $verb" "$upres" $verb -h; done
 check "help of upscale, once more" "$upres" upscale -h
-holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42\]' '--vae-tile off\|auto\|N'
+holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42' '--vae-tile off\|auto\|N'
 refused "unknown verb" 2 'did you mean upscale' upsacle
 refused "selftest" 2 'selftest is not in this version' selftest
 refused "completion" 2 'completion is not in this version' completion bash
@@ -100,10 +100,19 @@ refused "unknown option" 2 'did you mean --batch-size' -i in -o out "${W[@]}" --
 refused "flag with a value" 2 '--overwrite takes no value' -i in -o out "${W[@]}" --overwrite=yes
 refused "option of another verb" 2 '--color is not an option of encode' encode -i in -o out.safetensors "${W[@]}" --color lab
 refused "stray argument" 2 'stray' -i in -o out "${W[@]}" stray
-for o in resume shard scene-cuts preview timings plot warmup mode flashvsr-version sparse-ratio kv-slices local-range \
-    block-keys tile tile-overlap; do
+for o in resume shard scene-cuts preview timings plot warmup; do
     refused "--$o of a later version" 2 "--$o is not in this version" -i in -o out "${W[@]}" --$o 2
 done
+for o in "mode tiny" "flashvsr-version 1" "sparse-ratio 1.5" "sparse-ratio dense" "kv-slices 2" "local-range 9" \
+    "block-keys 64" "tile 64"; do
+    refused "--$o with SeedVR2" 2 "--${o% *} is an option of FlashVSR.*SeedVR2" -i in -o out "${W[@]}" --${o% *} ${o#* }
+done
+refused "options of two systems" 2 '--batch-size.*SeedVR2.*--mode.*FlashVSR' -i in -o out -m nosuch --batch-size 5 --mode tiny
+for o in "mode fast" "flashvsr-version 2" "sparse-ratio 0" "sparse-ratio 17" "kv-slices 1" "kv-slices 65" "local-range 10" \
+    "local-range 0" "block-keys 100" "block-keys 32" "tile 16" "tile-overlap 24"; do
+    refused "--$o" 2 "--${o% *}" -i in -o out -m nosuch --${o% *} ${o#* }
+done
+refused "tiles that overlap by more than half" 2 '--tile-overlap.*0 to 32' -i in -o out -m nosuch --tile 64 --tile-overlap 40
 refused "CUDA" 2 'cuda:0.*not in this version' -i in -o out "${W[@]}" --device cuda:0
 refused "a model of a device" 2 'sm_120.*not in this version' plan -i in "${W[@]}" --device sm_120:70:2.5:900:16
 for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done

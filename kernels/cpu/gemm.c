@@ -33,11 +33,14 @@ int64_t gemm_turns(const GemmJob *j, int threads)
 
 static bool is_gated(const GemmJob *j) { return j->part[0].glu_weights != NULL; }
 
+static int panels_of(int columns) { return (columns + GEMM_LANES - 1) / GEMM_LANES; }
+
 static size_t packed_floats(const GemmJob *j)
 {
+    const size_t width = (size_t)panels_of(min_int(j->n, GEMM_WIDTH)) * GEMM_LANES;
     size_t floats = 0;
     for (int p = 0; p < j->parts; p++) {
-        if (j->part[p].packed == NULL) floats += (size_t)j->part[p].taps * (size_t)j->part[p].depth * GEMM_WIDTH;
+        if (j->part[p].packed == NULL) floats += (size_t)j->part[p].taps * (size_t)j->part[p].depth * width;
     }
     return floats;
 }
@@ -103,7 +106,7 @@ void gemm_turn(const GemmJob *j, int threads, int64_t turn, float *scratch)
 {
     const int64_t groups = divide_up(j->n, GEMM_WIDTH), step = turn_rows(j, threads);
     const int first = (int)(turn % groups) * GEMM_WIDTH, count = min_int(GEMM_WIDTH, j->n - first);
-    const int panels = (count + GEMM_LANES - 1) / GEMM_LANES;
+    const int panels = panels_of(count);
     const bool gated = is_gated(j);
     const int64_t begin = turn / groups * step, rows = total_rows(j);
     const int64_t end = begin + step < rows ? begin + step : rows;
@@ -121,11 +124,11 @@ void gemm_turn(const GemmJob *j, int threads, int64_t turn, float *scratch)
         }
         part->pack(part->weights, first, count, at, temporary);
         b[p] = at;
-        at += size * GEMM_PANELS;
+        at += size * (size_t)panels;
         if (!gated) continue;
         part->pack(part->glu_weights, first, count, at, temporary);
         b_glu[p] = at;
-        at += size * GEMM_PANELS;
+        at += size * (size_t)panels;
     }
 
     for (int64_t m = begin; m < end;) {
