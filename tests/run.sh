@@ -116,7 +116,7 @@ if echo 'int main(void) { return 0; }' |
     "${CC:-cc}" -fsanitize=address,undefined -x c -o "$logs/sanitizer" - 2>/dev/null; then
     sanitizers=yes
     echo "== build with sanitizers"
-    programs=(upres tests/loader tests/api tests/kernels tests/goldens)
+    programs=(upres tests/loader tests/api tests/kernels tests/decoders tests/goldens)
     make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${programs[@]/#/build/asan/}" ||
         { add 0 1 0 && broken+=("build with sanitizers"); }
 fi
@@ -125,6 +125,7 @@ section headers bash -c headers
 program loader
 program kernels
 program pipeline
+program decoders
 program api build
 program stream
 section cli bash tests/cli.sh build
@@ -132,6 +133,7 @@ section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
 sanitized loader
 sanitized kernels
+sanitized decoders
 sanitized api build/asan
 program goldens tests/data/goldens
 golden_areas goldens build/tests/goldens

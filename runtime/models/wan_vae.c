@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLORS = 3, LATENT = 16, BLOCKS_MAX = 32, CONVS_MAX = 96 };
+enum { COLORS = 3, LATENT = 16, SIDE = 8, FRAMES = 4, BLOCKS_MAX = 32, CONVS_MAX = 96 };
 
 /* Of the latents' channels: the transformer sees (z - mean) / deviation. */
 static const float MEAN[LATENT] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f,  -0.1745f, 0.9653f,  -0.1517f, 1.5508f,
@@ -66,7 +66,6 @@ typedef struct Half {
     ConvWeights out;
     LinearWeights latent; /* decoder: conv2 [z, z] in front; encoder: conv1 [2z, 2z] behind */
     int top;              /* channels of the middle */
-    int factor;           /* pixels a latent cell covers along an axis */
 } Half;
 
 struct WanVae {
@@ -117,13 +116,24 @@ static void bind_attention(Binder *b, Block *k, int c)
     bind_linear(b, &k->attention.proj, c, c, "%s.proj", k->name);
 }
 
+/* Whether any tensor's name begins with `module`.`child`: a block that lacks some is not taken for one that is absent. */
+static bool has_part(const Binder *b, const char *module, const char *child)
+{
+    char begin[1100];
+    const int length = snprintf(begin, sizeof begin, "%s%s.%s", b->part->prefix, module, child);
+    for (size_t i = 0; i < weight_file_tensor_count(b->part->file); i++) {
+        if (strncmp(weight_file_tensor(b->part->file, i)->name, begin, (size_t)length) == 0) return true;
+    }
+    return false;
+}
+
 static int bind_resample(WanVae *v, Binder *b, Block *k, int c, bool decoder)
 {
     ResampleWeights *r = &k->resample;
     const int co = (int)binder_count(b, "%s.resample.1.bias", k->name);
     k->kind = BLOCK_RESAMPLE;
     bind_conv(v, b, &r->space, co, c, 1, 3, k->name, ".resample.1");
-    r->has_time = binder_count(b, "%s.time_conv.weight", k->name) > 0;
+    r->has_time = has_part(b, k->name, "time_conv.");
     if (r->has_time) bind_conv(v, b, &r->time, decoder ? 2 * c : co, decoder ? c : co, 3, 1, k->name, ".time_conv");
     return co;
 }
@@ -131,27 +141,31 @@ static int bind_resample(WanVae *v, Binder *b, Block *k, int c, bool decoder)
 /* The numbered blocks, kinds read off the names below each number; c channels come in. Gives what goes out. */
 static int bind_blocks(WanVae *v, Binder *b, Half *h, const char *stem, int c, bool decoder)
 {
-    h->factor = 1;
+    int frames = 1, factor = 1;
     for (int n = 0; !b->failed; n++) {
         char name[sizeof h->block[0].name];
         snprintf(name, sizeof name, "%s.%d", stem, n);
-        const bool residual = binder_count(b, "%s.residual.2.weight", name) > 0;
-        const bool attention = binder_count(b, "%s.to_qkv.weight", name) > 0;
-        if (!residual && !attention && binder_count(b, "%s.resample.1.weight", name) == 0) break;
+        if (!has_part(b, name, "")) break;
         if (n == BLOCKS_MAX) {
             binder_fail(b, "the Wan VAE has more than %d blocks under '%s'", BLOCKS_MAX, stem);
             break;
         }
         Block *k = &h->block[h->blocks++];
         memcpy(k->name, name, sizeof name);
-        if (residual) {
+        if (has_part(b, name, "residual.")) {
             c = bind_residual(v, b, k, c);
-        } else if (attention) {
+        } else if (has_part(b, name, "to_qkv.")) {
             bind_attention(b, k, c);
         } else {
             c = bind_resample(v, b, k, c, decoder);
-            h->factor *= 2;
+            factor *= 2;
+            if (k->resample.has_time) frames *= 2;
         }
+    }
+    if (factor != SIDE || frames != FRAMES) {
+        binder_fail(
+            b, "a latent cell of the Wan VAE's '%s' stands for %d frames of %d x %d pixels; expected %d of %d x %d",
+            stem, frames, factor, factor, FRAMES, SIDE, SIDE);
     }
     return c;
 }
@@ -360,9 +374,8 @@ WanStream *wan_encode_open(WanVae *v, Dev *d, int h, int w)
     if (s == NULL) return NULL;
     reserve_conv(s, &s->half->in, h, w, 1);
     reserve_blocks(s, h, w);
-    const int f = s->half->factor;
-    reserve_middle(s, h / f, w / f);
-    reserve_conv(s, &s->half->out, h / f, w / f, 1);
+    reserve_middle(s, h / SIDE, w / SIDE);
+    reserve_conv(s, &s->half->out, h / SIDE, w / SIDE, 1);
     return s;
 }
 
@@ -705,30 +718,34 @@ static Tensor copied(Dev *d, Tensor x)
     return y;
 }
 
-/* One tile (y, x latent cells) through all its frames. begun [count][h][w][C]: what the blocks begin with. */
-static void exact_tile(WanVae *v, Dev *d, Tensor begun, TileSpan y, TileSpan x, VaeVideo frames)
+/* Blocks over one tile (y, x latent cells of h x w) and the context they see, of which only the tile is written. */
+static WanStream *exact_open(WanVae *v, Dev *d, int h, int w, TileSpan y, TileSpan x)
 {
-    const int f = v->decoder.factor, reach = reach_of(&v->decoder);
+    const int reach = reach_of(&v->decoder);
     const int top = y.lo < reach ? 0 : y.lo - reach, left = x.lo < reach ? 0 : x.lo - reach;
-    const int bottom = y.hi + reach > begun.h ? begun.h : y.hi + reach,
-              right = x.hi + reach > begun.w ? begun.w : x.hi + reach;
+    const int bottom = y.hi + reach > h ? h : y.hi + reach, right = x.hi + reach > w ? w : x.hi + reach;
     WanStream *s = blocks_open(v, d, bottom - top, right - left);
-    if (s == NULL) return;
-    s->sink = frames;
-    s->placement = (Placement){.top = (y.lo - top) * f,
-                               .left = (x.lo - left) * f,
-                               .h = (y.hi - y.lo) * f,
-                               .w = (x.hi - x.lo) * f,
-                               .y = y.lo * f,
-                               .x = x.lo * f};
-    for (; s->seen < begun.t && dev_ok(d); s->seen++) {
-        Tensor part = tensor_window(tensor_frames(begun, (int)s->seen, 1), top, left, s->h, s->w);
-        decode_from(s, 0, STAGE_LEVEL, copied(d, part)); /* blocks work in place */
-    }
-    wan_stream_close(s);
+    if (s == NULL) return NULL;
+    s->placement = (Placement){.top = (y.lo - top) * SIDE,
+                               .left = (x.lo - left) * SIDE,
+                               .h = (y.hi - y.lo) * SIDE,
+                               .w = (x.hi - x.lo) * SIDE,
+                               .y = y.lo * SIDE,
+                               .x = x.lo * SIDE};
+    return s;
 }
 
-static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, VaeVideo latents, VaeVideo frames)
+/* The next latent of a tile. begun [1][h][w][C]: what the blocks of the whole picture begin with. */
+static void exact_step(WanStream *s, Tensor begun)
+{
+    const int top = (s->placement.y - s->placement.top) / SIDE, left = (s->placement.x - s->placement.left) / SIDE;
+    decode_from(s, 0, STAGE_LEVEL,
+                copied(s->d, tensor_window(begun, top, left, s->h, s->w))); /* blocks work in place */
+    s->seen++;
+}
+
+/* Exact tiles need blocks that look no further than their kernels. */
+static bool has_exact_tiles(const WanVae *v, Dev *d)
 {
     for (int i = 0; i < v->decoder.blocks; i++) {
         if (v->decoder.block[i].kind != BLOCK_ATTENTION) continue;
@@ -736,8 +753,19 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
             d,
             "the Wan VAE's block '%s' looks across the whole picture, so it has no exact tiles; decode without tiles",
             v->decoder.block[i].name);
-        return;
+        return false;
     }
+    return true;
+}
+
+static TileSpan span_from(int lo, int tile, int end)
+{
+    return (TileSpan){lo, lo + tile < end ? lo + tile : end};
+}
+
+static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, VaeVideo latents, VaeVideo frames)
+{
+    if (!has_exact_tiles(v, d)) return;
     Tensor begun = dev_tensor(d, count, h, w, v->decoder.top);
     WanStream *s = front_open(v, d, h, w);
     for (; s != NULL && s->seen < count && dev_ok(d); s->seen++) {
@@ -751,11 +779,62 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
     wan_stream_close(s);
     for (int y = 0; y < h && dev_ok(d); y += tile) {
         for (int x = 0; x < w && dev_ok(d); x += tile) {
-            exact_tile(v, d, begun, (TileSpan){y, y + tile < h ? y + tile : h},
-                       (TileSpan){x, x + tile < w ? x + tile : w}, frames);
+            WanStream *t = exact_open(v, d, h, w, span_from(y, tile, h), span_from(x, tile, w));
+            if (t == NULL) break;
+            t->sink = frames;
+            while (t->seen < count && dev_ok(d)) exact_step(t, tensor_frames(begun, (int)t->seen, 1));
+            wan_stream_close(t);
         }
     }
     dev_free(d, &begun);
+}
+
+struct WanTiledStream {
+    WanVae *v;
+    Dev *d;
+    WanStream *front, **tile;
+    int tiles;
+};
+
+WanTiledStream *wan_tiled_open(WanVae *v, Dev *d, int h, int w, int tile)
+{
+    const int rows = (h + tile - 1) / tile, columns = (w + tile - 1) / tile;
+    WanTiledStream *s = has_exact_tiles(v, d) ? calloc(1, sizeof *s) : NULL;
+    WanStream **list = calloc((size_t)rows * (size_t)columns, sizeof(WanStream *));
+    if (s == NULL || list == NULL) {
+        dev_fail(d, "out of memory");
+        free(list);
+        free(s);
+        return NULL;
+    }
+    *s = (WanTiledStream){.v = v, .d = d, .front = front_open(v, d, h, w), .tile = list};
+    for (int i = 0; i < rows * columns && dev_ok(d); i++) {
+        const TileSpan y = span_from(i / columns * tile, tile, h), x = span_from(i % columns * tile, tile, w);
+        s->tile[i] = exact_open(v, d, h, w, y, x);
+        s->tiles++;
+    }
+    return s;
+}
+
+void wan_tiled_close(WanTiledStream *s)
+{
+    if (s == NULL) return;
+    for (int i = s->tiles - 1; i >= 0; i--) wan_stream_close(s->tile[i]);
+    wan_stream_close(s->front);
+    free(s->tile);
+    free(s);
+}
+
+void wan_tiled_decode(WanTiledStream *s, Tensor latents, VaeVideo frames)
+{
+    for (int k = 0; k < latents.t && dev_ok(s->d); k++, s->front->seen++) {
+        Tensor begun = decode_middle(s->front, tensor_frames(latents, k, 1));
+        for (int i = 0; i < s->tiles && dev_ok(s->d); i++) {
+            s->tile[i]->sink = frames;
+            exact_step(s->tile[i], begun);
+        }
+        dev_free(s->d, &begun);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------------- ramp tiles */
@@ -791,7 +870,7 @@ typedef struct RampJob {
 /* Samples of the result that stand over n of what is cut. */
 static int result_size(const RampJob *j, int n)
 {
-    return j->decode ? n * j->v->decoder.factor : n / j->v->encoder.factor;
+    return j->decode ? n * SIDE : n / SIDE;
 }
 
 /* Weights of a tile's samples along one axis: 1 but for the straight rise and fall over the overlap, where neighbours
@@ -862,7 +941,7 @@ static void run_ramps(const RampJob *j)
                  j->rows.size, j->columns.size, j->rows.stride, j->columns.stride);
         return;
     }
-    const int unit = j->decode ? 1 : j->v->encoder.factor;
+    const int unit = j->decode ? 1 : SIDE;
     if (j->rows.size % unit || j->columns.size % unit || j->rows.stride % unit || j->columns.stride % unit) {
         dev_fail(d,
                  "tiles of %d x %d pixels at every %d and %d are no whole latent cells; sizes and strides must be "
@@ -908,9 +987,8 @@ void wan_decode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles t
 
 void wan_encode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles tiles, VaeVideo frames, VaeVideo latents)
 {
-    const int unit = v->encoder.factor;
-    run_ramps(&(RampJob){v, d, false, ramp_axis(h, tiles.ramp_size_h, tiles.ramp_stride_h, unit),
-                         ramp_axis(w, tiles.ramp_size_w, tiles.ramp_stride_w, unit), count, frames, latents});
+    run_ramps(&(RampJob){v, d, false, ramp_axis(h, tiles.ramp_size_h, tiles.ramp_stride_h, SIDE),
+                         ramp_axis(w, tiles.ramp_size_w, tiles.ramp_stride_w, SIDE), count, frames, latents});
 }
 
 /* ------------------------------------------------------------------------------------------------------------ tests */
