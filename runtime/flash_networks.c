@@ -17,6 +17,7 @@ typedef struct Tile {
     FlashvsrStream *transformer;
     TcStream *tiny;
     WanStream *full;
+    WanTiledStream *full_tiled; /* with decoder tiles of its own */
 } Tile;
 
 struct FlashNetworks {
@@ -96,9 +97,11 @@ static void close_streams(FlashNetworks *m)
         Tile *t = &m->tile[i];
         tcdecoder_stream_close(t->tiny);
         wan_stream_close(t->full);
+        wan_tiled_close(t->full_tiled);
         flashvsr_stream_close(t->transformer);
         t->tiny = NULL;
         t->full = NULL;
+        t->full_tiled = NULL;
         t->transformer = NULL;
     }
 }
@@ -171,6 +174,14 @@ static bool lay_tiles(FlashNetworks *m, StreamSize size, Fault *f)
     return m->tile_count || fault(f, UPRES_E_MEMORY, "no memory for a list of tiles") == UPRES_OK;
 }
 
+bool flash_networks_tile(const FlashNetworks *m, int i, StreamTile *y, StreamTile *x)
+{
+    if (i < 0 || i >= m->tile_count) return false;
+    *y = m->tile[i].y;
+    *x = m->tile[i].x;
+    return true;
+}
+
 /* The weights of a tile's rows and columns. */
 static void weigh(const FlashNetworks *m, const Tile *t, float *rows, float *columns)
 {
@@ -217,7 +228,9 @@ static void open_streams(FlashNetworks *m, Dev *d)
         Tile *t = &m->tile[i];
         int h = t->y.hi - t->y.lo, w = t->x.hi - t->x.lo;
         t->transformer = flashvsr_stream_open(m->transformer, d, h, w, setup);
-        if (m->full)
+        if (m->full && o->vae_decode_tile > 0)
+            t->full_tiled = wan_tiled_open(m->full, d, h / LATENT, w / LATENT, o->vae_decode_tile / LATENT);
+        else if (m->full)
             t->full = wan_decode_open(m->full, d, h / LATENT, w / LATENT);
         else
             t->tiny = tcdecoder_stream_open(m->tiny, d, h / LATENT, w / LATENT);
@@ -293,7 +306,9 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
     double between = dev_totals(d).flop;
     if (dev_ok(d)) {
         enter(m, d, PHASE_DECODE, tile);
-        if (t->full)
+        if (t->full_tiled)
+            wan_tiled_decode(t->full_tiled, latent, pictures);
+        else if (t->full)
             wan_decode(t->full, latent, pictures);
         else
             tcdecoder_run(t->tiny, latent, low, pictures);

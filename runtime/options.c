@@ -242,11 +242,8 @@ upres_status options_for_flashvsr(upres_options *o, Fault *f)
         {"guidance", o->guidance != d->guidance},
         {"guidance-rescale", o->guidance_rescale != 0},
         {"color-scope", o->color_batch != 0},
-        {"vae-encode-tile", o->vae_encode_tile > 0},
-        {"vae-decode-tile", o->vae_decode_tile > 0},
-        {"vae-encode-tile-overlap", o->vae_encode_tile_overlap != UPRES_TILE_OVERLAP_AUTO},
-        {"vae-decode-tile-overlap", o->vae_decode_tile_overlap != UPRES_TILE_OVERLAP_AUTO},
-        {"tile-debug", o->tile_debug != 0},
+        {"vae-encode-tile", o->vae_encode_tile > 0 && o->vae_encode_tile != o->vae_decode_tile}, /* not by --vae-tile */
+        {"tile-debug encode", o->tile_debug == 1},
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (others[i].given) return foreign(f, others[i].option, "SeedVR2", "FlashVSR");
@@ -256,6 +253,16 @@ upres_status options_for_flashvsr(upres_options *o, Fault *f)
         return fault(f, UPRES_E_ARGUMENT, "this --color belongs to SeedVR2; FlashVSR takes adain, wavelet or none");
     if (o->alpha == UPRES_ALPHA_GUIDED)
         return fault(f, UPRES_E_ARGUMENT, "--alpha guided belongs to SeedVR2; FlashVSR takes resize, opaque or drop");
+    if (o->vae_decode_tile > 0 && o->mode != UPRES_MODE_FULL)
+        return fault(f, UPRES_E_ARGUMENT,
+                     "--vae-tile is %d, but the small decoder of the tiny modes takes no tiles of its own; use --tile, or "
+                     "--mode full",
+                     o->vae_decode_tile);
+    if (o->vae_decode_tile_overlap != UPRES_TILE_OVERLAP_AUTO)
+        return fault(f, UPRES_E_ARGUMENT,
+                     "--vae-tile-overlap is %d, but the decoder's tiles are exact with FlashVSR and overlap nowhere; leave it "
+                     "out",
+                     o->vae_decode_tile_overlap);
     if (o->scale == 0) o->scale = 4;
     if (o->color == UPRES_COLOR_AUTO) o->color = UPRES_COLOR_ADAIN;
     if (o->alpha == UPRES_ALPHA_AUTO) o->alpha = UPRES_ALPHA_RESIZE;

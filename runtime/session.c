@@ -179,6 +179,17 @@ upres_status session_drain(upres_session *s, Fault *f)
     return s->kind->drain(s->job, f);
 }
 
+void session_draw_line(const upres_session *s, float *rgb, bool column, int at)
+{
+    size_t w = (size_t)s->width, h = (size_t)s->height;
+    if (at < 0 || at >= (column ? s->width : s->height)) return;
+    for (size_t along = 0; along < (column ? h : w); along++) {
+        size_t pixel = column ? along * w + (size_t)at : (size_t)at * w + along;
+        rgb[pixel] = rgb[w * h + pixel] = 1; /* yellow */
+        rgb[2 * w * h + pixel] = 0;
+    }
+}
+
 static void quantize(upres_session *s, const PipelineResult *r)
 {
     int bytes = s->bits > 8 ? 2 : 1;

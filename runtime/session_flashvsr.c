@@ -188,9 +188,25 @@ static upres_status drain(void *job, Fault *f)
     return stream_pipeline_drain(((FlashSession *)job)->pipeline, f);
 }
 
+/* Lines along the borders of tiles, over the finished picture. */
+static void draw_tiles(const FlashSession *j, float *rgb)
+{
+    const StreamSize *z = &j->setup.picture.size;
+    StreamTile y, x;
+    for (int i = 0; j->plan.tiles > 1 && flash_networks_tile(j->networks, i, &y, &x); i++) {
+        session_draw_line(j->session, rgb, false, y.lo - z->top);
+        session_draw_line(j->session, rgb, false, y.hi - 1 - z->top);
+        session_draw_line(j->session, rgb, true, x.lo - z->left);
+        session_draw_line(j->session, rgb, true, x.hi - 1 - z->left);
+    }
+}
+
 static upres_status pull(void *job, PipelineResult *r, Fault *f)
 {
-    return stream_pipeline_pull(((FlashSession *)job)->pipeline, r, f);
+    FlashSession *j = job;
+    upres_status status = stream_pipeline_pull(j->pipeline, r, f);
+    if (status == UPRES_OK && j->session->options.tile_debug) draw_tiles(j, r->rgb);
+    return status;
 }
 
 /* -------------------------------------------------------------------------------------------------------------- plan */
@@ -219,6 +235,12 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->decode_tile = p.tiles > 1 ? p.tile : 0;
     r->decode_tile_overlap = p.overlap;
     r->decode_tiles = p.tiles;
+    if (o->vae_decode_tile > 0) { /* of the decoder alone: exact, without overlap; counted within one of the others */
+        int side = o->vae_decode_tile / 8 * 8, tall = p.tiles > 1 ? p.tile : z->padded_h, wide = p.tiles > 1 ? p.tile : z->padded_w;
+        r->decode_tile = side;
+        r->decode_tile_overlap = 0;
+        r->decode_tiles = ((tall + side - 1) / side) * ((wide + side - 1) / side);
+    }
     plan_add_phase(r, "transformer", &cost, p.first.transformer + later * p.next.transformer);
     plan_add_phase(r, "decode", &cost, p.first.decode + later * p.next.decode);
     r->arena_bytes = p.arena_bytes;

@@ -211,14 +211,13 @@ static upres_status drain(void *job, Fault *f)
     return pipeline_drain(((Seedvr2Session *)job)->pipeline, f);
 }
 
-/* Lines of one pixel along the borders of tiles: yellow, over the finished picture. */
+/* Lines along the borders of tiles, over the finished picture. */
 static void draw_tiles(const Seedvr2Session *j, float *rgb)
 {
     bool decode = j->session->options.tile_debug == 2;
     VaeTiles t = decode ? j->plan.decode_tiles : j->plan.encode_tiles;
     if ((decode ? j->plan.decode_tile_count : j->plan.encode_tile_count) < 2) return;
     const SizePlan *z = &j->setup.picture.size;
-    size_t w = (size_t)j->session->width, h = (size_t)j->session->height;
     for (int axis = 0; axis < 2; axis++) {
         int cells = (axis ? z->padded_w : z->padded_h) / PIPELINE_SPATIAL;
         int side = axis ? t.tile_w : t.tile_h, overlap = axis ? t.overlap_w : t.overlap_h;
@@ -226,14 +225,9 @@ static void draw_tiles(const Seedvr2Session *j, float *rgb)
         TileSpan *span = malloc((size_t)count * sizeof *span);
         if (!span) return; /* an aid to the eye only */
         tile_spans(cells, side, overlap, PIPELINE_SPATIAL, span);
-        for (int i = 0; i < 2 * count; i++) {
-            size_t at = (size_t)((i & 1 ? span[i / 2].hi * PIPELINE_SPATIAL - 1 : span[i / 2].lo * PIPELINE_SPATIAL));
-            if (at >= (axis ? w : h)) continue;
-            for (size_t along = 0; along < (axis ? h : w); along++) {
-                size_t pixel = axis ? along * w + at : at * w + along;
-                rgb[pixel] = rgb[w * h + pixel] = 1;
-                rgb[2 * w * h + pixel] = 0;
-            }
+        for (int i = 0; i < count; i++) {
+            session_draw_line(j->session, rgb, axis != 0, span[i].lo * PIPELINE_SPATIAL);
+            session_draw_line(j->session, rgb, axis != 0, span[i].hi * PIPELINE_SPATIAL - 1);
         }
         free(span);
     }

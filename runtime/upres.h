@@ -226,9 +226,10 @@ typedef struct upres_options {
     int32_t dither;           /* -1 auto (default): tpdf when bits are below the input's; 0 none; 1 tpdf */
 
     /* memory and device */
-    int32_t vae_encode_tile, vae_decode_tile;                 /* S2: UPRES_TILE_AUTO (default), OFF, or >= 32, multiple of 8 */
-    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap; /* S2: AUTO (default), or a multiple of 8 below the tile */
-    int32_t tile_debug;       /* S2: 0 off (default), 1 draw the encoder's tile borders into the results, 2 the decoder's */
+    /* UPRES_TILE_AUTO (default), OFF, or >= 32, multiple of 8. FlashVSR: decode alone, with mode FULL */
+    int32_t vae_encode_tile, vae_decode_tile;
+    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap; /* AUTO (default), or a multiple of 8 below the tile; FlashVSR's tiles need none */
+    int32_t tile_debug;       /* 0 off (default), 1 draw the encoder's tile borders into the results, 2 the decoder's */
     int32_t device;           /* default UPRES_DEVICE_AUTO */
     upres_precision precision; /* default AUTO */
     uint64_t memory;          /* bytes to stay under; 0: what is free (default) */

@@ -45,6 +45,15 @@ typedef struct WanTiles {
 } WanTiles;
 void wan_decode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles tiles, VaeVideo latents,
                       VaeVideo frames);
+/*
+ * The exact tiles as a stream, as wan_decode: each tile keeps its own history in the arena. Pictures are written frame by
+ * frame and tile by tile, each sample once. tile: latent cells, at least 1. NULL: the device has failed.
+ */
+typedef struct WanTiledStream WanTiledStream;
+WanTiledStream *wan_tiled_open(WanVae *v, Dev *d, int h, int w, int tile);
+void wan_tiled_decode(WanTiledStream *s, Tensor latents, VaeVideo frames);
+void wan_tiled_close(WanTiledStream *s); /* NULL is allowed */
+
 /* Encode in the original's ramp tiles; sizes and strides in pixels, whole latent cells. Frames beyond 4m + 1 are
  * ignored. */
 void wan_encode_tiled(WanVae *v, Dev *d, int h, int w, int64_t count, WanTiles tiles, VaeVideo frames,
