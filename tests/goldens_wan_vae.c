@@ -1,6 +1,6 @@
 /*
- * Golden cases of the Wan VAE: streams cut into chunks as the cases say, and whole clips in tiles. A plain decode of a
- * single chunk runs a second time in exact tiles, which must give the same.
+ * Golden cases of the Wan VAE: streams cut into chunks as the cases say, and whole clips in tiles. A plain decode runs
+ * again in exact tiles, as a clip and as a stream, which must give the same.
  */
 #include "tests/goldens_planes.h"
 
@@ -74,10 +74,11 @@ static void run_chunks(Golden *g, WanVae *v, Dev *d, const Run *r)
 {
     VaeVideo from = {.user = r->in, .read = planes_read}, to = {.user = r->out, .write = planes_write};
     const Planes *in = r->in;
-    WanStream *s =
-        r->encode ? wan_encode_open(v, d, (int)in->h, (int)in->w) : wan_decode_open(v, d, (int)in->h, (int)in->w);
+    const int h = (int)in->h, w = (int)in->w, tile = r->tiles.tile;
+    WanTiledStream *tiled = tile > 0 ? wan_tiled_open(v, d, h, w, tile) : NULL;
+    WanStream *s = tile > 0 ? NULL : r->encode ? wan_encode_open(v, d, h, w) : wan_decode_open(v, d, h, w);
     int64_t at = 0;
-    for (const JsonTree *n = json_get(g->meta, "chunks")->child; n && s && dev_ok(d); n = n->next) {
+    for (const JsonTree *n = json_get(g->meta, "chunks")->child; n && (s || tiled) && dev_ok(d); n = n->next) {
         int count = (int)json_int(n, 0);
         if (count < 1 || at + count > in->t) {
             golden_fail(g, "the chunks do not fit the input");
@@ -91,13 +92,17 @@ static void run_chunks(Golden *g, WanVae *v, Dev *d, const Run *r)
             for (int64_t t = 0; x && t < count; t++)
                 for (int64_t p = 0; p < in->h * in->w; p++, x += z.c_pad)
                     for (int64_t c = 0; c < in->c; c++) x[c] = planes_at(in, c, at + t, 0, 0)[p];
-            wan_decode(s, z, to);
+            if (tiled)
+                wan_tiled_decode(tiled, z, to);
+            else
+                wan_decode(s, z, to);
             dev_free(d, &z);
         }
         at += count;
     }
     if (s && dev_ok(d) && !dev_is_plan(d)) compare_states(g, s);
     wan_stream_close(s);
+    wan_tiled_close(tiled);
 }
 
 static bool run_once(Golden *g, WanVae *v, Dev *d, const Run *r)
@@ -174,8 +179,8 @@ void golden_wan_vae(Golden *g)
                       .ramp_stride_h = (int)json_int(json_at(stride, 0), 0),
                       .ramp_stride_w = (int)json_int(json_at(stride, 1), 0)};
     golden_run(g, v, (Run){.encode = encode, .whole = tiled, .tiles = ramps});
-    if (!tiled && !encode && g->verdict == GOLDEN_OK) {
-        golden_run(g, v, (Run){.whole = true, .tiles.tile = 4});
+    for (int whole = 0; !tiled && !encode && whole < 2 && g->verdict == GOLDEN_OK; whole++) {
+        golden_run(g, v, (Run){.whole = whole, .tiles.tile = 4});
         size_t used = strlen(g->where);
         if (g->verdict == GOLDEN_FAIL) snprintf(g->where + used, sizeof g->where - used, ", in exact tiles");
     }

@@ -760,7 +760,7 @@ static bool has_exact_tiles(const WanVae *v, Dev *d)
 
 static TileSpan span_from(int lo, int tile, int end)
 {
-    return (TileSpan){lo, lo + tile < end ? lo + tile : end};
+    return (TileSpan){lo, end - lo > tile ? lo + tile : end};
 }
 
 static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, VaeVideo latents, VaeVideo frames)
@@ -798,6 +798,8 @@ struct WanTiledStream {
 
 WanTiledStream *wan_tiled_open(WanVae *v, Dev *d, int h, int w, int tile)
 {
+    const int longest = h > w ? h : w;
+    if (tile > longest) tile = longest;
     const int rows = (h + tile - 1) / tile, columns = (w + tile - 1) / tile;
     WanTiledStream *s = has_exact_tiles(v, d) ? calloc(1, sizeof *s) : NULL;
     WanStream **list = calloc((size_t)rows * (size_t)columns, sizeof(WanStream *));
