@@ -451,7 +451,6 @@ static bool add_named(PartList *list, WeightPart part, int index, const Widths *
         buffer_printf(&summary, " %d", w->value[i]);
     }
     buffer_printf(&json, "]}");
-    buffer_printf(&summary, " (not used by this version)");
     claim_by_beginning(claims, named_networks[index].begins);
     claim_scales(claims);
     return add_network(list, part, &json, &summary, claims);

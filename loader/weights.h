@@ -66,7 +66,7 @@ void weight_read(const WeightTensor *t, int64_t first, int64_t count, float *out
 
 typedef enum WeightNetwork {
     NET_SEEDVR2_VAE, NET_SEEDVR2_DIT, NET_TEXT,
-    NET_FLASHVSR_DIT, NET_FLASHVSR_LQ, NET_TCDECODER, NET_WAN_VAE /* recognised and named; no code uses them yet */
+    NET_FLASHVSR_DIT, NET_FLASHVSR_LQ, NET_TCDECODER, NET_WAN_VAE
 } WeightNetwork;
 
 const char *weight_network_name(WeightNetwork n); /* "seedvr2_vae", "seedvr2_dit", "text", "flashvsr_dit", ... */

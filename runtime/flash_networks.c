@@ -365,12 +365,12 @@ static int64_t chunks_to_run(const FlashNetworks *m, const StreamPipelineSetup *
     return all < full ? all : full;
 }
 
-static bool does_not_fit(const FlashPlan *plan, Fault *f)
+static bool does_not_fit(const FlashPlan *plan, bool full, Fault *f)
 {
     char needs[32], has[32];
     fault(f, UPRES_E_MEMORY,
-          "the job needs %s of memory, but %s can be had; use --tile, a smaller --scale or fewer --kv-slices, or raise --memory",
-          cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has));
+          "the job needs %s of memory, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
+          cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has), full ? ", --mode tiny-long" : "");
     return false;
 }
 
@@ -399,7 +399,7 @@ bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPl
     if (m->tile_count > 1)
         plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
     plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
-    if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, f);
+    if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, m->full != NULL, f);
     return ok;
 }
 

@@ -255,7 +255,7 @@ upres_status options_for_flashvsr(upres_options *o, Fault *f)
         return fault(f, UPRES_E_ARGUMENT, "--alpha guided belongs to SeedVR2; FlashVSR takes resize, opaque or drop");
     if (o->vae_decode_tile > 0 && o->mode != UPRES_MODE_FULL)
         return fault(f, UPRES_E_ARGUMENT,
-                     "--vae-tile is %d, but the small decoder of the tiny modes takes no tiles of its own; use --tile, or "
+                     "--vae-tile is %d, but the small decoder of the tiny modes takes no tiles; leave it out, or use "
                      "--mode full",
                      o->vae_decode_tile);
     if (o->vae_decode_tile_overlap != UPRES_TILE_OVERLAP_AUTO)
