@@ -279,6 +279,12 @@ upres_status upres_session_push(upres_session *s, const upres_frame *frame)
     return session_push(s, &whole, f);
 }
 
+upres_status upres_session_cut(upres_session *s)
+{
+    Fault *f = begin();
+    return s ? session_cut(s, f) : null_argument(f, "upres_session_cut");
+}
+
 upres_status upres_session_drain(upres_session *s)
 {
     Fault *f = begin();

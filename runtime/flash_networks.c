@@ -30,6 +30,7 @@ struct FlashNetworks {
     char version[1200];
 
     StreamSize size;
+    int64_t start; /* frame of the clip that the scene begins with: noise is by position */
     int overlap; /* of tiles, in pixels */
     Tile *tile;
     int tile_count;
@@ -278,7 +279,7 @@ static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor lat
     for (int i = 0; i < latent.t; i++) {
         float *to = dev_map(d, tensor_frames(latent, i, 1));
         if (!to) return;
-        position_noise(m->options.seed, NOISE_BASE, FRAMES_A_LATENT * (first + i), t->y.lo / LATENT, t->x.lo / LATENT,
+        position_noise(m->options.seed, NOISE_BASE, m->start + FRAMES_A_LATENT * (first + i), t->y.lo / LATENT, t->x.lo / LATENT,
                        latent.h, latent.w, CHANNELS, to);
     }
 }
@@ -350,9 +351,18 @@ static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fa
     return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
 }
 
+static bool restart(void *user, int64_t start, Fault *f)
+{
+    FlashNetworks *m = user;
+    close_streams(m);
+    open_streams(m, m->dev);
+    m->start = start;
+    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}
+
 StreamNetworks flash_networks_run(FlashNetworks *m)
 {
-    return (StreamNetworks){m, run_chunk};
+    return (StreamNetworks){m, restart, run_chunk};
 }
 
 /* ---------------------------------------------------------------------------------------------------- plan and start */

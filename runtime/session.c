@@ -173,6 +173,11 @@ upres_status session_push(upres_session *s, const upres_frame *frame, Fault *f)
     return s->kind->push(s->job, frame->data, frame->stride, f);
 }
 
+upres_status session_cut(upres_session *s, Fault *f)
+{
+    return s->kind->cut(s->job, f);
+}
+
 upres_status session_drain(upres_session *s, Fault *f)
 {
     s->pushed = true;

@@ -16,6 +16,7 @@ void session_form(const upres_session *s, int32_t *width, int32_t *height, int32
 upres_status session_select(upres_session *s, int64_t first, int64_t last, Fault *f);
 int64_t session_wants(const upres_session *s);
 upres_status session_push(upres_session *s, const upres_frame *frame, Fault *f);
+upres_status session_cut(upres_session *s, Fault *f);
 upres_status session_drain(upres_session *s, Fault *f);
 upres_status session_pull(upres_session *s, upres_frame *out, Fault *f);
 int64_t session_latency(const upres_session *s);

@@ -183,6 +183,13 @@ static upres_status push(void *job, const void *data, ptrdiff_t stride, Fault *f
     return stream_pipeline_push(((FlashSession *)job)->pipeline, data, stride, f);
 }
 
+static upres_status cut(void *job, Fault *f)
+{
+    (void)f;
+    stream_pipeline_cut(((FlashSession *)job)->pipeline);
+    return UPRES_OK;
+}
+
 static upres_status drain(void *job, Fault *f)
 {
     return stream_pipeline_drain(((FlashSession *)job)->pipeline, f);
@@ -258,6 +265,7 @@ const SessionKind session_flashvsr = {
     .wants = wants,
     .latency = latency,
     .push = push,
+    .cut = cut,
     .drain = drain,
     .pull = pull,
     .plan = plan,

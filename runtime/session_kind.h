@@ -18,6 +18,7 @@ typedef struct SessionKind {
     int64_t (*wants)(void *job);
     int64_t (*latency)(void *job);
     upres_status (*push)(void *job, const void *data, ptrdiff_t stride, Fault *f);
+    upres_status (*cut)(void *job, Fault *f);
     upres_status (*drain)(void *job, Fault *f);
     upres_status (*pull)(void *job, PipelineResult *r, Fault *f);
     /* The whole plan of a job; settled options. The device's rate is in the report already. */

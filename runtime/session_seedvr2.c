@@ -206,6 +206,13 @@ static upres_status push(void *job, const void *data, ptrdiff_t stride, Fault *f
     return pipeline_push(((Seedvr2Session *)job)->pipeline, data, stride, f);
 }
 
+static upres_status cut(void *job, Fault *f)
+{
+    (void)job;
+    return fault(f, UPRES_E_UNSUPPORTED, "a scene cut was told to a SeedVR2 session, which carries nothing on that could be "
+                                         "reset; leave it out");
+}
+
 static upres_status drain(void *job, Fault *f)
 {
     return pipeline_drain(((Seedvr2Session *)job)->pipeline, f);
@@ -295,6 +302,7 @@ const SessionKind session_seedvr2 = {
     .wants = wants,
     .latency = latency,
     .push = push,
+    .cut = cut,
     .drain = drain,
     .pull = pull,
     .plan = plan,

@@ -18,9 +18,11 @@ struct StreamPipeline {
     int64_t seen;   /* frames pushed */
     int64_t frames; /* of the clip; -1: not known yet */
 
+    int64_t start;          /* first frame of the scene at work; chunks are counted from there */
+    int64_t cut;            /* where the next scene begins, once that is known; else -1 */
     int64_t k;              /* the chunk that runs or comes next */
     float *held[MOST_HELD]; /* pictures of chunk k - 1 (of chunk k while it runs); NULL: not wanted or given out */
-    int64_t next;           /* the frame that is given out next; stream_chunk_first(k) when none is held */
+    int64_t next;           /* the frame that is given out next; first_of(k) when none is held */
     float *rgb, *alpha;     /* the result that was given out last */
     Fault *fault;           /* of the call in progress, for callbacks */
 };
@@ -46,6 +48,7 @@ StreamPipeline *stream_pipeline_open(const StreamPipelineSetup *s, Fault *f)
     }
     p->setup = *s;
     p->frames = s->frames ? s->frames : -1;
+    p->cut = -1;
     p->pictures = stream_pictures_open(&s->picture, f);
     size_t pixels = scaled_pixels(&s->picture);
     bool alpha = stream_pictures_has_alpha(&s->picture);
@@ -82,9 +85,21 @@ uint64_t stream_pipeline_bytes(const StreamPipelineSetup *s)
 
 /* --------------------------------------------------------------------------------------------- what runs and when */
 
+/* The first frame of chunk k of the scene. */
+static int64_t first_of(const StreamPipeline *p, int64_t k)
+{
+    return p->start + stream_chunk_first(k);
+}
+
+/* The first frame behind the scene; -1: not known. */
+static int64_t scene_end(const StreamPipeline *p)
+{
+    return p->cut >= 0 ? p->cut : p->frames;
+}
+
 static bool is_wanted(const StreamPipeline *p, int64_t frame)
 {
-    if (p->frames >= 0 && frame >= p->frames) return false;
+    if (scene_end(p) >= 0 && frame >= scene_end(p)) return false;
     if (!p->wanted_count) return true;
     for (size_t i = 0; i < p->wanted_count; i++)
         if (frame >= p->wanted[i].first && frame <= p->wanted[i].last) return true;
@@ -106,13 +121,18 @@ static int64_t last_wanted(const StreamPipeline *p)
 /* The last source frame that chunk k looks at. */
 static int64_t last_read(const StreamPipeline *p, int64_t k)
 {
-    int64_t last = stream_chunk_first(k + 1) + STREAM_AHEAD - 1;
-    return p->frames >= 0 && last >= p->frames ? p->frames - 1 : last;
+    int64_t last = first_of(p, k + 1) + STREAM_AHEAD - 1, end = scene_end(p);
+    return end >= 0 && last >= end ? end - 1 : last;
+}
+
+static bool scene_is_over(const StreamPipeline *p)
+{
+    return p->cut >= 0 && first_of(p, p->k) >= p->cut;
 }
 
 static bool is_over(const StreamPipeline *p)
 {
-    return stream_chunk_first(p->k) > last_wanted(p);
+    return (scene_is_over(p) ? p->cut : first_of(p, p->k)) > last_wanted(p);
 }
 
 static bool is_ready(const StreamPipeline *p)
@@ -133,7 +153,8 @@ int64_t stream_pipeline_wants(const StreamPipeline *p)
 {
     int64_t last = last_wanted(p);
     if (last < 0 || is_over(p)) return -1;
-    bool more = last == INT64_MAX || p->seen <= last_read(p, stream_chunk_of(last));
+    bool more = last == INT64_MAX ||
+                (p->cut >= 0 ? last >= p->cut : p->seen <= last_read(p, stream_chunk_of(last - p->start)));
     return more ? p->seen : -1;
 }
 
@@ -143,11 +164,6 @@ int64_t stream_pipeline_latency(const StreamPipeline *p)
     for (size_t i = 0; i < p->wanted_count; i++)
         if (p->wanted[i].first < first) first = p->wanted[i].first;
     return last_wanted(p) < 0 ? 0 : last_read(p, stream_chunk_of(first)) + 1;
-}
-
-int64_t stream_pipeline_chunks_done(const StreamPipeline *p)
-{
-    return p->k;
 }
 
 int64_t stream_pipeline_chunks(const StreamPipeline *p)
@@ -170,12 +186,17 @@ int64_t stream_pipeline_results(const StreamPipeline *p)
 upres_status stream_pipeline_push(StreamPipeline *p, const void *data, ptrdiff_t stride, Fault *f)
 {
     const StreamPictureSetup *s = &p->setup.picture;
-    if (is_over(p) || is_ready(p)) return UPRES_AGAIN;
+    if (is_over(p) || is_ready(p) || p->cut >= 0) return UPRES_AGAIN; /* a scene is finished before the next begins */
     size_t row = (size_t)s->width * (size_t)s->channels * (s->bits > 8 ? 2 : 1), rows = (size_t)s->height;
     if (!frame_store_put(&p->sources, p->seen, data, stride, row, rows))
         return fault(f, UPRES_E_MEMORY, "no memory for source frame %lld (%zu bytes)", (long long)p->seen, row * rows);
     p->seen++;
     return UPRES_OK;
+}
+
+void stream_pipeline_cut(StreamPipeline *p)
+{
+    if (p->seen > p->start) p->cut = p->seen; /* nothing pushed since the last one: no second one */
 }
 
 upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f)
@@ -197,7 +218,8 @@ upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f)
 static bool read_low(void *user, const VaeRegion *r)
 {
     StreamPipeline *p = user;
-    int64_t number = r->frame < p->seen ? r->frame : p->seen - 1; /* a chunk that runs lacks frames beyond the end only */
+    int64_t number = p->start + r->frame;
+    if (number >= p->seen) number = p->seen - 1; /* a chunk that runs lacks frames beyond the end only */
     const void *source = frame_store_get(&p->sources, number);
     const float *low = stream_pictures_low(p->pictures, source, number);
     size_t width = (size_t)p->setup.picture.size.padded_w;
@@ -212,7 +234,7 @@ static bool read_low(void *user, const VaeRegion *r)
 static bool write_picture(void *user, const VaeRegion *r, bool add)
 {
     StreamPipeline *p = user;
-    if (!is_wanted(p, r->frame)) return true;
+    if (!is_wanted(p, p->start + r->frame)) return true;
     float **picture = &p->held[r->frame - stream_chunk_first(p->k)];
     if (!*picture) *picture = calloc(3 * padded_pixels(p), sizeof(float));
     if (!*picture)
@@ -243,7 +265,7 @@ static bool run_chunk(StreamPipeline *p)
 /* Finish the picture `next`, give its memory back, and let go of sources that nothing looks at any more. */
 static bool give_next(StreamPipeline *p)
 {
-    float **picture = &p->held[p->next - stream_chunk_first(p->k - 1)];
+    float **picture = &p->held[p->next - first_of(p, p->k - 1)];
     bool given = *picture != NULL;
     if (given) {
         if (p->setup.finishing) p->setup.finishing(p->setup.user);
@@ -257,16 +279,30 @@ static bool give_next(StreamPipeline *p)
     return given;
 }
 
+/* The frames from the cut on know nothing of those before it. */
+static bool begin_scene(StreamPipeline *p)
+{
+    const StreamNetworks *n = &p->setup.networks;
+    p->start = p->next = p->cut;
+    p->cut = -1;
+    p->k = 0;
+    return n->restart(n->user, p->start, p->fault);
+}
+
 upres_status stream_pipeline_pull(StreamPipeline *p, PipelineResult *r, Fault *f)
 {
     p->fault = f;
     for (;;) {
-        while (p->next < stream_chunk_first(p->k)) {
+        while (p->next < first_of(p, p->k)) {
             if (!give_next(p)) continue;
             *r = (PipelineResult){p->next - 1, p->rgb, p->alpha};
             return UPRES_OK;
         }
         if (is_over(p)) return UPRES_END;
+        if (scene_is_over(p)) {
+            if (!begin_scene(p)) return f->status;
+            continue;
+        }
         if (!is_ready(p)) return UPRES_AGAIN;
         if (!run_chunk(p)) return f->status;
     }

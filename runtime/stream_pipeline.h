@@ -18,10 +18,12 @@
 /*
  * chunk: low-quality frames in, pictures out, both 3 x padded_h x padded_w, signed, numbered through the stream from 0. Called
  * for chunk 0, 1, 2 ...; chunk k reads up to frame stream_chunk_first(k + 1) + STREAM_AHEAD - 1 and writes its own frames. A
- * sample may be written once, or be the sum of several writes with `add`. false with its sentence in f.
+ * sample may be written once, or be the sum of several writes with `add`. restart: a new scene; what follows is chunk 0 again,
+ * numbered from 0, of which frame 0 is frame `start` of the clip. Both false with their sentence in f.
  */
 typedef struct StreamNetworks {
     void *user;
+    bool (*restart)(void *user, int64_t start, Fault *f);
     bool (*chunk)(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f);
 } StreamNetworks;
 
@@ -47,8 +49,10 @@ upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f);
 upres_status stream_pipeline_pull(StreamPipeline *p, PipelineResult *r, Fault *f); /* OK, AGAIN, END, or a fault */
 int64_t stream_pipeline_latency(const StreamPipeline *p);
 
-/* Chunks that have run, and that will have when all is done; the latter -1 while the end is not known. */
-int64_t stream_pipeline_chunks_done(const StreamPipeline *p);
+/* The frame pushed next begins a new scene: nothing is carried over, and what has been pushed is finished first. */
+void stream_pipeline_cut(StreamPipeline *p);
+
+/* Chunks that will have run when all is done, without cuts; -1 while the end is not known. */
 int64_t stream_pipeline_chunks(const StreamPipeline *p);
 /* Results that will be given; -1 while the end is not known. */
 int64_t stream_pipeline_results(const StreamPipeline *p);

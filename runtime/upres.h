@@ -310,6 +310,13 @@ UPRES_API int64_t upres_session_wants(const upres_session *s);
  */
 UPRES_API upres_status upres_session_push(upres_session *s, const upres_frame *frame);
 
+/*
+ * The frame pushed next begins a new scene: a FlashVSR session carries nothing over to it. What has been pushed is finished as
+ * if the clip ended there (push returns UPRES_AGAIN until it has been pulled); numbers and noise go on. UPRES_E_UNSUPPORTED with
+ * SeedVR2.
+ */
+UPRES_API upres_status upres_session_cut(upres_session *s);
+
 /* No more frames will come. Needed when clip.frames was 0; otherwise allowed and without effect once all are pushed. */
 UPRES_API upres_status upres_session_drain(upres_session *s);
 

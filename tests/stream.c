@@ -64,6 +64,7 @@ typedef struct Way {
     const char *name;
     int burst;    /* frames handed over at once, as long as they are taken */
     bool unknown; /* their number is not told */
+    int cut;      /* the frame before which a scene cut is told; 0: none */
 } Way;
 
 typedef struct Run {
@@ -89,6 +90,8 @@ static upres_status push_burst(upres_session *s, int count, const Way *way, Run 
     for (int i = 0; i < way->burst && run->pushed < count && status == UPRES_OK; i++) {
         uint8_t pixels[SOURCE];
         draw(run->pushed, pixels);
+        if (way->cut && run->pushed == way->cut) status = upres_session_cut(s);
+        if (status != UPRES_OK) break;
         upres_frame in = {sizeof in, run->pushed, WIDTH, HEIGHT, 3, 8, pixels, 3 * WIDTH};
         if (upres_session_wants(s) != run->pushed) {
             run->problem = "another frame is wanted than the next one";
@@ -164,7 +167,7 @@ static void test_counts(Counts *c, const upres_weights *w)
 {
     char problem[256] = "";
     for (int count = 1; count <= LONGEST && !problem[0]; count++) {
-        Run run = run_clip(w, count, (Way){"", 1, false});
+        Run run = run_clip(w, count, (Way){"", 1, false, 0});
         if (run.problem || run.pulled != count)
             snprintf(problem, sizeof problem, "%d in, %d out; %.150s", count, run.pulled,
                      run.problem ? run.problem : "");
@@ -176,11 +179,11 @@ static void test_counts(Counts *c, const upres_weights *w)
 static void test_ways(Counts *c, const upres_weights *w)
 {
     enum { COUNT = 43 };
-    static const Way ways[] = {{"bursts of 3", 3, false},
-                               {"bursts as long as they are taken", LONGEST, false},
-                               {"frame by frame, the number not told", 1, true},
-                               {"bursts of 30, the number not told", 30, true}};
-    Run first = run_clip(w, COUNT, (Way){"frame by frame", 1, false});
+    static const Way ways[] = {{"bursts of 3", 3, false, 0},
+                               {"bursts as long as they are taken", LONGEST, false, 0},
+                               {"frame by frame, the number not told", 1, true, 0},
+                               {"bursts of 30, the number not told", 30, true, 0}};
+    Run first = run_clip(w, COUNT, (Way){"frame by frame", 1, false, 0});
     const char *problem = first.problem ? first.problem : first.pulled != COUNT ? "frames are missing" : NULL;
     report(c, "frame by frame", problem);
     bool moves = !problem && memcmp(first.pixels, first.pixels + RESULT, RESULT) != 0;
@@ -197,6 +200,26 @@ static void test_ways(Counts *c, const upres_weights *w)
     free(first.pixels);
 }
 
+static void test_cut(Counts *c, const upres_weights *w)
+{
+    enum { COUNT = 50, CUT = 23 };
+    Run whole = run_clip(w, COUNT, (Way){"", 1, false, 0}), alone = run_clip(w, CUT, (Way){"", 1, false, 0});
+    Run cut = run_clip(w, COUNT, (Way){"", 1, false, CUT}), unknown = run_clip(w, COUNT, (Way){"", LONGEST, true, CUT});
+    const char *problem = cut.problem ? cut.problem : unknown.problem;
+    if (!problem && (cut.pulled != COUNT || unknown.pulled != COUNT)) problem = "frames are missing";
+    report(c, "a scene cut: as many out as in", problem);
+    bool ends = memcmp(cut.pixels, alone.pixels, (size_t)CUT * RESULT) == 0;
+    report(c, "a scene cut: before it a clip of its own", ends ? NULL : "other pixels");
+    bool differs = memcmp(cut.pixels + CUT * RESULT, whole.pixels + CUT * RESULT, RESULT) != 0;
+    report(c, "a scene cut: behind it nothing carried over", differs ? NULL : "the pixels of a run without it");
+    bool same = memcmp(cut.pixels, unknown.pixels, (size_t)COUNT * RESULT) == 0;
+    report(c, "a scene cut: in bursts, the number not told", same ? NULL : "other pixels");
+    free(whole.pixels);
+    free(alone.pixels);
+    free(cut.pixels);
+    free(unknown.pixels);
+}
+
 int main(void)
 {
     Counts c = {0, 0};
@@ -210,6 +233,7 @@ int main(void)
     upres_weights *w = make_weights(folder, paths);
     if (w) {
         test_ways(&c, w);
+        test_cut(&c, w);
         test_counts(&c, w);
     } else {
         c.failed++;
