@@ -149,6 +149,7 @@ if [ "$tier" = all ]; then
             absent "goldens $cpu" "this CPU has no $cpu"
         fi
     done
+    sanitized stream
     sanitized goldens tests/data/goldens
     golden_areas "asan goldens" build/asan/tests/goldens
 fi
