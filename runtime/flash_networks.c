@@ -31,7 +31,7 @@ struct FlashNetworks {
 
     StreamSize size;
     int64_t start; /* frame of the clip that the scene begins with: noise is by position */
-    int overlap; /* of tiles, in pixels */
+    int overlap;   /* of tiles, in pixels */
     Tile *tile;
     int tile_count;
     float *weight_sum; /* [padded_h][padded_w] of all tiles; NULL: one tile */
@@ -264,11 +264,10 @@ static bool write_picture(void *user, const VaeRegion *r, bool add)
     for (int c = 0; c < r->channels; c++)
         for (int y = 0; y < r->height; y++) {
             float *row = r->data + c * r->plane + y * r->row; /* handed over for good */
-            if (l->m->tiny) /* the small decoder's pictures are in [0, 1] */
+            if (l->m->tiny)                                   /* the small decoder's pictures are in [0, 1] */
                 for (int x = 0; x < r->width; x++) row[x] = row[x] * 2.0f - 1.0f;
             if (!l->rows) continue;
-            const float *sum =
-                l->m->weight_sum + (size_t)(whole.y + y) * (size_t)l->m->size.padded_w + (size_t)whole.x;
+            const float *sum = l->m->weight_sum + (size_t)(whole.y + y) * (size_t)l->m->size.padded_w + (size_t)whole.x;
             for (int x = 0; x < r->width; x++) row[x] *= lesser(l->rows[r->y + y], l->columns[r->x + x]) / sum[x];
         }
     return l->pictures.write(l->pictures.user, &whole, add || l->rows);
@@ -279,8 +278,8 @@ static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor lat
     for (int i = 0; i < latent.t; i++) {
         float *to = dev_map(d, tensor_frames(latent, i, 1));
         if (!to) return;
-        position_noise(m->options.seed, NOISE_BASE, m->start + FRAMES_A_LATENT * (first + i), t->y.lo / LATENT, t->x.lo / LATENT,
-                       latent.h, latent.w, CHANNELS, to);
+        position_noise(m->options.seed, NOISE_BASE, m->start + FRAMES_A_LATENT * (first + i), t->y.lo / LATENT,
+                       t->x.lo / LATENT, latent.h, latent.w, CHANNELS, to);
     }
 }
 
@@ -378,9 +377,10 @@ static int64_t chunks_to_run(const FlashNetworks *m, const StreamPipelineSetup *
 static bool does_not_fit(const FlashPlan *plan, bool full, Fault *f)
 {
     char needs[32], has[32];
-    fault(f, UPRES_E_MEMORY,
-          "the job needs %s of memory, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
-          cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has), full ? ", --mode tiny-long" : "");
+    fault(
+        f, UPRES_E_MEMORY,
+        "the job needs %s of memory, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
+        cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has), full ? ", --mode tiny-long" : "");
     return false;
 }
 
@@ -406,8 +406,7 @@ bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPl
     plan->arena_bytes = totals.arena_peak;
     plan->weight_bytes = totals.weight_bytes;
     plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
-    if (m->tile_count > 1)
-        plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
+    if (m->tile_count > 1) plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
     plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
     if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, m->full != NULL, f);
     return ok;

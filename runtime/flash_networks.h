@@ -2,10 +2,10 @@
  * The networks of a streaming job: found in the weights, planned, and run chunk by chunk behind the pipeline's function
  * pointer, over the whole picture or over tiles of it. Belongs to one thread.
  *
- * Tiles: windows of the padded picture, each a stream of its own. As the frames come by but once, the caches of all tiles
- * stay in memory: tiles change what attention sees and costs, and take more memory rather than less. Positions and local range
- * start anew in each, the noise does not. Where tiles overlap their pictures are mixed with straight ramps; the border of the
- * picture has none. Colour is corrected afterwards, over the whole picture.
+ * Tiles: windows of the padded picture, each a stream of its own. As the frames come by but once, the caches of all
+ * tiles stay in memory: tiles change what attention sees and costs, and take more memory rather than less. Positions
+ * and local range start anew in each, the noise does not. Where tiles overlap their pictures are mixed with straight
+ * ramps; the border of the picture has none. Colour is corrected afterwards, over the whole picture.
  */
 #ifndef UPRES_RUNTIME_FLASH_NETWORKS_H
 #define UPRES_RUNTIME_FLASH_NETWORKS_H
@@ -31,8 +31,8 @@ typedef struct FlashPlan {
 } FlashPlan;
 
 /*
- * Find the networks and the text, and bind them. o: settled for FlashVSR. Errors: UPRES_E_INPUT (a part is missing or there
- * twice, a tensor is missing).
+ * Find the networks and the text, and bind them. o: settled for FlashVSR. Errors: UPRES_E_INPUT (a part is missing or
+ * there twice, a tensor is missing).
  */
 FlashNetworks *flash_networks_open(const WeightSet *w, const upres_options *o, Fault *f);
 void flash_networks_close(FlashNetworks *m); /* NULL is allowed */

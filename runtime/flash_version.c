@@ -41,8 +41,8 @@ static upres_flashvsr_version version_of_path(const char *path)
     return UPRES_FLASHVSR_AUTO;
 }
 
-upres_flashvsr_version flash_version(upres_flashvsr_version option, const WeightPart *lq, const WeightPart *dit, char *said,
-                                     size_t said_size)
+upres_flashvsr_version flash_version(upres_flashvsr_version option, const WeightPart *lq, const WeightPart *dit,
+                                     char *said, size_t said_size)
 {
     const WeightFile *file[2] = {lq->file, dit->file};
     upres_flashvsr_version v = option;

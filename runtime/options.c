@@ -193,8 +193,8 @@ upres_status options_take(upres_options *out, const upres_options *given, Fault 
 
 static upres_status foreign(Fault *f, const char *option, const char *owner, const char *network)
 {
-    return fault(f, UPRES_E_ARGUMENT, "--%s is an option of %s, but the weights are those of %s; leave it out", option, owner,
-                 network);
+    return fault(f, UPRES_E_ARGUMENT, "--%s is an option of %s, but the weights are those of %s; leave it out", option,
+                 owner, network);
 }
 
 upres_status options_for_seedvr2(upres_options *o, Fault *f)
@@ -259,10 +259,11 @@ upres_status options_for_flashvsr(upres_options *o, Fault *f)
                      "--mode full",
                      o->vae_decode_tile);
     if (o->vae_decode_tile_overlap != UPRES_TILE_OVERLAP_AUTO)
-        return fault(f, UPRES_E_ARGUMENT,
-                     "--vae-tile-overlap is %d, but the decoder's tiles are exact with FlashVSR and overlap nowhere; leave it "
-                     "out",
-                     o->vae_decode_tile_overlap);
+        return fault(
+            f, UPRES_E_ARGUMENT,
+            "--vae-tile-overlap is %d, but the decoder's tiles are exact with FlashVSR and overlap nowhere; leave it "
+            "out",
+            o->vae_decode_tile_overlap);
     if (o->scale == 0) o->scale = 4;
     if (o->color == UPRES_COLOR_AUTO) o->color = UPRES_COLOR_ADAIN;
     if (o->alpha == UPRES_ALPHA_AUTO) o->alpha = UPRES_ALPHA_RESIZE;

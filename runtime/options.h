@@ -6,8 +6,8 @@
 
 #include "runtime/fault.h"
 
-/* Copy a caller's options of any age over the defaults and check them. Errors: UPRES_E_ARGUMENT, UPRES_E_UNSUPPORTED; the
- * sentence names the option as the command spells it, the value and the range. */
+/* Copy a caller's options of any age over the defaults and check them. Errors: UPRES_E_ARGUMENT, UPRES_E_UNSUPPORTED;
+ * the sentence names the option as the command spells it, the value and the range. */
 upres_status options_take(upres_options *out, const upres_options *given, Fault *f);
 
 /* Once the network is known: put its own defaults where nothing was given, refuse what belongs to the other one.

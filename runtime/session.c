@@ -52,7 +52,6 @@ upres_status session_check_clip(const upres_clip *c, Fault *f)
     return UPRES_OK;
 }
 
-
 /* The first part of a system; its transformer before anything else. */
 static const WeightPart *part_of(const WeightSet *w, bool flashvsr)
 {
@@ -70,10 +69,12 @@ static const WeightPart *part_of(const WeightSet *w, bool flashvsr)
 const SessionKind *session_kind(const WeightSet *w, Fault *f)
 {
     const WeightPart *seedvr2 = part_of(w, false), *flashvsr = part_of(w, true);
-    bool restores = seedvr2 && seedvr2->network == NET_SEEDVR2_DIT, streams = flashvsr && flashvsr->network == NET_FLASHVSR_DIT;
+    bool restores = seedvr2 && seedvr2->network == NET_SEEDVR2_DIT,
+         streams = flashvsr && flashvsr->network == NET_FLASHVSR_DIT;
     if (restores && streams) {
         fault(f, UPRES_E_INPUT,
-              "%s holds a SeedVR2 transformer and %s one of FlashVSR; give the files of one system, which decides what runs",
+              "%s holds a SeedVR2 transformer and %s one of FlashVSR; give the files of one system, which decides what "
+              "runs",
               weight_file_path(seedvr2->file), weight_file_path(flashvsr->file));
         return NULL;
     }

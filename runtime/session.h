@@ -1,6 +1,7 @@
 /*
  * A job: source frames in, results out, with the networks, memory and reports that belong to it. The pixels' way is
- * pipeline.h with SeedVR2, stream_pipeline.h with FlashVSR; the public functions upres_session_* hand over to these after looking at their arguments.
+ * pipeline.h with SeedVR2, stream_pipeline.h with FlashVSR; the public functions upres_session_* hand over to these
+ * after looking at their arguments.
  */
 #ifndef UPRES_RUNTIME_SESSION_H
 #define UPRES_RUNTIME_SESSION_H

@@ -243,7 +243,8 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->decode_tile_overlap = p.overlap;
     r->decode_tiles = p.tiles;
     if (o->vae_decode_tile > 0) { /* of the decoder alone: exact, without overlap; counted within one of the others */
-        int side = o->vae_decode_tile / 8 * 8, tall = p.tiles > 1 ? p.tile : z->padded_h, wide = p.tiles > 1 ? p.tile : z->padded_w;
+        int side = o->vae_decode_tile / 8 * 8, tall = p.tiles > 1 ? p.tile : z->padded_h,
+            wide = p.tiles > 1 ? p.tile : z->padded_w;
         r->decode_tile = side;
         r->decode_tile_overlap = 0;
         r->decode_tiles = ((tall + side - 1) / side) * ((wide + side - 1) / side);

@@ -13,7 +13,7 @@ typedef struct SessionKind {
     upres_status (*settle)(upres_options *o, Fault *f);
     /* Networks, memory, pipeline: fills in job, width, height, channels, peak_bytes. Cleaned up by close also when it fails. */
     upres_status (*open)(upres_session *s, const WeightSet *w, Fault *f);
-    void (*close)(void *job); /* NULL is allowed */
+    void (*close)(void *job);                               /* NULL is allowed */
     bool (*select)(void *job, int64_t first, int64_t last); /* false: no memory */
     int64_t (*wants)(void *job);
     int64_t (*latency)(void *job);
@@ -22,7 +22,8 @@ typedef struct SessionKind {
     upres_status (*drain)(void *job, Fault *f);
     upres_status (*pull)(void *job, PipelineResult *r, Fault *f);
     /* The whole plan of a job; settled options. The device's rate is in the report already. */
-    upres_status (*plan)(const WeightSet *w, const upres_options *o, const upres_clip *clip, upres_plan_report *r, Fault *f);
+    upres_status (*plan)(const WeightSet *w, const upres_options *o, const upres_clip *clip, upres_plan_report *r,
+                         Fault *f);
 } SessionKind;
 
 extern const SessionKind session_seedvr2, session_flashvsr;

@@ -87,8 +87,7 @@ static void batch_ends(void *user, int64_t k, const Batch *b)
 static void log_tiles(const upres_options *o, const char *half, VaeTiles tiles, int count)
 {
     if (count > 1)
-        options_log(o, UPRES_LOG_INFO, "%s in %d tiles of %d, overlap %d", half, count, tiles.tile_h,
-                    tiles.overlap_h);
+        options_log(o, UPRES_LOG_INFO, "%s in %d tiles of %d, overlap %d", half, count, tiles.tile_h, tiles.overlap_h);
     else
         options_log(o, UPRES_LOG_INFO, "%s untiled", half);
 }
@@ -209,8 +208,9 @@ static upres_status push(void *job, const void *data, ptrdiff_t stride, Fault *f
 static upres_status cut(void *job, Fault *f)
 {
     (void)job;
-    return fault(f, UPRES_E_UNSUPPORTED, "a scene cut was told to a SeedVR2 session, which carries nothing on that could be "
-                                         "reset; leave it out");
+    return fault(f, UPRES_E_UNSUPPORTED,
+                 "a scene cut was told to a SeedVR2 session, which carries nothing on that could be "
+                 "reset; leave it out");
 }
 
 static upres_status drain(void *job, Fault *f)

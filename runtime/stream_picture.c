@@ -13,9 +13,9 @@
 struct StreamPictures {
     StreamPictureSetup setup;
     ResizeAxis x, y;
-    float *unit;   /* the source frame at hand, [4][height][width] */
-    float *scaled; /* its picture after the resize, [3][scaled_h][scaled_w] */
-    float *low;    /* and padded, [3][padded_h][padded_w] */
+    float *unit;        /* the source frame at hand, [4][height][width] */
+    float *scaled;      /* its picture after the resize, [3][scaled_h][scaled_w] */
+    float *low;         /* and padded, [3][padded_h][padded_w] */
     int64_t low_number; /* whose frame that is; -1: nobody's */
     float *scratch;
 };
@@ -50,7 +50,8 @@ static size_t scratch_floats(const StreamPictureSetup *s)
 {
     const ResizeAxis x = {s->width, s->size.scaled_w, 4, NULL, NULL}, y = {s->height, s->size.scaled_h, 4, NULL, NULL};
     size_t most = resize_scratch(&x, &y);
-    size_t color = s->options->color == UPRES_COLOR_WAVELET ? color_plane_scratch(s->size.padded_h, s->size.padded_w) : 0;
+    size_t color =
+        s->options->color == UPRES_COLOR_WAVELET ? color_plane_scratch(s->size.padded_h, s->size.padded_w) : 0;
     size_t alpha = stream_pictures_has_alpha(s) ? alpha_scratch(&x, &y) : 0;
     if (color > most) most = color;
     return alpha > most ? alpha : most;
@@ -133,7 +134,8 @@ void stream_pictures_finish(StreamPictures *p, const void *source, int64_t numbe
     correct(p, stream_pictures_low(p, source, number), decoded);
     for (int c = 0; c < 3; c++)
         for (int y = 0; y < z->scaled_h; y++)
-            to_unit(decoded + (size_t)c * padded_pixels(s) + (size_t)(z->top + y) * (size_t)z->padded_w + (size_t)z->left,
+            to_unit(decoded + (size_t)c * padded_pixels(s) + (size_t)(z->top + y) * (size_t)z->padded_w +
+                        (size_t)z->left,
                     (size_t)z->scaled_w, rgb + ((size_t)c * (size_t)z->scaled_h + (size_t)y) * (size_t)z->scaled_w);
     size_t pixels = (size_t)z->scaled_h * (size_t)z->scaled_w;
     if (alpha && s->options->alpha == UPRES_ALPHA_OPAQUE) {

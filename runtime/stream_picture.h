@@ -1,6 +1,7 @@
 /*
- * The image work of the streaming pipeline: source frames to padded low-quality frames, decoded pictures to results. One
- * frame at a time. A StreamPictures belongs to one thread; it holds tables and scratch, and the low-quality frame made last.
+ * The image work of the streaming pipeline: source frames to padded low-quality frames, decoded pictures to results.
+ * One frame at a time. A StreamPictures belongs to one thread; it holds tables and scratch, and the low-quality frame
+ * made last.
  */
 #ifndef UPRES_RUNTIME_STREAM_PICTURE_H
 #define UPRES_RUNTIME_STREAM_PICTURE_H
@@ -20,16 +21,16 @@ typedef struct StreamPictures StreamPictures;
 
 StreamPictures *stream_pictures_open(const StreamPictureSetup *s, Fault *f);
 void stream_pictures_close(StreamPictures *p);
-uint64_t stream_pictures_bytes(const StreamPictureSetup *s);    /* what one holds */
+uint64_t stream_pictures_bytes(const StreamPictureSetup *s); /* what one holds */
 bool stream_pictures_has_alpha(const StreamPictureSetup *s); /* results have a fourth plane */
 
-/* What the networks see of source frame `number`: signed [3][padded_h][padded_w], not clamped; valid until another frame is
- * asked for. */
+/* What the networks see of source frame `number`: signed [3][padded_h][padded_w], not clamped; valid until another
+ * frame is asked for. */
 const float *stream_pictures_low(StreamPictures *p, const void *source, int64_t number);
 
 /*
- * A decoded picture, signed [3][padded_h][padded_w] (changed), to a result: colour over the whole padded picture, strength,
- * cut to size; rgb unit [3][scaled_h][scaled_w]; alpha [scaled_h][scaled_w] when results have one.
+ * A decoded picture, signed [3][padded_h][padded_w] (changed), to a result: colour over the whole padded picture,
+ * strength, cut to size; rgb unit [3][scaled_h][scaled_w]; alpha [scaled_h][scaled_w] when results have one.
  */
 void stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
                             float *alpha);

@@ -75,8 +75,7 @@ void stream_pipeline_close(StreamPipeline *p)
 uint64_t stream_pipeline_bytes(const StreamPipelineSetup *s)
 {
     const StreamPictureSetup *c = &s->picture;
-    uint64_t source =
-        (uint64_t)c->width * (uint64_t)c->height * (uint64_t)c->channels * (c->bits > 8 ? 2 : 1);
+    uint64_t source = (uint64_t)c->width * (uint64_t)c->height * (uint64_t)c->channels * (c->bits > 8 ? 2 : 1);
     uint64_t padded = 3 * (uint64_t)c->size.padded_h * (uint64_t)c->size.padded_w * sizeof(float);
     uint64_t result = (stream_pictures_has_alpha(c) ? 4 : 3) * (uint64_t)scaled_pixels(c) * sizeof(float);
     uint64_t held = s->frames && s->frames < MOST_HELD ? (uint64_t)s->frames : MOST_HELD;
@@ -153,8 +152,8 @@ int64_t stream_pipeline_wants(const StreamPipeline *p)
 {
     int64_t last = last_wanted(p);
     if (last < 0 || is_over(p)) return -1;
-    bool more = last == INT64_MAX ||
-                (p->cut >= 0 ? last >= p->cut : p->seen <= last_read(p, stream_chunk_of(last - p->start)));
+    bool more =
+        last == INT64_MAX || (p->cut >= 0 ? last >= p->cut : p->seen <= last_read(p, stream_chunk_of(last - p->start)));
     return more ? p->seen : -1;
 }
 

@@ -35,14 +35,14 @@ typedef struct StreamTile {
     int lo, hi;
 } StreamTile;
 
-/* Tiles of `size` every size - overlap over `length`; the last is moved back to end at the border, or cut when it is the
- * only one. out: at least as many as are returned; NULL to count. 0 <= overlap < size. */
+/* Tiles of `size` every size - overlap over `length`; the last is moved back to end at the border, or cut when it is
+ * the only one. out: at least as many as are returned; NULL to count. 0 <= overlap < size. */
 int stream_tiles(int length, int size, int overlap, StreamTile *out);
 
 /*
- * Weight of every sample of a tile along one axis: 1, but for straight ramps of `overlap` samples, from 0 on the outermost
- * one, where `before` and `after` say that a neighbour is. A ramp longer than the tile is cut; where both meet the lower
- * counts. The weight of a pixel is the lesser of its row's and its column's.
+ * Weight of every sample of a tile along one axis: 1, but for straight ramps of `overlap` samples, from 0 on the
+ * outermost one, where `before` and `after` say that a neighbour is. A ramp longer than the tile is cut; where both
+ * meet the lower counts. The weight of a pixel is the lesser of its row's and its column's.
  */
 void stream_tile_weights(int count, int overlap, bool before, bool after, float *out);
 

@@ -228,7 +228,8 @@ typedef struct upres_options {
     /* memory and device */
     /* UPRES_TILE_AUTO (default), OFF, or >= 32, multiple of 8. FlashVSR: decode alone, with mode FULL */
     int32_t vae_encode_tile, vae_decode_tile;
-    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap; /* AUTO (default), or a multiple of 8 below the tile; FlashVSR's tiles need none */
+    /* AUTO (default), or a multiple of 8 below the tile. FlashVSR: AUTO, as its tiles are exact */
+    int32_t vae_encode_tile_overlap, vae_decode_tile_overlap;
     int32_t tile_debug;       /* 0 off (default), 1 draw the encoder's tile borders into the results, 2 the decoder's */
     int32_t device;           /* default UPRES_DEVICE_AUTO */
     upres_precision precision; /* default AUTO */
@@ -296,7 +297,8 @@ UPRES_API upres_status upres_session_output(const upres_session *s, int32_t *wid
 /*
  * Ask for only some results: frames first..last, both counted. May be called several times before the first push;
  * without it all frames are given out. Batches and noise stay where they lie in the whole clip, so parts done apart
- * join to the same pixels. FlashVSR is a stream: the frames before the first one asked for are computed all the same. UPRES_E_ARGUMENT after the first push or when first > last.
+ * join to the same pixels. FlashVSR is a stream: the frames before the first one asked for are computed all the same.
+ * UPRES_E_ARGUMENT after the first push or when first > last.
  */
 UPRES_API upres_status upres_session_select(upres_session *s, int64_t first, int64_t last);
 

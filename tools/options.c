@@ -152,14 +152,28 @@ enum { OPTION_COUNT = sizeof options / sizeof options[0] };
 
 /* Which system of networks takes an option that not both take. The weights decide which one runs. */
 static const char *const seedvr2_alone[] = {
-    "resolution",  "fit",         "max-resolution", "resize",           "pad",
-    "batch-size",  "overlap",     "blend",          "uniform-batch",    "prepend",
-    "noise",       "input-noise", "latent-noise",   "steps",            "guidance",
-    "guidance-rescale", "vae-encode-tile", "vae-encode-tile-overlap", NULL,
+    "resolution",
+    "fit",
+    "max-resolution",
+    "resize",
+    "pad",
+    "batch-size",
+    "overlap",
+    "blend",
+    "uniform-batch",
+    "prepend",
+    "noise",
+    "input-noise",
+    "latent-noise",
+    "steps",
+    "guidance",
+    "guidance-rescale",
+    "vae-encode-tile",
+    "vae-encode-tile-overlap",
+    NULL,
 };
 static const char *const flashvsr_alone[] = {
-    "mode",        "flashvsr-version", "sparse-ratio", "kv-slices",    "local-range",
-    "block-keys",  "tile",             "tile-overlap", NULL,
+    "mode", "flashvsr-version", "sparse-ratio", "kv-slices", "local-range", "block-keys", "tile", "tile-overlap", NULL,
 };
 
 static bool is_among(const char *name, const char *const *names)

@@ -53,8 +53,8 @@ static void coarse(const float *x, int h, int w, float *out, float *between)
         int step = 1 << level;
         for (int y = 0; y < h; y++) blur_row(x + (size_t)y * row, w, step, between + (size_t)y * row);
         for (int y = 0; y < h; y++)
-            mix_rows(between + inside(y - step, h) * row, between + (size_t)y * row, between + inside(y + step, h) * row, w,
-                     out + (size_t)y * row);
+            mix_rows(between + inside(y - step, h) * row, between + (size_t)y * row,
+                     between + inside(y + step, h) * row, w, out + (size_t)y * row);
         x = out;
     }
 }

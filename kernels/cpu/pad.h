@@ -5,9 +5,9 @@
 #define UPRES_KERNELS_CPU_PAD_H
 
 /*
- * x [planes][h][w] into the middle of out [planes][out_h][out_w], its first sample at (top, left); top + h <= out_h, left + w
- * <= out_w. What is left is mirrored without repeating the edge; where a side of x is not longer than the widest of the four
- * margins, the edge is repeated on all of them instead. Rule of naxci1/ComfyUI-FlashVSR_Stable.
+ * x [planes][h][w] into the middle of out [planes][out_h][out_w], its first sample at (top, left); top + h <= out_h,
+ * left + w <= out_w. What is left is mirrored without repeating the edge; where a side of x is not longer than the
+ * widest of the four margins, the edge is repeated on all of them instead. Rule of naxci1/ComfyUI-FlashVSR_Stable.
  */
 void pad_mirrored(const float *x, int planes, int h, int w, int top, int left, int out_h, int out_w, float *out);
 
