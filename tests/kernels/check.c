@@ -74,6 +74,14 @@ uint32_t check_random(void)
     return (uint32_t)((z ^ (z >> 31)) >> 32);
 }
 
+float *check_random_floats(size_t count, float scale)
+{
+    float *x = check_floats(count);
+    check_normal(x, count);
+    for (size_t i = 0; i < count; i++) x[i] *= scale;
+    return x;
+}
+
 void check_uniform(float *x, size_t count, float low, float high)
 {
     for (size_t i = 0; i < count; i++) x[i] = low + (high - low) * (float)((check_random() >> 8) + 0.5) / 16777216.0f;

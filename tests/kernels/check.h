@@ -28,6 +28,7 @@ float *check_floats(size_t count);
 void *check_bytes(size_t bytes);
 
 void check_normal(float *x, size_t count);                       /* about N(0, 1), the same in every run of one seed */
+float *check_random_floats(size_t count, float scale);           /* a buffer of check_normal values times scale */
 void check_uniform(float *x, size_t count, float low, float high);
 void check_poison(float *x, size_t count);                       /* NaN: what is not written is seen */
 uint32_t check_random(void);

@@ -225,14 +225,6 @@ static void reference(Run *r, double *p)
     }
 }
 
-static float *random_floats(size_t count, float scale)
-{
-    float *x = check_floats(count);
-    check_normal(x, count);
-    for (size_t i = 0; i < count; i++) x[i] *= scale;
-    return x;
-}
-
 static void one(const Case *c)
 {
     if (!check_begin("conv3d_%dx%d_k%d%d%d_s%d_%dx%d%s%s%s", c->ci, c->co, c->kt, c->khw, c->khw, c->stride, c->h, c->w,
@@ -244,18 +236,18 @@ static void one(const Case *c)
     r.oc = c->shuffle_time ? c->co / (4 * c->shuffle_time) : c->co;
     const size_t in = (size_t)(r.frames * c->h * c->w * c->ci), most = (size_t)(2 * r.frames * r.oh * r.ow);
     const float gain = 1.0f / sqrtf((float)(c->ci * c->kt * c->khw * c->khw));
-    r.x = random_floats(in, 1.0f);
-    r.residual = random_floats(most * (size_t)r.oc, 1.0f);
-    r.shortcut_x = random_floats(most * (size_t)c->ci, 1.0f);
+    r.x = check_random_floats(in, 1.0f);
+    r.residual = check_random_floats(most * (size_t)r.oc, 1.0f);
+    r.shortcut_x = check_random_floats(most * (size_t)c->ci, 1.0f);
     const int64_t conv[] = {c->co, c->ci, c->kt, c->khw, c->khw}, last[] = {c->co, c->khw, c->khw, c->ci}, co[] = {c->co},
                   ci[] = {c->ci}, one_by_one[] = {c->co, c->ci, 1, 1, 1};
-    test_weight(&r.w, random_floats((size_t)(c->co * c->ci * c->kt * c->khw * c->khw), gain), c->channels_last ? 4 : 5,
+    test_weight(&r.w, check_random_floats((size_t)(c->co * c->ci * c->kt * c->khw * c->khw), gain), c->channels_last ? 4 : 5,
                 c->channels_last ? last : conv);
-    test_weight(&r.bias, random_floats((size_t)c->co, 1.0f), 1, co);
-    test_weight(&r.gamma, random_floats((size_t)c->ci, 1.0f), 1, ci);
-    test_weight(&r.beta, random_floats((size_t)c->ci, 1.0f), 1, ci);
-    test_weight(&r.sw, random_floats((size_t)(c->co * c->ci), gain), 5, one_by_one);
-    test_weight(&r.sb, random_floats((size_t)c->co, 1.0f), 1, co);
+    test_weight(&r.bias, check_random_floats((size_t)c->co, 1.0f), 1, co);
+    test_weight(&r.gamma, check_random_floats((size_t)c->ci, 1.0f), 1, ci);
+    test_weight(&r.beta, check_random_floats((size_t)c->ci, 1.0f), 1, ci);
+    test_weight(&r.sw, check_random_floats((size_t)(c->co * c->ci), gain), 5, one_by_one);
+    test_weight(&r.sb, check_random_floats((size_t)c->co, 1.0f), 1, co);
     r.out = check_floats(most * (size_t)r.oc);
     r.want = check_floats(most * (size_t)r.oc);
     r.stats = check_floats((size_t)(2 * r.frames * 64));

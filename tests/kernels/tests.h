@@ -5,10 +5,12 @@
 void test_gemm_tile(void);
 void test_rows(void);
 void test_conv3d(void);
+void test_stream_conv(void);
 void test_upsample(void);
 void test_linear(void);
 void test_norm(void);
 void test_attention(void);
+void test_blocks(void);
 void test_arena(void);
 void test_resize(void);
 void test_color(void);

@@ -70,25 +70,17 @@ static void done(void *user, const char *version)
     check_close(version, r->stats_steps, r->stats_folded, (size_t)(r->out_frames * 64), 2e-6 * sqrt(r->c));
 }
 
-static float *random_floats(size_t count, float scale)
-{
-    float *x = check_floats(count);
-    check_normal(x, count);
-    for (size_t i = 0; i < count; i++) x[i] *= scale;
-    return x;
-}
-
 static void one(int c, int h, int w, int rt, int a, int b, int e)
 {
     if (!check_begin("upsample_folded_%d_rt%d_%dx%d_%d%d%d", c, rt, h, w, a, b, e)) return;
     Run r = {.c = c, .h = h, .w = w, .rt = rt, .parts = {a, b, e, 0}};
     r.frames = a + b + e;
-    r.x = random_floats((size_t)(r.frames * h * w * c), 1.0f);
+    r.x = check_random_floats((size_t)(r.frames * h * w * c), 1.0f);
     const int64_t up[] = {4LL * rt * c, c, 1, 1, 1}, up_bias[] = {4LL * rt * c}, conv[] = {c, c, 3, 3, 3}, bias[] = {c};
-    test_weight(&r.up, random_floats((size_t)(4 * rt * c * c), 1.0f / sqrtf((float)c)), 5, up);
-    test_weight(&r.up_bias, random_floats((size_t)(4 * rt * c), 1.0f), 1, up_bias);
-    test_weight(&r.conv, random_floats((size_t)(27 * c * c), 1.0f / sqrtf(27.0f * (float)c)), 5, conv);
-    test_weight(&r.conv_bias, random_floats((size_t)c, 1.0f), 1, bias);
+    test_weight(&r.up, check_random_floats((size_t)(4 * rt * c * c), 1.0f / sqrtf((float)c)), 5, up);
+    test_weight(&r.up_bias, check_random_floats((size_t)(4 * rt * c), 1.0f), 1, up_bias);
+    test_weight(&r.conv, check_random_floats((size_t)(27 * c * c), 1.0f / sqrtf(27.0f * (float)c)), 5, conv);
+    test_weight(&r.conv_bias, check_random_floats((size_t)c, 1.0f), 1, bias);
     const size_t out = (size_t)(rt * r.frames * 4 * h * w * c);
     r.steps = check_floats(out);
     r.folded = check_floats(out);
