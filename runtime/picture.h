@@ -24,6 +24,9 @@ typedef struct PictureSetup {
 
 typedef struct Pictures Pictures;
 
+/* Can this be done at all? UPRES_E_ARGUMENT when a slice has too many pixels to be ranked together. */
+bool pictures_check(const PictureSetup *s, Fault *f);
+
 Pictures *pictures_open(const PictureSetup *s, Fault *f);
 void pictures_close(Pictures *p);
 uint64_t pictures_bytes(const PictureSetup *s); /* what one holds, about */

@@ -87,6 +87,12 @@ static void enter(const Pipeline *p, PipelinePhase phase)
 
 /* -------------------------------------------------------------------------------------------------- open and close */
 
+int pipeline_slice_frames(const upres_options *o, int64_t frames)
+{
+    int64_t positions = frames + o->prepend;
+    return frames && positions < o->batch_size ? (int)positions : o->batch_size;
+}
+
 Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
 {
     Pipeline *p = calloc(1, sizeof *p);
@@ -96,7 +102,7 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
     }
     const upres_options *o = s->picture.options;
     p->setup = *s;
-    p->setup.picture.slice_frames = o->batch_size;
+    p->setup.picture.slice_frames = pipeline_slice_frames(o, s->frames);
     p->last_pushed = -1;
     schedule_init(&p->schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend,
                   pictures_whole_slices(&p->setup.picture));
@@ -165,12 +171,10 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
     const PictureSetup *picture = &s->picture;
     const upres_options *o = picture->options;
     PictureSetup with_slice = *picture;
-    with_slice.slice_frames = o->batch_size;
-    uint64_t batch = (uint64_t)o->batch_size, padded_frames = batch + (uint64_t)pad_4n1(o->batch_size);
-    if (s->frames && (uint64_t)s->frames + (uint64_t)o->prepend < batch && !o->uniform_batch) {
-        batch = (uint64_t)s->frames + (uint64_t)o->prepend;
-        padded_frames = batch + (uint64_t)pad_4n1((int64_t)batch);
-    }
+    with_slice.slice_frames = pipeline_slice_frames(o, s->frames);
+    uint64_t batch = (uint64_t)with_slice.slice_frames;
+    int64_t computed = o->uniform_batch ? o->batch_size : with_slice.slice_frames;
+    uint64_t padded_frames = (uint64_t)(computed + pad_4n1(computed));
     uint64_t padded = (uint64_t)picture->size.padded_h * (uint64_t)picture->size.padded_w * 3 * sizeof(float);
     uint64_t result = (uint64_t)picture->size.true_h * (uint64_t)picture->size.true_w * 3 * sizeof(float);
     uint64_t latent =

@@ -203,7 +203,8 @@ upres_status session_setup(const upres_options *o, const upres_clip *clip, Pipel
                     .size = size},
         .frames = clip->frames,
     };
-    return UPRES_OK;
+    setup->picture.slice_frames = pipeline_slice_frames(o, clip->frames);
+    return pictures_check(&setup->picture, f) ? UPRES_OK : f->status;
 }
 
 static upres_status open_parts(upres_session *s, const WeightSet *w, Fault *f)
