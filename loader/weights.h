@@ -95,7 +95,7 @@ typedef struct WeightPart {
     const WeightFile *file;
     size_t file_index;
     const char *prefix;         /* owned by the set */
-    const WeightTensor *tensor; /* NET_TEXT: the tensor */
+    const WeightTensor *tensor; /* NET_TEXT: [rows][width] or [1][rows][width] */
     bool negative;              /* NET_TEXT: named neg_emb (in a bare file: told by nothing, so false) */
     VaeConfig vae;              /* NET_SEEDVR2_VAE */
     DitConfig dit;              /* NET_SEEDVR2_DIT */
