@@ -119,10 +119,10 @@ static void conv_body(void *context)
 /* input channels, output channels, kernel (time, space), frames, height, width */
 static bool conv_case(Bench *b, const int *s)
 {
-    OwnWeight weight, bias;
+    OwnWeight weight = {0}, bias = {0};
     int64_t shape[5] = {s[1], s[0], s[2], s[3], s[3]}, channels = s[1];
     int pad = s[3] / 2;
-    bool ok = own_weight(&weight, 5, shape) & own_weight(&bias, 1, &channels);
+    bool ok = own_weight(&weight, 5, shape) && own_weight(&bias, 1, &channels);
     if (ok) {
         ConvRun r = {b->device,
                      {.weight = &weight.bound,
@@ -242,9 +242,9 @@ static void rms_norm_body(void *context)
 /* channels, height, width: statistics of 32 groups, then norm and SiLU */
 static bool group_norm_case(Bench *b, const int *s)
 {
-    OwnWeight gain, shift;
+    OwnWeight gain = {0}, shift = {0};
     int64_t channels = s[0];
-    bool ok = own_weight(&gain, 1, &channels) & own_weight(&shift, 1, &channels);
+    bool ok = own_weight(&gain, 1, &channels) && own_weight(&shift, 1, &channels);
     if (ok) {
         NormRun r = {.device = b->device};
         r.stats = (StatsArgs){
@@ -293,9 +293,9 @@ static void upsample_body(void *context)
 /* channels, factor in time, coarse frames, height, width: the folded upsampler in the middle of a video */
 static bool upsample_case(Bench *b, const int *s)
 {
-    OwnWeight up, up_bias, conv, conv_bias;
+    OwnWeight up = {0}, up_bias = {0}, conv = {0}, conv_bias = {0};
     int64_t c = s[0], many = c * 4 * s[1], up_shape[5] = {many, c, 1, 1, 1}, conv_shape[5] = {c, c, 3, 3, 3};
-    bool ok = own_weight(&up, 5, up_shape) & own_weight(&up_bias, 1, &many) & own_weight(&conv, 5, conv_shape) &
+    bool ok = own_weight(&up, 5, up_shape) && own_weight(&up_bias, 1, &many) && own_weight(&conv, 5, conv_shape) &&
               own_weight(&conv_bias, 1, &c);
     if (ok) {
         FoldedUpsampler *folded = dev_fold(b->device, &up.bound, &up_bias.bound, &conv.bound, &conv_bias.bound, s[1]);
@@ -342,7 +342,7 @@ static bool resize_case(Bench *b, const int *s)
 {
     ImageRun r = {0};
     size_t in = 3 * (size_t)s[0] * (size_t)s[1], out = 3 * (size_t)s[2] * (size_t)s[3];
-    bool ok = resize_axis_init(&r.x, s[1], s[3]) & resize_axis_init(&r.y, s[0], s[2]);
+    bool ok = resize_axis_init(&r.x, s[1], s[3]) && resize_axis_init(&r.y, s[0], s[2]);
     float *from = filled(in), *to = filled(out),
           *scratch = ok ? malloc(resize_scratch(&r.x, &r.y) * sizeof *scratch) : NULL;
     ok = ok && from && to && scratch;

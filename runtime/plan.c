@@ -91,6 +91,7 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
     int64_t positions = clip->frames ? clip->frames + o->prepend : o->batch_size; /* not known: one batch */
     BatchPlan batches = batch_plan(positions, o->batch_size, o->overlap, o->uniform_batch != 0);
     double whole = (double)(batches.count - 1);
+    const BatchCost *last = clip->frames ? &p.last : &p.batch;
     r->resized_width = z->resized_w;
     r->resized_height = z->resized_h;
     r->output_width = z->true_w;
@@ -98,15 +99,14 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
     r->padded_width = z->padded_w;
     r->padded_height = z->padded_h;
     r->batches = batches.count;
-    r->frames_computed = (batches.count - 1) * p.batch.frames + p.last.frames;
+    r->frames_computed = (batches.count - 1) * p.batch.frames + last->frames;
     set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, p.encode_tiles, p.encode_tile_count);
     set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, p.decode_tiles, p.decode_tile_count);
-    PhaseCost encode = larger_phase(p.batch.encode, p.last.encode),
-              decode = larger_phase(p.batch.decode, p.last.decode);
-    PhaseCost transformer = larger_phase(p.batch.transformer, p.last.transformer);
-    add_phase(r, "encode", &encode, whole * p.batch.encode.flop + p.last.encode.flop);
-    add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + p.last.transformer.flop);
-    add_phase(r, "decode", &decode, whole * p.batch.decode.flop + p.last.decode.flop);
+    PhaseCost encode = larger_phase(p.batch.encode, last->encode), decode = larger_phase(p.batch.decode, last->decode);
+    PhaseCost transformer = larger_phase(p.batch.transformer, last->transformer);
+    add_phase(r, "encode", &encode, whole * p.batch.encode.flop + last->encode.flop);
+    add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + last->transformer.flop);
+    add_phase(r, "decode", &decode, whole * p.batch.decode.flop + last->decode.flop);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

@@ -236,14 +236,15 @@ static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Pla
     return does_not_fit(needed, transformer.arena_bytes, plan->limit, f);
 }
 
-/* Frames the encoder sees in the clip's first and last batch. */
+/* Frames the encoder sees in the clip's first and last batch. With an unknown end the last may be a single image, which
+ * takes other paths in the networks; all other lengths need less than a whole batch. */
 static void batch_extents(const PipelineSetup *s, int *first, int *last)
 {
     const upres_options *o = s->picture.options;
     Schedule schedule;
     schedule_init(&schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
     *first = batch_at(&schedule.plan, 0).frames;
-    *last = s->frames ? batch_at(&schedule.plan, schedule.plan.count - 1).frames : *first;
+    *last = s->frames ? batch_at(&schedule.plan, schedule.plan.count - 1).frames : o->uniform_batch ? *first : 1;
     schedule_free(&schedule);
 }
 
