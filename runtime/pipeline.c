@@ -184,13 +184,17 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
 
     uint64_t sources = (batch + 1 + (uint64_t)o->overlap + (uint64_t)o->prepend) * source;
     uint64_t latents = latent * (uint64_t)(3 * s->networks.latent_channels + 1); /* latent, noise, condition */
-    uint64_t tail = (uint64_t)o->overlap * result; /* pictures that wait to be blended with the next batch's */
-    uint64_t inputs = (s->networks.encode_tiled ? padded_frames : 1) * padded + tail;
-    /* Beside those: a slice that waits or a tiled batch in work, and the picture being finished. Alpha counts as a third
-     * of a picture. */
-    bool waits = decode_tiled || pictures_whole_slices(&with_slice);
-    uint64_t held = tail + ((waits ? batch : 1) + 1) * result;
-    if (pictures_has_alpha(picture)) held += held / 3;
+    /* Pictures that wait for a later batch: those shared with it, or the whole slice they belong to, or more where batches
+     * advance by less than they share. Then those in work, and the one being finished. */
+    uint64_t shared = (uint64_t)o->overlap;
+    bool slices = pictures_whole_slices(&with_slice), few = 2 * o->overlap > o->batch_size;
+    uint64_t waiting = !slices || !shared ? shared : few ? 2 * batch : batch;
+    uint64_t in_work = decode_tiled || (slices && !shared) ? batch : 1;
+    uint64_t all = (uint64_t)s->frames + (uint64_t)o->prepend + shared; /* a short clip has no more */
+    uint64_t pictures = s->frames && waiting + in_work > all ? all : waiting + in_work;
+    uint64_t inputs = waiting * result + (s->networks.encode_tiled ? padded_frames : 1) * padded;
+    uint64_t held = (pictures + 1) * result;
+    if (pictures_has_alpha(picture)) held += (slices ? batch : 1) * result / 3;
     uint64_t busiest = inputs > held ? inputs : held;
     return pictures_bytes(&with_slice) + sources + latents + busiest;
 }

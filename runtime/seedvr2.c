@@ -170,12 +170,17 @@ static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, i
            cost_vae(&decode, plan->decode_tiles, &out->decode, f);
 }
 
+/* Frames, the program, and what lies at the doors: the caller's source frame, and the codes of the result given out. */
 static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
 {
+    const PictureSetup *p = &s->picture;
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
     with.networks.latent_channels = seedvr2_latent_channels(m);
-    return pipeline_bytes(&with, decode_tiled) + cost_program_bytes(m->options.threads);
+    uint64_t source = (uint64_t)p->width * (uint64_t)p->height * (uint64_t)p->channels * (p->bits > 8 ? 2 : 1);
+    uint64_t result = (uint64_t)p->size.true_w * (uint64_t)p->size.true_h * (pictures_has_alpha(p) ? 4 : 3) *
+                      (options_bits(p->options, p->bits) > 8 ? 2 : 1);
+    return pipeline_bytes(&with, decode_tiled) + source + result + cost_program_bytes(m->options.threads);
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
