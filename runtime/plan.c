@@ -88,9 +88,15 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
     seedvr2_close(m);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
-    int64_t positions = clip->frames ? clip->frames + o->prepend : o->batch_size; /* not known: one batch */
-    BatchPlan batches = batch_plan(positions, o->batch_size, o->overlap, o->uniform_batch != 0);
-    double whole = (double)(batches.count - 1);
+    bool ends;
+    int64_t batches = 1; /* of a clip without a known end */
+    if (clip->frames) {
+        Schedule schedule;
+        schedule_init(&schedule, clip->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
+        batches = schedule_batch_count(&schedule, &ends);
+        schedule_free(&schedule);
+    }
+    double whole = (double)(batches - 1);
     const BatchCost *last = clip->frames ? &p.last : &p.batch;
     r->resized_width = z->resized_w;
     r->resized_height = z->resized_h;
@@ -98,8 +104,8 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
     r->output_height = z->true_h;
     r->padded_width = z->padded_w;
     r->padded_height = z->padded_h;
-    r->batches = batches.count;
-    r->frames_computed = (batches.count - 1) * p.batch.frames + last->frames;
+    r->batches = batches;
+    r->frames_computed = (batches - 1) * p.batch.frames + last->frames;
     set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, p.encode_tiles, p.encode_tile_count);
     set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, p.decode_tiles, p.decode_tile_count);
     PhaseCost encode = larger_phase(p.batch.encode, last->encode), decode = larger_phase(p.batch.decode, last->decode);

@@ -47,15 +47,9 @@ static void count_work(upres_session *s)
     const Schedule *schedule = pipeline_schedule(s->pipeline);
     if (s->flop_total > 0 || schedule->frames < 0) return;
     const BatchCost *b = &s->plan.batch, *last = &s->plan.last;
-    int64_t whole = 0, final = schedule->plan.count - 1;
-    bool ends = false;
-    for (int64_t k = schedule_next_batch(schedule, 0); k >= 0; k = schedule_next_batch(schedule, k + 1)) {
-        if (k == final)
-            ends = true;
-        else
-            whole++;
-    }
-    s->flop_total = (double)whole * (b->encode.flop + b->transformer.flop + b->decode.flop);
+    bool ends;
+    int64_t batches = schedule_batch_count(schedule, &ends);
+    s->flop_total = (double)(batches - ends) * (b->encode.flop + b->transformer.flop + b->decode.flop);
     if (ends) s->flop_total += last->encode.flop + last->transformer.flop + last->decode.flop;
     if (!schedule->wanted_count) s->results_total = schedule->frames;
     for (size_t i = 0; i < schedule->wanted_count; i++) {
