@@ -237,6 +237,11 @@ static bool shape_fits(const WeightTensor *t, int rank, const int64_t *shape)
     if (same(t->shape, t->rank, shape, rank)) return true;
     int a_rank = without_ones(t->shape, t->rank, a), b_rank = without_ones(shape, rank, b);
     if (same(a, a_rank, b, b_rank)) return true;
+    if (t->rank == 1 && rank > 4) { /* flattened without a record: the neighbours' widths have told the shape */
+        int64_t needed = 1;
+        for (int i = 0; i < rank; i++) needed *= shape[i];
+        return t->count == needed;
+    }
     return t->rank == 4 && rank == 5 && t->shape[0] % shape[0] == 0 && t->shape[0] / shape[0] == shape[1] &&
            same(t->shape + 1, 3, shape + 2, 3);
 }

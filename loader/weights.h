@@ -135,7 +135,8 @@ typedef struct BoundWeight {
 
 /*
  * Find prefix + name in the part's file and fit it to `shape` by the rules (a) equal, (b) equal without ones,
- * (c) rank 4 against 5 with the outer two multiplied. Also finds <layer>.scale_weight / .weight_scale and checks
+ * (c) rank 4 against 5 with the outer two multiplied, (d) one dimension against more than four, of as many elements (GGUF
+ * writers that flatten such tensors and keep no record; data are row-major in every habit). Also finds <layer>.scale_weight / .weight_scale and checks
  * comfy_quant. Returns false with a sentence: missing (file, prefix, name) or both shapes.
  */
 bool weight_bind(const WeightPart *part, const char *name, int rank, const int64_t *shape, BoundWeight *out, char *error,

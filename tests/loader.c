@@ -380,15 +380,18 @@ static void test_shapes(Test *t)
     begin(t, "bind/shapes");
     EXPECT(f, "%s", error);
     if (f) {
-        const int64_t five[] = {2, 3, 1, 3, 3}, permuted[] = {3, 2, 1, 3, 3}, linear[] = {6, 9}, one[] = {1};
+        const int64_t five[] = {2, 3, 1, 3, 3}, permuted[] = {3, 2, 1, 3, 3}, linear[] = {6, 9}, one[] = {1},
+                      other[] = {2, 3, 1, 3, 4};
         EXPECT(bind(f, "five", 5, five, &b, error), "equal: %s", error);
         EXPECT(bind(f, "squeezed", 5, five, &b, error), "without ones: %s", error);
         EXPECT(bind(f, "merged", 5, five, &b, error), "outer two multiplied: %s", error);
         EXPECT(b.rank == 5 && b.count == 54 && b.shape[1] == 3, "the bound shape is not the needed one");
         EXPECT(bind(f, "linear", 2, linear, &b, error), "a 1x1 convolution as a matrix: %s", error);
         EXPECT(bind(f, "scalar", 1, one, &b, error), "a scalar as one element: %s", error);
-        EXPECT(!bind(f, "flat", 5, five, &b, error) && strstr(error, "[54]") && strstr(error, "[2, 3, 1, 3, 3]"),
-               "a flat tensor without its shape: %s", error);
+        EXPECT(bind(f, "flat", 5, five, &b, error), "flat without a record, more than four dimensions needed: %s", error);
+        EXPECT(!bind(f, "flat", 5, other, &b, error) && strstr(error, "[54]") && strstr(error, "[2, 3, 1, 3, 4]"),
+               "a flat tensor of another size: %s", error);
+        EXPECT(!bind(f, "flat", 2, linear, &b, error), "a flat tensor passes for a matrix");
         EXPECT(!bind(f, "five", 5, permuted, &b, error) && !b.tensor, "a permuted shape passes");
         EXPECT(!bind(f, "gone", 1, one, &b, error) && strstr(error, "'gone'") && strstr(error, "shapes.safetensors"),
                "missing: %s", error);
