@@ -214,6 +214,39 @@ const WeightPart *weight_set_require(const WeightSet *s, WeightNetwork n, bool n
     return found;
 }
 
+/* The one part that holds a half of a SeedVR2 VAE. */
+static const WeightPart *require_half(const WeightSet *s, bool decoder, char *error, size_t error_size)
+{
+    const char *title = decoder ? "SeedVR2 VAE decoder" : "SeedVR2 VAE encoder";
+    const WeightPart *found = NULL;
+    for (size_t i = 0; i < s->list.count; i++) {
+        const WeightPart *p = &s->list.parts[i];
+        if (p->network != NET_SEEDVR2_VAE || !(decoder ? p->vae.has_decoder : p->vae.has_encoder)) continue;
+        if (found) {
+            twice(found, p, title, error, error_size);
+            return NULL;
+        }
+        found = p;
+    }
+    if (!found) absent(s, title, error, error_size);
+    return found;
+}
+
+bool weight_set_require_vae(const WeightSet *s, bool encoder, bool decoder, VaeParts *out, char *error, size_t error_size)
+{
+    *out = (VaeParts){NULL, NULL};
+    if (encoder && !(out->encoder = require_half(s, false, error, error_size))) return false;
+    if (decoder && !(out->decoder = require_half(s, true, error, error_size))) return false;
+    if (!encoder || !decoder) return true;
+    const VaeConfig *e = &out->encoder->vae, *d = &out->decoder->vae;
+    bool same_form = e->levels == d->levels && e->latent_channels == d->latent_channels &&
+                     e->temporal_factor == d->temporal_factor && e->pixel_channels == d->pixel_channels &&
+                     memcmp(e->width, d->width, (size_t)e->levels * sizeof *e->width) == 0;
+    if (same_form) return true;
+    return fail(error, error_size, "%s and %s hold halves of different VAEs; use files of one model",
+                weight_file_path(out->encoder->file), weight_file_path(out->decoder->file));
+}
+
 /* --------------------------------------------------------------------------------------------------------- binding */
 
 static bool same(const int64_t *a, int a_rank, const int64_t *b, int b_rank)

@@ -122,6 +122,14 @@ const WeightPart *weight_set_part(const WeightSet *s, size_t index);
 const WeightPart *weight_set_require(const WeightSet *s, WeightNetwork n, bool negative, int text_width, char *error,
                                      size_t error_size);
 
+/* The halves of a SeedVR2 VAE, from one file or from two. */
+typedef struct VaeParts {
+    const WeightPart *encoder, *decoder; /* NULL: not asked for */
+} VaeParts;
+
+/* The halves asked for. False with a sentence: one is absent, in two files, or the two are not of one form. */
+bool weight_set_require_vae(const WeightSet *s, bool encoder, bool decoder, VaeParts *out, char *error, size_t error_size);
+
 /* ---------------------------------------------------------------------------------------------- binding by a model */
 
 /* A weight bound to the shape a model needs: what kernels are given. Lives as long as the set. */

@@ -29,8 +29,12 @@ static const WeightPart *require(const WeightSet *w, WeightNetwork n, bool negat
 static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
 {
     char error[512];
-    const WeightPart *vae = require(w, NET_SEEDVR2_VAE, false, 0, f);
-    const WeightPart *dit = vae ? require(w, NET_SEEDVR2_DIT, false, 0, f) : NULL;
+    VaeParts vae;
+    if (!weight_set_require_vae(w, true, true, &vae, error, sizeof error)) {
+        fault(f, UPRES_E_INPUT, "%s", error);
+        return false;
+    }
+    const WeightPart *dit = require(w, NET_SEEDVR2_DIT, false, 0, f);
     const WeightPart *text = dit ? require(w, NET_TEXT, false, dit->dit.text_width, f) : NULL;
     if (!text) return false;
     m->text = text->tensor;
@@ -44,7 +48,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
         }
         m->negative = negative->tensor;
     }
-    if (!(m->vae = vae_open(vae, true, true, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
+    if (!(m->vae = vae_open(vae, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
         fault(f, UPRES_E_INPUT, "%s", error);
         return false;
     }
@@ -54,7 +58,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
         fault(f, UPRES_E_INPUT,
               "%s: the autoencoder makes one latent of %dx%dx%d pixels and frames of %d channels; "
               "upscaling needs 8x8x4 of 3 channels",
-              weight_file_path(vae->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
+              weight_file_path(vae.decoder->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
         return false;
     }
     if (t->out_channels != v->latent_channels || t->in_channels != 2 * v->latent_channels + 1) {
@@ -62,7 +66,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
               "%s: the transformer takes %d channels and gives %d, but with the %d latent channels of %s it "
               "must take %d and give %d; use files of one model",
               weight_file_path(dit->file), t->in_channels, t->out_channels, v->latent_channels,
-              weight_file_path(vae->file), 2 * v->latent_channels + 1, v->latent_channels);
+              weight_file_path(vae.decoder->file), 2 * v->latent_channels + 1, v->latent_channels);
         return false;
     }
     return true;
