@@ -666,6 +666,27 @@ static void test_texts(Test *t)
            "both must be named: %s", error);
     weight_set_close(s);
     end(t);
+
+    begin(t, "require/halves of a VAE");
+    const char *encoder = write_vae(t, (Renaming){"", "encoder.", false, false}, 0, "encoder"),
+               *decoder = write_vae(t, (Renaming){"", "decoder.", false, false}, 1, "decoder");
+    VaeParts parts;
+    s = open_set(t, 2, (const char *const[]){decoder, encoder});
+    EXPECT(s && weight_set_require_vae(s, true, true, &parts, error, sizeof error), "two halves: %s", error);
+    EXPECT(!s || (parts.encoder->file == weight_set_file(s, 1) && parts.decoder->file == weight_set_file(s, 0)),
+           "halves of the wrong files");
+    weight_set_close(s);
+    s = open_set(t, 1, &encoder);
+    EXPECT(s && weight_set_require_vae(s, true, false, &parts, error, sizeof error) && !parts.decoder, "%s", error);
+    EXPECT(s && !weight_set_require_vae(s, true, true, &parts, error, sizeof error) && strstr(error, "decoder"),
+           "a missing half: %s", error);
+    weight_set_close(s);
+    const char *whole = write_vae(t, (Renaming){"", NULL, false, false}, 2, "whole");
+    s = open_set(t, 2, (const char *const[]){encoder, whole});
+    EXPECT(s && !weight_set_require_vae(s, true, true, &parts, error, sizeof error) && strstr(error, encoder) &&
+               strstr(error, whole), "an encoder in two files: %s", error);
+    weight_set_close(s);
+    end(t);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- convert */
