@@ -90,6 +90,9 @@ typedef struct DitConfig {
     bool shared[256];  /* per block: one weight set (`all`) for video and text */
 } DitConfig;
 
+/* A file of weight_set_blank. */
+WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit);
+
 typedef struct WeightPart {
     WeightNetwork network;
     const WeightFile *file;
@@ -108,6 +111,8 @@ typedef struct WeightSet WeightSet;
 
 /* Opens all files and recognises their networks. Error: NULL and a sentence. */
 WeightSet *weight_set_open(const char *const *paths, size_t count, char *error, size_t error_size);
+/* Networks of given forms whose values are all zero, held nowhere: for timing code without weights. NULL: no memory. */
+WeightSet *weight_set_blank(const VaeConfig *vae, const DitConfig *dit);
 void weight_set_close(WeightSet *s);
 size_t weight_set_file_count(const WeightSet *s);
 const WeightFile *weight_set_file(const WeightSet *s, size_t index);
