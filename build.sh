@@ -8,7 +8,7 @@ usage() {
 ./build.sh                  build/upres, build/libupres.so, build/tests/...
 ./build.sh demo [flashvsr]  upscale the sample frames with demo weights; pictures under build/demo/
 ./build.sh test [all]       the tests (all: the long ones too); ends in "N passed, N failed, N skipped"
-./build.sh bench [PATTERN]  time the kernels
+./build.sh bench [PATTERN]  time the kernels, for example 'conv3d*'
 ./build.sh fuzz [SECONDS]   broken weight files at random, under sanitizers
 ./build.sh install PREFIX   command, library, header
 ./build.sh dist             build/upres-VERSION-MACHINE.tar.gz: what install would install

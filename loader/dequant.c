@@ -22,15 +22,20 @@ static uint32_t float_to_bits(float f)
     return bits;
 }
 
-/* Without branches, so that a loop over it becomes vector code. Subnormals: m * 2^-24 is exact and normal in float32.
- */
+/* a where the condition holds, b elsewhere: as masks, because compilers turn a loop over these into vector code. */
+static inline uint32_t choose(bool condition, uint32_t a, uint32_t b)
+{
+    uint32_t mask = 0u - (uint32_t)condition;
+    return (a & mask) | (b & ~mask);
+}
+
+/* Subnormals: m * 2^-24 is exact and normal in float32. */
 static inline uint32_t half_bits(uint16_t h)
 {
-    uint32_t low = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
+    uint32_t low = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16, exponent = low & 0x0f800000;
     uint32_t small = float_to_bits((float)(int32_t)(h & 0x3ff) * 0x1p-24f);
-    uint32_t normal = low + (112u << 23), special = low + (224u << 23);
-    uint32_t exponent = low & 0x0f800000;
-    return sign | (exponent == 0 ? small : exponent == 0x0f800000 ? special : normal);
+    uint32_t large = low + choose(exponent == 0x0f800000, 224u << 23, 112u << 23);
+    return sign | choose(exponent == 0, small, large);
 }
 
 float half_to_float(uint16_t h)
@@ -76,7 +81,8 @@ static void from_f8_e4m3(const uint8_t *src, int64_t n, float *out)
     for (int64_t i = 0; i < n; i++) {
         uint32_t u = src[i], low = u & 0x7f;
         uint32_t small = float_to_bits((float)(int32_t)low * 0x1p-9f);
-        uint32_t bits = (u & 0x80) << 24 | (low < 8 ? small : low == 0x7f ? 0x7fc00000 : (low << 20) + (120u << 23));
+        uint32_t large = choose(low == 0x7f, 0x7fc00000, (low << 20) + (120u << 23));
+        uint32_t bits = (u & 0x80) << 24 | choose(low < 8, small, large);
         memcpy(out + i, &bits, 4);
     }
 }

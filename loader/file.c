@@ -3,6 +3,7 @@
  */
 #include "loader/bytes.h"
 #include "loader/contents.h"
+#include "loader/layout.h"
 #include "loader/map.h"
 
 #include <stdio.h>
@@ -13,6 +14,7 @@ struct WeightFile {
     char *path;
     const char *container;
     Map map;
+    uint8_t *zeros; /* of a blank file, which has no map */
     Contents contents;
 };
 
@@ -90,11 +92,51 @@ WeightFile *weight_file_open(const char *path, char *error, size_t error_size)
     return f;
 }
 
+static void add_blank(void *user, const char *name, const char *other, int rank, const int64_t *shape)
+{
+    (void)other;
+    Contents *c = user;
+    WeightTensor *t = contents_add_tensor(c, name, strlen(name));
+    if (!t) return;
+    t->type = WT_F16;
+    t->rank = rank;
+    t->count = 1;
+    for (int i = 0; i < rank; i++) t->count *= t->shape[i] = shape[i];
+    t->bytes = (uint64_t)t->count * 2;
+}
+
+/* All tensors share one stretch of zeros, as long as the longest. */
+WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit)
+{
+    WeightFile *f = calloc(1, sizeof *f);
+    if (f) f->path = calloc(1, sizeof "(blank)");
+    if (!f || !f->path) {
+        free(f);
+        return NULL;
+    }
+    memcpy(f->path, "(blank)", sizeof "(blank)");
+    f->container = "blank";
+    if (vae) layout_vae(vae, add_blank, &f->contents);
+    if (dit) layout_dit(dit, add_blank, &f->contents);
+    uint64_t longest = 1;
+    for (size_t i = 0; i < f->contents.tensor_count; i++) {
+        if (f->contents.tensors[i].bytes > longest) longest = f->contents.tensors[i].bytes;
+    }
+    f->zeros = calloc((size_t)longest, 1);
+    if (!f->zeros || f->contents.fault[0] || !contents_index(&f->contents)) {
+        weight_file_close(f);
+        return NULL;
+    }
+    for (size_t i = 0; i < f->contents.tensor_count; i++) f->contents.tensors[i].data = f->zeros;
+    return f;
+}
+
 void weight_file_close(WeightFile *f)
 {
     if (!f) return;
     contents_free(&f->contents);
     map_close(&f->map);
+    free(f->zeros);
     free(f->path);
     free(f);
 }

@@ -565,7 +565,8 @@ const WeightPart *recognise_owner(const WeightPart *parts, size_t count, const W
         if (part->network == NET_TEXT) {
             if (part->tensor == t) return part;
             if (!text) text = part;
-        } else if (!owner || (strlen(part->prefix) > strlen(owner->prefix) && begins_with(t->name, part->prefix))) {
+        } else if (!owner || (begins_with(t->name, part->prefix) && (!begins_with(t->name, owner->prefix) ||
+                                                                     strlen(part->prefix) > strlen(owner->prefix)))) {
             owner = part;
         }
     }

@@ -56,6 +56,18 @@ WeightSet *weight_set_open(const char *const *paths, size_t count, char *error, 
     return s;
 }
 
+WeightSet *weight_set_blank(const VaeConfig *vae, const DitConfig *dit)
+{
+    WeightSet *s = calloc(1, sizeof *s);
+    if (s) s->files = calloc(1, sizeof *s->files);
+    if (s && s->files && (s->files[0] = weight_file_blank(vae, dit))) {
+        s->count = 1;
+        if (recognise_file(s->files[0], 0, &s->list)) return s;
+    }
+    weight_set_close(s);
+    return NULL;
+}
+
 void weight_set_close(WeightSet *s)
 {
     if (!s) return;
@@ -214,6 +226,39 @@ const WeightPart *weight_set_require(const WeightSet *s, WeightNetwork n, bool n
     return found;
 }
 
+/* The one part that holds a half of a SeedVR2 VAE. */
+static const WeightPart *require_half(const WeightSet *s, bool decoder, char *error, size_t error_size)
+{
+    const char *title = decoder ? "SeedVR2 VAE decoder" : "SeedVR2 VAE encoder";
+    const WeightPart *found = NULL;
+    for (size_t i = 0; i < s->list.count; i++) {
+        const WeightPart *p = &s->list.parts[i];
+        if (p->network != NET_SEEDVR2_VAE || !(decoder ? p->vae.has_decoder : p->vae.has_encoder)) continue;
+        if (found) {
+            twice(found, p, title, error, error_size);
+            return NULL;
+        }
+        found = p;
+    }
+    if (!found) absent(s, title, error, error_size);
+    return found;
+}
+
+bool weight_set_require_vae(const WeightSet *s, bool encoder, bool decoder, VaeParts *out, char *error, size_t error_size)
+{
+    *out = (VaeParts){NULL, NULL};
+    if (encoder && !(out->encoder = require_half(s, false, error, error_size))) return false;
+    if (decoder && !(out->decoder = require_half(s, true, error, error_size))) return false;
+    if (!encoder || !decoder) return true;
+    const VaeConfig *e = &out->encoder->vae, *d = &out->decoder->vae;
+    bool same_form = e->levels == d->levels && e->latent_channels == d->latent_channels &&
+                     e->temporal_factor == d->temporal_factor && e->pixel_channels == d->pixel_channels &&
+                     memcmp(e->width, d->width, (size_t)e->levels * sizeof *e->width) == 0;
+    if (same_form) return true;
+    return fail(error, error_size, "%s and %s hold halves of different VAEs; use files of one model",
+                weight_file_path(out->encoder->file), weight_file_path(out->decoder->file));
+}
+
 /* --------------------------------------------------------------------------------------------------------- binding */
 
 static bool same(const int64_t *a, int a_rank, const int64_t *b, int b_rank)
@@ -237,6 +282,11 @@ static bool shape_fits(const WeightTensor *t, int rank, const int64_t *shape)
     if (same(t->shape, t->rank, shape, rank)) return true;
     int a_rank = without_ones(t->shape, t->rank, a), b_rank = without_ones(shape, rank, b);
     if (same(a, a_rank, b, b_rank)) return true;
+    if (t->rank == 1 && rank > 4) { /* flattened without a record: the neighbours' widths have told the shape */
+        int64_t needed = 1;
+        for (int i = 0; i < rank; i++) needed *= shape[i];
+        return t->count == needed;
+    }
     return t->rank == 4 && rank == 5 && t->shape[0] % shape[0] == 0 && t->shape[0] / shape[0] == shape[1] &&
            same(t->shape + 1, 3, shape + 2, 3);
 }

@@ -90,12 +90,15 @@ typedef struct DitConfig {
     bool shared[256];  /* per block: one weight set (`all`) for video and text */
 } DitConfig;
 
+/* A file of weight_set_blank. */
+WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit);
+
 typedef struct WeightPart {
     WeightNetwork network;
     const WeightFile *file;
     size_t file_index;
     const char *prefix;         /* owned by the set */
-    const WeightTensor *tensor; /* NET_TEXT: the tensor */
+    const WeightTensor *tensor; /* NET_TEXT: [rows][width] or [1][rows][width] */
     bool negative;              /* NET_TEXT: named neg_emb (in a bare file: told by nothing, so false) */
     VaeConfig vae;              /* NET_SEEDVR2_VAE */
     DitConfig dit;              /* NET_SEEDVR2_DIT */
@@ -108,6 +111,8 @@ typedef struct WeightSet WeightSet;
 
 /* Opens all files and recognises their networks. Error: NULL and a sentence. */
 WeightSet *weight_set_open(const char *const *paths, size_t count, char *error, size_t error_size);
+/* Networks of given forms whose values are all zero, held nowhere: for timing code without weights. NULL: no memory. */
+WeightSet *weight_set_blank(const VaeConfig *vae, const DitConfig *dit);
 void weight_set_close(WeightSet *s);
 size_t weight_set_file_count(const WeightSet *s);
 const WeightFile *weight_set_file(const WeightSet *s, size_t index);
@@ -122,6 +127,14 @@ const WeightPart *weight_set_part(const WeightSet *s, size_t index);
 const WeightPart *weight_set_require(const WeightSet *s, WeightNetwork n, bool negative, int text_width, char *error,
                                      size_t error_size);
 
+/* The halves of a SeedVR2 VAE, from one file or from two. */
+typedef struct VaeParts {
+    const WeightPart *encoder, *decoder; /* NULL: not asked for */
+} VaeParts;
+
+/* The halves asked for. False with a sentence: one is absent, in two files, or the two are not of one form. */
+bool weight_set_require_vae(const WeightSet *s, bool encoder, bool decoder, VaeParts *out, char *error, size_t error_size);
+
 /* ---------------------------------------------------------------------------------------------- binding by a model */
 
 /* A weight bound to the shape a model needs: what kernels are given. Lives as long as the set. */
@@ -135,7 +148,8 @@ typedef struct BoundWeight {
 
 /*
  * Find prefix + name in the part's file and fit it to `shape` by the rules (a) equal, (b) equal without ones,
- * (c) rank 4 against 5 with the outer two multiplied. Also finds <layer>.scale_weight / .weight_scale and checks
+ * (c) rank 4 against 5 with the outer two multiplied, (d) one dimension against more than four, of as many elements (GGUF
+ * writers that flatten such tensors and keep no record; data are row-major in every habit). Also finds <layer>.scale_weight / .weight_scale and checks
  * comfy_quant. Returns false with a sentence: missing (file, prefix, name) or both shapes.
  */
 bool weight_bind(const WeightPart *part, const char *name, int rank, const int64_t *shape, BoundWeight *out, char *error,

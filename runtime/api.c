@@ -345,11 +345,11 @@ upres_status upres_vae_form(const upres_weights *w, int32_t *latent_channels, in
 {
     Fault *f = begin();
     if (!w) return null_argument(f, "upres_vae_form");
-    const WeightPart *part = stage_vae_part(w->set, f);
-    if (!part) return f->status;
-    if (latent_channels) *latent_channels = part->vae.latent_channels;
-    if (spatial_factor) *spatial_factor = part->vae.spatial_factor;
-    if (temporal_factor) *temporal_factor = part->vae.temporal_factor;
+    const VaeConfig *form = stage_vae_form(w->set, f);
+    if (!form) return f->status;
+    if (latent_channels) *latent_channels = form->latent_channels;
+    if (spatial_factor) *spatial_factor = form->spatial_factor;
+    if (temporal_factor) *temporal_factor = form->temporal_factor;
     return UPRES_OK;
 }
 

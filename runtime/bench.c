@@ -5,6 +5,8 @@
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
 #include "runtime/dev.h"
+#include "runtime/models/seedvr2_dit.h"
+#include "runtime/models/seedvr2_vae.h"
 #include "runtime/system.h"
 
 #include <math.h>
@@ -119,10 +121,10 @@ static void conv_body(void *context)
 /* input channels, output channels, kernel (time, space), frames, height, width */
 static bool conv_case(Bench *b, const int *s)
 {
-    OwnWeight weight, bias;
+    OwnWeight weight = {0}, bias = {0};
     int64_t shape[5] = {s[1], s[0], s[2], s[3], s[3]}, channels = s[1];
     int pad = s[3] / 2;
-    bool ok = own_weight(&weight, 5, shape) & own_weight(&bias, 1, &channels);
+    bool ok = own_weight(&weight, 5, shape) && own_weight(&bias, 1, &channels);
     if (ok) {
         ConvRun r = {b->device,
                      {.weight = &weight.bound,
@@ -242,9 +244,9 @@ static void rms_norm_body(void *context)
 /* channels, height, width: statistics of 32 groups, then norm and SiLU */
 static bool group_norm_case(Bench *b, const int *s)
 {
-    OwnWeight gain, shift;
+    OwnWeight gain = {0}, shift = {0};
     int64_t channels = s[0];
-    bool ok = own_weight(&gain, 1, &channels) & own_weight(&shift, 1, &channels);
+    bool ok = own_weight(&gain, 1, &channels) && own_weight(&shift, 1, &channels);
     if (ok) {
         NormRun r = {.device = b->device};
         r.stats = (StatsArgs){
@@ -293,9 +295,9 @@ static void upsample_body(void *context)
 /* channels, factor in time, coarse frames, height, width: the folded upsampler in the middle of a video */
 static bool upsample_case(Bench *b, const int *s)
 {
-    OwnWeight up, up_bias, conv, conv_bias;
+    OwnWeight up = {0}, up_bias = {0}, conv = {0}, conv_bias = {0};
     int64_t c = s[0], many = c * 4 * s[1], up_shape[5] = {many, c, 1, 1, 1}, conv_shape[5] = {c, c, 3, 3, 3};
-    bool ok = own_weight(&up, 5, up_shape) & own_weight(&up_bias, 1, &many) & own_weight(&conv, 5, conv_shape) &
+    bool ok = own_weight(&up, 5, up_shape) && own_weight(&up_bias, 1, &many) && own_weight(&conv, 5, conv_shape) &&
               own_weight(&conv_bias, 1, &c);
     if (ok) {
         FoldedUpsampler *folded = dev_fold(b->device, &up.bound, &up_bias.bound, &conv.bound, &conv_bias.bound, s[1]);
@@ -317,6 +319,103 @@ static bool upsample_case(Bench *b, const int *s)
     free(up_bias.values);
     free(conv.values);
     free(conv_bias.values);
+    return ok;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- networks */
+
+static const VaeConfig RELEASED_VAE = {.levels = 4, .width = {128, 256, 512, 512}, .encoder_blocks = 2, .decoder_blocks = 3,
+                                       .temporal_down = {false, true, true}, .temporal_up = {true, true, false},
+                                       .latent_channels = 16, .pixel_channels = 3, .spatial_factor = 8,
+                                       .temporal_factor = 4, .has_encoder = true, .has_decoder = true};
+
+typedef struct VaeRun {
+    Dev *device;
+    Vae *vae;
+    bool decode;
+    int latents, h, w; /* latent cells */
+} VaeRun;
+
+static bool read_zeros(void *user, const VaeRegion *r)
+{
+    (void)user;
+    for (int c = 0; c < r->channels; c++)
+        for (int y = 0; y < r->height; y++) memset(r->data + c * r->plane + y * r->row, 0, (size_t)r->width * sizeof(float));
+    return true;
+}
+
+static bool drop(void *user, const VaeRegion *r, bool add)
+{
+    (void)user;
+    (void)r;
+    (void)add;
+    return true;
+}
+
+static void vae_body(void *context)
+{
+    const VaeRun *r = context;
+    const VaeVideo from = {NULL, read_zeros, NULL}, to = {NULL, NULL, drop};
+    VaeJob *j = r->decode ? vae_decode_open(r->vae, r->device, r->h, r->w, r->latents, 0, (VaeTiles){0}, from, to)
+                          : vae_encode_open(r->vae, r->device, 8 * r->h, 8 * r->w, 4 * (r->latents - 1) + 1, (VaeTiles){0},
+                                            from, to);
+    while (j && vae_step(j)) continue;
+    vae_job_close(j);
+}
+
+/* decode or encode, latent frames, height, width in latent cells: the released autoencoder */
+static bool vae_case(Bench *b, const int *s)
+{
+    char error[256];
+    WeightSet *w = weight_set_blank(&RELEASED_VAE, NULL);
+    VaeParts parts;
+    VaeRun r = {b->device, NULL, s[0] != 0, s[1], s[2], s[3]};
+    if (w && weight_set_require_vae(w, !r.decode, r.decode, &parts, error, sizeof error)) r.vae = vae_open(parts, error, sizeof error);
+    if (r.vae) repeat(b, vae_body, &r);
+    bool ok = r.vae != NULL;
+    vae_close(r.vae);
+    weight_set_close(w);
+    return ok;
+}
+
+typedef struct DitRun {
+    Dev *device;
+    Dit *dit;
+    const WeightTensor *text;
+    Tensor x, y;
+} DitRun;
+
+static void dit_body(void *context)
+{
+    const DitRun *r = context;
+    dit_forward(r->dit, r->device, r->x, r->text, 1000, r->y);
+}
+
+/* 7B or 3B, blocks, latent frames, height, width in latent cells: the released widths */
+static bool dit_case(Bench *b, const int *s)
+{
+    char error[256];
+    DitConfig c = {.is_7b = s[0] == 7, .layers = s[1], .width = s[0] == 7 ? 3072 : 2560, .heads = s[0] == 7 ? 24 : 20,
+                   .head_dim = 128, .text_width = 5120, .mlp_hidden = s[0] == 7 ? 12288 : 6912, .time_width = 256,
+                   .in_channels = 33, .out_channels = 16};
+    for (int i = 1; i < s[1] && !c.is_7b; i++) c.shared[i] = true;
+    WeightSet *w = weight_set_blank(NULL, &c);
+    const WeightPart *part = w ? weight_set_require(w, NET_SEEDVR2_DIT, false, 0, error, sizeof error) : NULL;
+    OwnWeight text = {0};
+    const int64_t shape[2] = {58, 5120};
+    DitRun r = {.device = b->device, .dit = part ? dit_open(part, error, sizeof error) : NULL};
+    bool ok = r.dit && own_weight(&text, 2, shape);
+    if (ok) {
+        r.text = &text.stored;
+        r.x = filled_tensor(b, s[2], s[3], s[4], 33);
+        r.y = filled_tensor(b, s[2], s[3], s[4], 16);
+        repeat(b, dit_body, &r);
+        dev_free(b->device, &r.y);
+        dev_free(b->device, &r.x);
+    }
+    free(text.values);
+    dit_close(r.dit);
+    weight_set_close(w);
     return ok;
 }
 
@@ -342,7 +441,7 @@ static bool resize_case(Bench *b, const int *s)
 {
     ImageRun r = {0};
     size_t in = 3 * (size_t)s[0] * (size_t)s[1], out = 3 * (size_t)s[2] * (size_t)s[3];
-    bool ok = resize_axis_init(&r.x, s[1], s[3]) & resize_axis_init(&r.y, s[0], s[2]);
+    bool ok = resize_axis_init(&r.x, s[1], s[3]) && resize_axis_init(&r.y, s[0], s[2]);
     float *from = filled(in), *to = filled(out),
           *scratch = ok ? malloc(resize_scratch(&r.x, &r.y) * sizeof *scratch) : NULL;
     ok = ok && from && to && scratch;
@@ -448,6 +547,10 @@ static const BenchCase CASES[] = {
     {"attention/3600x1x512", attention_case, false, {3600, 1, 512}},
     {"group_norm_silu/128/360x640", group_norm_case, false, {128, 360, 640}},
     {"rms_norm/7200x2560", rms_norm_case, false, {7200, 2560}},
+    {"vae.encode/96x96x5", vae_case, false, {0, 2, 12, 12}},
+    {"vae.decode/96x96x5", vae_case, false, {1, 2, 12, 12}},
+    {"transformer_3b/2blocks/600tokens", dit_case, false, {3, 2, 2, 30, 40}},
+    {"transformer_7b/1block/600tokens", dit_case, false, {7, 1, 2, 30, 40}},
     {"resize/90x160-360x640", resize_case, true, {90, 160, 360, 640}},
     {"resize/270x480-1080x1920", resize_case, true, {270, 480, 1080, 1920}},
     {"color_lab/360x640", color_case, true, {COLOR_LAB, 360, 640}},

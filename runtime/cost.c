@@ -48,28 +48,33 @@ static VaeTiles tiles_of(int side, int32_t overlap)
     return (VaeTiles){side, side, o, o};
 }
 
+/* What one tile of this side works in: a picture of its size, untiled. Many tiles need no more than one. */
+static bool cost_tile(const TileChoice *c, int side, PhaseCost *out, Fault *f)
+{
+    VaeWork one = c->work;
+    if (one.h > side) one.h = side;
+    if (one.w > side) one.w = side;
+    return cost_vae(&one, tiles_of(0, 0), out, f);
+}
+
 static bool largest_tile(TileChoice *c, uint64_t room, Fault *f)
 {
-    const VaeWork *work = &c->work;
-    int longer = work->h > work->w ? work->h : work->w;
+    int longer = c->work.h > c->work.w ? c->work.h : c->work.w;
     int low = c->overlap > 0 ? c->overlap / 32 + 1 : 1, high = (longer - 1) / 32; /* in steps of 32 */
     if (high < low) high = low;
     c->tiles = tiles_of(32 * low, c->overlap);
-    if (!cost_vae(work, c->tiles, &c->cost, f) || c->cost.arena_bytes > room) return false;
+    if (!cost_tile(c, 32 * low, &c->cost, f) || c->cost.arena_bytes > room) return false;
     while (low < high) {
         int middle = low + (high - low + 1) / 2;
-        VaeTiles tried = tiles_of(32 * middle, c->overlap);
         PhaseCost cost;
-        if (!cost_vae(work, tried, &cost, f)) return false;
-        if (cost.arena_bytes > room) {
+        if (!cost_tile(c, 32 * middle, &cost, f)) return false;
+        if (cost.arena_bytes > room)
             high = middle - 1;
-            continue;
-        }
-        low = middle;
-        c->tiles = tried;
-        c->cost = cost;
+        else
+            low = middle;
     }
-    return true;
+    c->tiles = tiles_of(32 * low, c->overlap);
+    return cost_vae(&c->work, c->tiles, &c->cost, f) && c->cost.arena_bytes <= room;
 }
 
 bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f)

@@ -133,21 +133,25 @@ static size_t color_scratch_bytes(const PictureSetup *s)
     return color_scratch(method_of(s->options->color), (int)color_frames(s), s->size.true_h, s->size.true_w);
 }
 
+bool pictures_check(const PictureSetup *s, Fault *f)
+{
+    uint64_t pixels = (uint64_t)s->size.true_h * (uint64_t)s->size.true_w;
+    if (!color_by_slice(s) || pixels * color_frames(s) <= UINT32_MAX) return true;
+    fault(f, UPRES_E_ARGUMENT,
+          "--color-scope batch would rank %d frames of %dx%d at once, more than 2^32 pixels; use --color-scope frame "
+          "or a "
+          "smaller --batch-size",
+          s->slice_frames, s->size.true_w, s->size.true_h);
+    return false;
+}
+
 Pictures *pictures_open(const PictureSetup *s, Fault *f)
 {
-    size_t pixels = (size_t)s->size.true_h * (size_t)s->size.true_w;
-    if (color_by_slice(s) && (uint64_t)pixels * color_frames(s) > UINT32_MAX) {
-        fault(f, UPRES_E_ARGUMENT,
-              "--color-scope batch would rank %d frames of %dx%d at once, more than 2^32 pixels; use --color-scope "
-              "frame or a "
-              "smaller --batch-size",
-              s->slice_frames, s->size.true_w, s->size.true_h);
-        return NULL;
-    }
+    if (!pictures_check(s, f)) return NULL;
     Pictures *p = calloc(1, sizeof *p);
     if (p) {
         p->setup = *s;
-        p->pixels = pixels;
+        p->pixels = (size_t)s->size.true_h * (size_t)s->size.true_w;
     }
     if (!p || !make_tables(p)) goto no_memory;
     size_t color_bytes = color_scratch_bytes(s);

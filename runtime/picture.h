@@ -14,7 +14,7 @@
 #include <stdbool.h>
 
 typedef struct PictureSetup {
-    const upres_options *options; /* checked; must outlive the Pictures */
+    const upres_options *options; /* checked and settled (options.h); must outlive the Pictures */
     int width, height, channels;  /* of source frames */
     int bits;                     /* 8..16: interleaved codes, rows without gaps; 0: planar float32 in 0..1 */
     SizePlan size;
@@ -23,6 +23,9 @@ typedef struct PictureSetup {
 } PictureSetup;
 
 typedef struct Pictures Pictures;
+
+/* Can this be done at all? UPRES_E_ARGUMENT when a slice has too many pixels to be ranked together. */
+bool pictures_check(const PictureSetup *s, Fault *f);
 
 Pictures *pictures_open(const PictureSetup *s, Fault *f);
 void pictures_close(Pictures *p);

@@ -87,6 +87,12 @@ static void enter(const Pipeline *p, PipelinePhase phase)
 
 /* -------------------------------------------------------------------------------------------------- open and close */
 
+int pipeline_slice_frames(const upres_options *o, int64_t frames)
+{
+    int64_t positions = frames + o->prepend;
+    return frames && positions < o->batch_size ? (int)positions : o->batch_size;
+}
+
 Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
 {
     Pipeline *p = calloc(1, sizeof *p);
@@ -96,7 +102,7 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
     }
     const upres_options *o = s->picture.options;
     p->setup = *s;
-    p->setup.picture.slice_frames = o->batch_size;
+    p->setup.picture.slice_frames = pipeline_slice_frames(o, s->frames);
     p->last_pushed = -1;
     schedule_init(&p->schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend,
                   pictures_whole_slices(&p->setup.picture));
@@ -165,12 +171,10 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
     const PictureSetup *picture = &s->picture;
     const upres_options *o = picture->options;
     PictureSetup with_slice = *picture;
-    with_slice.slice_frames = o->batch_size;
-    uint64_t batch = (uint64_t)o->batch_size, padded_frames = batch + (uint64_t)pad_4n1(o->batch_size);
-    if (s->frames && (uint64_t)s->frames + (uint64_t)o->prepend < batch && !o->uniform_batch) {
-        batch = (uint64_t)s->frames + (uint64_t)o->prepend;
-        padded_frames = batch + (uint64_t)pad_4n1((int64_t)batch);
-    }
+    with_slice.slice_frames = pipeline_slice_frames(o, s->frames);
+    uint64_t batch = (uint64_t)with_slice.slice_frames;
+    int64_t computed = o->uniform_batch ? o->batch_size : with_slice.slice_frames;
+    uint64_t padded_frames = (uint64_t)(computed + pad_4n1(computed));
     uint64_t padded = (uint64_t)picture->size.padded_h * (uint64_t)picture->size.padded_w * 3 * sizeof(float);
     uint64_t result = (uint64_t)picture->size.true_h * (uint64_t)picture->size.true_w * 3 * sizeof(float);
     uint64_t latent =
@@ -180,13 +184,17 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
 
     uint64_t sources = (batch + 1 + (uint64_t)o->overlap + (uint64_t)o->prepend) * source;
     uint64_t latents = latent * (uint64_t)(3 * s->networks.latent_channels + 1); /* latent, noise, condition */
-    uint64_t tail = (uint64_t)o->overlap * result; /* pictures that wait to be blended with the next batch's */
-    uint64_t inputs = (s->networks.encode_tiled ? padded_frames : 1) * padded + tail;
-    /* Beside those: a slice that waits or a tiled batch in work, and the picture being finished. Alpha counts as a third
-     * of a picture. */
-    bool waits = decode_tiled || pictures_whole_slices(&with_slice);
-    uint64_t held = tail + ((waits ? batch : 1) + 1) * result;
-    if (pictures_has_alpha(picture)) held += held / 3;
+    /* Pictures that wait for a later batch: those shared with it, or the whole slice they belong to, or more where batches
+     * advance by less than they share. Then those in work, and the one being finished. */
+    uint64_t shared = (uint64_t)o->overlap;
+    bool slices = pictures_whole_slices(&with_slice), few = 2 * o->overlap > o->batch_size;
+    uint64_t waiting = !slices || !shared ? shared : few ? 2 * batch : batch;
+    uint64_t in_work = decode_tiled || (slices && !shared) ? batch : 1;
+    uint64_t all = (uint64_t)s->frames + (uint64_t)o->prepend + shared; /* a short clip has no more */
+    uint64_t pictures = s->frames && waiting + in_work > all ? all : waiting + in_work;
+    uint64_t inputs = waiting * result + (s->networks.encode_tiled ? padded_frames : 1) * padded;
+    uint64_t held = (pictures + 1) * result;
+    if (pictures_has_alpha(picture)) held += (slices ? batch : 1) * result / 3;
     uint64_t busiest = inputs > held ? inputs : held;
     return pictures_bytes(&with_slice) + sources + latents + busiest;
 }

@@ -63,6 +63,9 @@ typedef struct PipelineResult {
 
 typedef struct Pipeline Pipeline;
 
+/* The most frames that a slice of such a job holds. */
+int pipeline_slice_frames(const upres_options *o, int64_t frames);
+
 Pipeline *pipeline_open(const PipelineSetup *s, Fault *f); /* NULL and a fault */
 void pipeline_close(Pipeline *p);
 

@@ -110,6 +110,18 @@ int64_t schedule_next_batch(const Schedule *s, int64_t k)
     return first > k ? first : k;
 }
 
+int64_t schedule_batch_count(const Schedule *s, bool *last)
+{
+    int64_t count = 0, k = schedule_next_batch(s, 0), end = s->plan.count - 1;
+    *last = k >= 0 && !s->wanted_count;
+    if (*last) return end - k + 1; /* all but those of mirrored frames alone */
+    for (; k >= 0; k = schedule_next_batch(s, k + 1)) {
+        count++;
+        *last = k == end;
+    }
+    return count;
+}
+
 bool schedule_settled(const Schedule *s, int64_t k)
 {
     if (s->frames >= 0) return true;

@@ -36,6 +36,9 @@ void schedule_end(Schedule *s, int64_t frames);                 /* now the numbe
 /* The first batch at or after k that has to run; -1: none. */
 int64_t schedule_next_batch(const Schedule *s, int64_t k);
 
+/* How many batches run (the end must be known); *last: whether the clip's last one, which may be shorter, is among them. */
+int64_t schedule_batch_count(const Schedule *s, bool *last);
+
 /* Is it certain how far batch k reaches and what its frames are, whatever may still come? */
 bool schedule_settled(const Schedule *s, int64_t k);
 

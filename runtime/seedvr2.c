@@ -29,8 +29,12 @@ static const WeightPart *require(const WeightSet *w, WeightNetwork n, bool negat
 static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
 {
     char error[512];
-    const WeightPart *vae = require(w, NET_SEEDVR2_VAE, false, 0, f);
-    const WeightPart *dit = vae ? require(w, NET_SEEDVR2_DIT, false, 0, f) : NULL;
+    VaeParts vae;
+    if (!weight_set_require_vae(w, true, true, &vae, error, sizeof error)) {
+        fault(f, UPRES_E_INPUT, "%s", error);
+        return false;
+    }
+    const WeightPart *dit = require(w, NET_SEEDVR2_DIT, false, 0, f);
     const WeightPart *text = dit ? require(w, NET_TEXT, false, dit->dit.text_width, f) : NULL;
     if (!text) return false;
     m->text = text->tensor;
@@ -44,7 +48,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
         }
         m->negative = negative->tensor;
     }
-    if (!(m->vae = vae_open(vae, true, true, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
+    if (!(m->vae = vae_open(vae, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
         fault(f, UPRES_E_INPUT, "%s", error);
         return false;
     }
@@ -54,7 +58,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
         fault(f, UPRES_E_INPUT,
               "%s: the autoencoder makes one latent of %dx%dx%d pixels and frames of %d channels; "
               "upscaling needs 8x8x4 of 3 channels",
-              weight_file_path(vae->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
+              weight_file_path(vae.decoder->file), v->spatial_factor, v->spatial_factor, v->temporal_factor, v->pixel_channels);
         return false;
     }
     if (t->out_channels != v->latent_channels || t->in_channels != 2 * v->latent_channels + 1) {
@@ -62,7 +66,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
               "%s: the transformer takes %d channels and gives %d, but with the %d latent channels of %s it "
               "must take %d and give %d; use files of one model",
               weight_file_path(dit->file), t->in_channels, t->out_channels, v->latent_channels,
-              weight_file_path(vae->file), 2 * v->latent_channels + 1, v->latent_channels);
+              weight_file_path(vae.decoder->file), 2 * v->latent_channels + 1, v->latent_channels);
         return false;
     }
     return true;
@@ -170,12 +174,17 @@ static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, i
            cost_vae(&decode, plan->decode_tiles, &out->decode, f);
 }
 
+/* Frames, the program, and what lies at the doors: the caller's source frame, and the codes of the result given out. */
 static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
 {
+    const PictureSetup *p = &s->picture;
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
     with.networks.latent_channels = seedvr2_latent_channels(m);
-    return pipeline_bytes(&with, decode_tiled) + cost_program_bytes(m->options.threads);
+    uint64_t source = (uint64_t)p->width * (uint64_t)p->height * (uint64_t)p->channels * (p->bits > 8 ? 2 : 1);
+    uint64_t result = (uint64_t)p->size.true_w * (uint64_t)p->size.true_h * (pictures_has_alpha(p) ? 4 : 3) *
+                      (options_bits(p->options, p->bits) > 8 ? 2 : 1);
+    return pipeline_bytes(&with, decode_tiled) + source + result + cost_program_bytes(m->options.threads);
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -236,14 +245,15 @@ static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Pla
     return does_not_fit(needed, transformer.arena_bytes, plan->limit, f);
 }
 
-/* Frames the encoder sees in the clip's first and last batch. */
+/* Frames the encoder sees in the clip's first and last batch. With an unknown end the last may be a single image, which
+ * takes other paths in the networks; all other lengths need less than a whole batch. */
 static void batch_extents(const PipelineSetup *s, int *first, int *last)
 {
     const upres_options *o = s->picture.options;
     Schedule schedule;
     schedule_init(&schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
     *first = batch_at(&schedule.plan, 0).frames;
-    *last = s->frames ? batch_at(&schedule.plan, schedule.plan.count - 1).frames : *first;
+    *last = s->frames ? batch_at(&schedule.plan, schedule.plan.count - 1).frames : o->uniform_batch ? *first : 1;
     schedule_free(&schedule);
 }
 

@@ -24,15 +24,9 @@ static void count_work(Seedvr2Session *j)
     const Schedule *schedule = pipeline_schedule(j->pipeline);
     if (s->flop_total > 0 || schedule->frames < 0) return;
     const BatchCost *b = &j->plan.batch, *last = &j->plan.last;
-    int64_t whole = 0, final = schedule->plan.count - 1;
-    bool ends = false;
-    for (int64_t k = schedule_next_batch(schedule, 0); k >= 0; k = schedule_next_batch(schedule, k + 1)) {
-        if (k == final)
-            ends = true;
-        else
-            whole++;
-    }
-    s->flop_total = (double)whole * (b->encode.flop + b->transformer.flop + b->decode.flop);
+    bool ends;
+    int64_t batches = schedule_batch_count(schedule, &ends);
+    s->flop_total = (double)(batches - ends) * (b->encode.flop + b->transformer.flop + b->decode.flop);
     if (ends) s->flop_total += last->encode.flop + last->transformer.flop + last->decode.flop;
     if (!schedule->wanted_count) s->results_total = schedule->frames;
     for (size_t i = 0; i < schedule->wanted_count; i++) {
@@ -149,7 +143,8 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, P
                     .size = size},
         .frames = clip->frames,
     };
-    return UPRES_OK;
+    setup->picture.slice_frames = pipeline_slice_frames(o, clip->frames);
+    return pictures_check(&setup->picture, f) ? UPRES_OK : f->status;
 }
 
 static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
@@ -266,25 +261,32 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     seedvr2_close(m);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
-    int64_t positions = clip->frames ? clip->frames + o->prepend : o->batch_size; /* not known: one batch */
-    BatchPlan batches = batch_plan(positions, o->batch_size, o->overlap, o->uniform_batch != 0);
-    double whole = (double)(batches.count - 1);
+    bool ends;
+    int64_t batches = 1; /* of a clip without a known end */
+    if (clip->frames) {
+        Schedule schedule;
+        schedule_init(&schedule, clip->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
+        batches = schedule_batch_count(&schedule, &ends);
+        schedule_free(&schedule);
+    }
+    double whole = (double)(batches - 1);
+    const BatchCost *last = clip->frames ? &p.last : &p.batch;
     r->resized_width = z->resized_w;
     r->resized_height = z->resized_h;
     r->output_width = z->true_w;
     r->output_height = z->true_h;
     r->padded_width = z->padded_w;
     r->padded_height = z->padded_h;
-    r->batches = batches.count;
-    r->frames_computed = (batches.count - 1) * p.batch.frames + p.last.frames;
+    r->batches = batches;
+    r->frames_computed = (batches - 1) * p.batch.frames + last->frames;
     plan_set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, p.encode_tiles, p.encode_tile_count);
     plan_set_tiles(&r->decode_tile, &r->decode_tile_overlap, &r->decode_tiles, p.decode_tiles, p.decode_tile_count);
-    PhaseCost encode = larger_phase(p.batch.encode, p.last.encode),
-              decode = larger_phase(p.batch.decode, p.last.decode);
-    PhaseCost transformer = larger_phase(p.batch.transformer, p.last.transformer);
-    plan_add_phase(r, "encode", &encode, whole * p.batch.encode.flop + p.last.encode.flop);
-    plan_add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + p.last.transformer.flop);
-    plan_add_phase(r, "decode", &decode, whole * p.batch.decode.flop + p.last.decode.flop);
+    PhaseCost encode = larger_phase(p.batch.encode, last->encode),
+              decode = larger_phase(p.batch.decode, last->decode);
+    PhaseCost transformer = larger_phase(p.batch.transformer, last->transformer);
+    plan_add_phase(r, "encode", &encode, whole * p.batch.encode.flop + last->encode.flop);
+    plan_add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + last->transformer.flop);
+    plan_add_phase(r, "decode", &decode, whole * p.batch.decode.flop + last->decode.flop);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

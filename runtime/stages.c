@@ -6,12 +6,14 @@
 
 #include <stdio.h>
 
-const WeightPart *stage_vae_part(const WeightSet *w, Fault *f)
+const VaeConfig *stage_vae_form(const WeightSet *w, Fault *f)
 {
     char error[512];
-    const WeightPart *part = weight_set_require(w, NET_SEEDVR2_VAE, false, 0, error, sizeof error);
-    if (!part) fault(f, UPRES_E_INPUT, "%s", error);
-    return part;
+    VaeParts parts;
+    if (weight_set_require_vae(w, false, true, &parts, error, sizeof error)) return &parts.decoder->vae;
+    if (weight_set_require_vae(w, true, false, &parts, error, sizeof error)) return &parts.encoder->vae;
+    fault(f, UPRES_E_INPUT, "%s", error);
+    return NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------- opening a stage */
@@ -70,9 +72,9 @@ upres_status stage_open(Stage *s, const WeightSet *w, const upres_options *o, bo
 {
     char error[512];
     *s = (Stage){0};
-    const WeightPart *part = stage_vae_part(w, f);
-    if (!part) return f->status;
-    s->vae = vae_open(part, !decode, decode, error, sizeof error);
+    VaeParts parts;
+    if (!weight_set_require_vae(w, !decode, decode, &parts, error, sizeof error)) return fault(f, UPRES_E_INPUT, "%s", error);
+    s->vae = vae_open(parts, error, sizeof error);
     if (!s->vae) return fault(f, UPRES_E_INPUT, "%s", error);
     const VaeConfig *c = vae_config(s->vae);
     if (!check_sizes(c, decode, height, width, count, f)) return f->status;
@@ -231,12 +233,12 @@ upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent
                           int64_t count, int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f)
 {
     if (!check_videos(latents, frames, f)) return f->status;
-    const WeightPart *part = stage_vae_part(w, f);
-    if (!part) return f->status;
+    const VaeConfig *form = stage_vae_form(w, f);
+    if (!form) return f->status;
     if (latent_width < 1 || latent_height < 1 || latent_width > 16384 || latent_height > 16384)
         return fault(f, UPRES_E_ARGUMENT, "latents of %dx%d cannot be decoded; give sides from 1 up", latent_width,
                      latent_height);
-    int factor = part->vae.spatial_factor;
+    int factor = form->spatial_factor;
     Stage s;
     if (stage_open(&s, w, o, true, latent_height * factor, latent_width * factor, count, f) == UPRES_OK) {
         const VaeConfig *c = vae_config(s.vae);

@@ -29,7 +29,7 @@ upres_status stage_encode(const WeightSet *w, const upres_options *o, int width,
 upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent_width, int latent_height,
                           int64_t count, int64_t keep, const upres_video *latents, const upres_video *frames, Fault *f);
 
-/* The one autoencoder of the weights; NULL and a fault without one. */
-const WeightPart *stage_vae_part(const WeightSet *w, Fault *f);
+/* Form of the weights' autoencoder, of its decoder where there is one; NULL and a fault without one. */
+const VaeConfig *stage_vae_form(const WeightSet *w, Fault *f);
 
 #endif

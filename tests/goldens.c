@@ -326,6 +326,17 @@ static bool has_json_beside(const char *path)
     return n > 0 && (size_t)n < sizeof json && !stat(json, &st);
 }
 
+/* A weight file of the formats area: its expected values or its folder's index stand beside it. */
+static bool is_weight_file_case(const char *path)
+{
+    char beside[4096];
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (snprintf(beside, sizeof beside, "%s.expected.safetensors", path) < (int)sizeof beside && !stat(beside, &st)) return true;
+    snprintf(beside, sizeof beside, "%.*sindex.json", slash ? (int)(slash + 1 - path) : 0, path);
+    return !stat(beside, &st);
+}
+
 static void run_file(Runner *r, const char *path)
 {
     char name[512], folder[512], area[512], error[512] = "";
@@ -445,6 +456,8 @@ int main(int argc, char **argv)
     for (; at < argc; at++) {
         if (is_folder(argv[at]))
             walk(&r, argv[at]);
+        else if (is_weight_file_case(argv[at]))
+            golden_formats(argv[at], report, &r);
         else
             run_file(&r, argv[at]);
     }

@@ -122,7 +122,7 @@ static upres_color color_named(const char *name)
     static const char *const names[] = {"lab", "none", "wavelet", "wavelet_adaptive", "hsv", "adain"};
     for (int i = 0; i < 6; i++)
         if (!strcmp(name, names[i])) return (upres_color)i;
-    return (upres_color)-1;
+    return UPRES_COLOR_AUTO; /* which no case names */
 }
 
 /* The case's options as the product's; frames are counted in the case as in the whole video less frame0. */
@@ -149,6 +149,11 @@ static bool make_setup(Golden *g, const int64_t shape[4], upres_options *o, Pipe
                                 .channels = (int)shape[1],
                                 .alpha_zeros_outside = !json_bool(json_get(given, "honest_alpha"), false)};
     char error[256];
+    Fault f = {.status = UPRES_OK};
+    if (o->color == UPRES_COLOR_AUTO || options_for_seedvr2(o, &f) != UPRES_OK) {
+        golden_fail(g, "the case's options: %s", f.status ? f.text : "color has an unknown name");
+        return false;
+    }
     if (o->overlap >= o->batch_size) o->overlap = 0; /* the references drop it; the command refuses it */
     if (size_shortest_edge((int)shape[2], (int)shape[3], o->resolution, o->max_resolution, true, &s->picture.size,
                            error, sizeof error))

@@ -98,7 +98,7 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
                         VaeTiles tiles, Taps *taps)
 {
     char error[512];
-    Vae *v = vae_open(part, encode, !encode, error, sizeof error);
+    Vae *v = vae_open((VaeParts){encode ? part : NULL, encode ? NULL : part}, error, sizeof error);
     if (!v) {
         golden_fail(g, "%s", error);
         return;

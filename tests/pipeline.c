@@ -273,7 +273,7 @@ static Job random_job(void)
 
 int main(int argc, char **argv)
 {
-    int jobs = argc > 1 ? atoi(argv[1]) : 1000, passed = 0, failed = 0;
+    int jobs = argc > 1 ? atoi(argv[1]) : 500, passed = 0, failed = 0;
     for (int i = 0; i < jobs; i++) {
         Job j = random_job();
         PictureSetup picture = {.options = &j.o, .channels = j.channels};

@@ -110,6 +110,20 @@ headers() {
 }
 export -f headers
 
+# The golden runner itself: results with a figure changed must fail.
+wrong_goldens() {
+    local closing
+    closing=$(build/tests/goldens tests/data/goldens_bad | tail -n 1)
+    if [ "$closing" = "0 passed, 2 failed, 0 skipped" ]; then
+        echo "ok   changed results are noticed"
+        echo "1 passed, 0 failed, 0 skipped"
+    else
+        echo "FAIL changed results: the runner ended in '$closing', expected 0 passed, 2 failed"
+        echo "0 passed, 1 failed, 0 skipped"
+    fi
+}
+export -f wrong_goldens
+
 # The sanitizers' tree: only what is run from it.
 sanitizers=
 if echo 'int main(void) { return 0; }' |
@@ -136,6 +150,7 @@ sanitized kernels
 sanitized decoders
 sanitized api build/asan
 program goldens tests/data/goldens
+section "wrong goldens" bash -c wrong_goldens
 golden_areas goldens build/tests/goldens
 program e2e build
 

@@ -55,7 +55,7 @@ static int print_result(void *user, const upres_bench_result *r)
     }
     b->count++;
     fflush(stdout);
-    return signals_caught() != 0;
+    return signals_caught() != 0 || ferror(stdout);
 }
 
 static bool bench(Job *job, int argc, char **argv, Problem *p)
@@ -77,6 +77,7 @@ static bool bench(Job *job, int argc, char **argv, Problem *p)
     if (job->json) puts("]}");
     if (signals_caught() != 0)
         return problem(p, 128 + signals_caught(), "stopped by a signal after %zu measurements", b.count);
+    if (ferror(stdout)) return true; /* console_finish() tells, once and for every verb */
     if (s != UPRES_OK) return problem_library(p, s);
     return b.count > 0 || problem(p, EXIT_USAGE, "no benchmark fits \"%s\"", pattern != NULL ? pattern : "*");
 }

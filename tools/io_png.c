@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_ONLY_PNG
+#define STBI_NO_STDIO
+#define STBI_MAX_DIMENSIONS 16384
+#include <stb/stb_image.h>
+
 #include "tools/platform.h"
 
 enum {
@@ -168,8 +174,8 @@ static bool load(const char *path, uint8_t **file, size_t *size, Problem *p)
     ReadFile f;
     *file = NULL;
     if (!readfile_open(&f, path, p)) return false;
-    bool fine = f.size < (uint64_t)1 << 32 ||
-                problem(p, EXIT_INPUT, "%s: %llu bytes; expected a PNG below 4 GiB", path, (unsigned long long)f.size);
+    bool fine = f.size < (uint64_t)1 << 31 ||
+                problem(p, EXIT_INPUT, "%s: %llu bytes; expected a PNG below 2 GiB", path, (unsigned long long)f.size);
     if (fine) {
         *size = (size_t)f.size;
         *file = need_memory(*size + HEADER_BYTES);
@@ -179,217 +185,86 @@ static bool load(const char *path, uint8_t **file, size_t *size, Problem *p)
     return fine;
 }
 
-/* Everything between the signature and IEND that the pixels depend on. */
+/* What the chunks say, all of them checked. */
 typedef struct Body {
     Header header;
-    uint8_t *packed; /* the IDAT chunks' data, joined */
+    bool transparent;
+    uint8_t *packed; /* the IDAT chunks' data, joined; the caller frees it */
     size_t packed_size;
-    const uint8_t *palette, *transparency;
-    uint32_t palette_size, transparency_size; /* bytes */
 } Body;
 
-/* Joins the IDAT data inside `file` itself, which needs no second copy of the packed pixels. */
-static bool parse_body(const char *path, uint8_t *file, size_t size, Body *b, Problem *p)
+static bool parse_body(const char *path, const uint8_t *file, size_t size, Body *b, Problem *p)
 {
     *b = (Body){.packed = NULL};
     if (!parse_header(path, file, size, &b->header, p)) return false;
+    b->packed = need_memory(size);
     size_t at = HEADER_BYTES;
     for (Chunk c = {0}; c.kind == NULL || !kind_is(c.kind, "IEND");) {
         if (!next_chunk(path, file, size, &at, &c, p)) return false;
-        if (kind_is(c.kind, "PLTE")) {
-            b->palette = c.data;
-            b->palette_size = c.size;
-        } else if (kind_is(c.kind, "tRNS")) {
-            b->transparency = c.data;
-            b->transparency_size = c.size;
-        } else if (kind_is(c.kind, "IDAT")) {
-            if (b->packed == NULL) b->packed = file + (c.data - file);
-            memmove(b->packed + b->packed_size, c.data, c.size);
+        if (kind_is(c.kind, "IDAT")) {
+            memcpy(b->packed + b->packed_size, c.data, c.size);
             b->packed_size += c.size;
-            /* the bytes moved may lie where kind pointed */
-            c.kind = (const uint8_t *)"IDAT";
-        } else if (!(c.kind[0] & 0x20) && !kind_is(c.kind, "IEND")) {
+        } else if (kind_is(c.kind, "tRNS")) {
+            b->transparent = can_be_transparent(b->header.colour);
+        } else if (!(c.kind[0] & 0x20) && !kind_is(c.kind, "PLTE") && !kind_is(c.kind, "IEND")) {
             return problem(p, EXIT_INPUT, "%s: the critical chunk %.4s is unknown; convert the picture to plain PNG",
                            path, (const char *)c.kind);
         }
     }
-    int colour = b->header.colour;
-    if (!can_be_transparent(colour)) b->transparency = NULL;
-    uint32_t needed = colour == GREY ? 2 : colour == RGB ? 6 : 0;
-    if (b->packed == NULL) return problem(p, EXIT_INPUT, "%s: broken PNG, it holds no pixels; copy it again", path);
-    if (colour == PALETTE && (b->palette == NULL || b->palette_size % 3 != 0 || b->palette_size > 768))
-        return problem(p, EXIT_INPUT, "%s: broken PNG, its palette is missing or of a wrong size", path);
-    if (b->transparency != NULL && (needed != 0 ? b->transparency_size != needed : b->transparency_size > 256))
-        return problem(p, EXIT_INPUT, "%s: broken PNG, its tRNS chunk has %u bytes", path, b->transparency_size);
+    if (b->packed_size == 0) return problem(p, EXIT_INPUT, "%s: broken PNG, it holds no pixels; copy it again", path);
     return true;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- pixels */
 
-/* One pass of the picture: pixel (i, j) of it stands at (x + i * dx, y + j * dy). A plain picture is one pass. */
-typedef struct Pass {
-    int32_t x, y, dx, dy, width, height;
-    size_t row_bytes; /* packed, without the filter's byte */
-} Pass;
-
-static int list_passes(const Header *h, Pass passes[7])
-{
-    static const struct {
-        int8_t x, y, dx, dy;
-    } adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
-    int count = 0;
-    for (int i = 0; i < (h->interlaced ? 7 : 1); i++) {
-        Pass s = {0, 0, 1, 1, h->width, h->height, 0};
-        if (h->interlaced) {
-            s = (Pass){adam7[i].x, adam7[i].y, adam7[i].dx, adam7[i].dy, 0, 0, 0};
-            s.width = (h->width - s.x + s.dx - 1) / s.dx;
-            s.height = (h->height - s.y + s.dy - 1) / s.dy;
-        }
-        if (s.width < 1 || s.height < 1) continue;
-        s.row_bytes = ((size_t)s.width * (size_t)(stored_channels(h->colour) * h->depth) + 7) / 8;
-        passes[count++] = s;
-    }
-    return count;
-}
-
-static int paeth(int left, int up, int corner)
-{
-    int d = left + up - corner;
-    int a = abs(d - left), b = abs(d - up), c = abs(d - corner);
-    return a <= b && a <= c ? left : b <= c ? up : corner;
-}
-
-/* Undo the filter of one row in place. up: the row above, undone; NULL for the first. step: bytes of a pixel. */
-static bool unfilter(int filter, uint8_t *row, const uint8_t *up, size_t bytes, size_t step)
-{
-    for (size_t i = 0; i < bytes; i++) {
-        int a = i >= step ? row[i - step] : 0;
-        int b = up != NULL ? up[i] : 0;
-        int c = up != NULL && i >= step ? up[i - step] : 0;
-        switch (filter) {
-        case 0:
-            return true;
-        case 1:
-            row[i] = (uint8_t)(row[i] + a);
-            break;
-        case 2:
-            row[i] = (uint8_t)(row[i] + b);
-            break;
-        case 3:
-            row[i] = (uint8_t)(row[i] + (a + b) / 2);
-            break;
-        case 4:
-            row[i] = (uint8_t)(row[i] + paeth(a, b, c));
-            break;
-        default:
-            return false;
-        }
-    }
-    return true;
-}
-
-static unsigned sample_at(const uint8_t *row, size_t i, int depth)
-{
-    if (depth == 16) return (unsigned)row[2 * i] << 8 | row[2 * i + 1];
-    if (depth == 8) return row[i];
-    size_t bit = i * (size_t)depth;
-    return row[bit / 8] >> (8 - depth - (int)(bit % 8)) & ((1u << depth) - 1);
-}
-
-static void store(void *pixels, size_t i, int bits, unsigned value)
-{
-    if (bits == 16)
-        ((uint16_t *)pixels)[i] = (uint16_t)value;
-    else
-        ((uint8_t *)pixels)[i] = (uint8_t)value;
-}
-
-/* Pixel i of a packed row to `channels` samples of the picture from sample `to` on. False: no such palette entry. */
-static bool expand_pixel(const Body *b, const uint8_t *row, int32_t i, const PngForm *form, void *pixels, size_t to)
+/*
+ * stb_image reads every kind of PNG, but neither looks at checksums nor bounds what the packed data may grow to: a few
+ * kilobytes can ask for gigabytes. So they are unpacked once before it, into no more than the picture's size.
+ */
+static bool unpacks(const char *path, const Body *b, Problem *p)
 {
     const Header *h = &b->header;
-    const uint8_t *t = b->transparency;
-    if (h->colour == PALETTE) {
-        unsigned entry = sample_at(row, (size_t)i, h->depth);
-        if (3 * entry + 3 > b->palette_size) return false;
-        for (unsigned c = 0; c < 3; c++) store(pixels, to + c, 8, b->palette[3 * entry + c]);
-        if (t != NULL) store(pixels, to + 3, 8, entry < b->transparency_size ? t[entry] : 255);
-        return true;
-    }
-    int n = stored_channels(h->colour);
-    bool clear = t != NULL;
-    for (int c = 0; c < n; c++) {
-        unsigned v = sample_at(row, (size_t)i * (size_t)n + (size_t)c, h->depth);
-        if (clear) clear = v == ((unsigned)t[2 * c] << 8 | t[2 * c + 1]);
-        store(pixels, to + (size_t)c, form->bits, h->depth < 8 ? v * 255 / ((1u << h->depth) - 1) : v);
-    }
-    if (t != NULL) store(pixels, to + (size_t)n, form->bits, clear ? 0 : form->bits == 16 ? 65535 : 255);
-    return true;
-}
-
-static bool expand_passes(const char *path, const Body *b, const Pass *passes, int count, uint8_t *raw,
-                          const PngForm *form, void *pixels, Problem *p)
-{
-    const Header *h = &b->header;
-    size_t step = (size_t)(stored_channels(h->colour) * h->depth + 7) / 8;
-    bool as_stored = h->depth == 8 && h->colour != PALETTE && b->transparency == NULL && !h->interlaced;
-    for (int k = 0; k < count; k++) {
-        const Pass *s = &passes[k];
-        const uint8_t *up = NULL;
-        for (int32_t j = 0; j < s->height; j++) {
-            uint8_t *row = raw + 1;
-            if (!unfilter(raw[0], row, up, s->row_bytes, step))
-                return problem(p, EXIT_INPUT, "%s: broken PNG, row %d has the unknown filter %d", path, j, raw[0]);
-            size_t line = (size_t)(s->y + j * s->dy) * (size_t)form->width;
-            if (as_stored) memcpy((uint8_t *)pixels + line * (size_t)form->channels, row, s->row_bytes);
-            for (int32_t i = 0; i < s->width && !as_stored; i++) {
-                size_t to = (line + (size_t)(s->x + i * s->dx)) * (size_t)form->channels;
-                if (!expand_pixel(b, row, i, form, pixels, to))
-                    return problem(p, EXIT_INPUT, "%s: broken PNG, a pixel names a colour its palette lacks", path);
-            }
-            up = row;
-            raw += s->row_bytes + 1;
-        }
-    }
-    return true;
-}
-
-static bool decode(const char *path, const Body *b, PngForm *form, void **pixels, Problem *p)
-{
-    Pass passes[7];
-    int count = list_passes(&b->header, passes);
-    size_t raw_size = 0, actual = 0;
-    for (int k = 0; k < count; k++) raw_size += (passes[k].row_bytes + 1) * (size_t)passes[k].height;
-    /* deflate packs at most 1032 to 1; without this a tiny file could ask for gigabytes */
-    if (raw_size / 1032 > b->packed_size)
+    size_t bits = (size_t)h->width * (size_t)(stored_channels(h->colour) * h->depth);
+    /* a filter byte a row; the seven passes of an interlaced picture have up to 15/8 as many rows, each rounded up */
+    size_t most = (bits + 7) / 8 * (size_t)h->height + (size_t)h->height * (h->interlaced ? 4 : 1);
+    size_t least = bits * (size_t)h->height / 8, actual = 0;
+    /* deflate packs at most 1032 to 1 */
+    if (least / 1032 > b->packed_size)
         return problem(p, EXIT_INPUT, "%s: broken PNG, %zu packed bytes cannot hold its %dx%d pixels; copy it again",
-                       path, b->packed_size, b->header.width, b->header.height);
-    uint8_t *raw = need_memory(raw_size);
+                       path, b->packed_size, h->width, h->height);
+    uint8_t *raw = need_memory(most);
     struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
-    enum libdeflate_result r = d == NULL
-                                   ? LIBDEFLATE_BAD_DATA
-                                   : libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, raw_size, &actual);
+    bool fine = d != NULL && libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, most, &actual) ==
+                                 LIBDEFLATE_SUCCESS && actual >= least;
     libdeflate_free_decompressor(d);
-    bool fine = (r == LIBDEFLATE_SUCCESS && actual == raw_size) ||
-                problem(p, EXIT_INPUT, "%s: broken PNG, its pixels cannot be unpacked to %dx%d; copy it again", path,
-                        b->header.width, b->header.height);
-    if (fine) {
-        *form = expanded_form(&b->header, b->transparency != NULL);
-        *pixels = need_memory(png_row_bytes(form) * (size_t)form->height);
-        fine = expand_passes(path, b, passes, count, raw, form, *pixels, p);
-    }
     free(raw);
-    return fine;
+    return fine || problem(p, EXIT_INPUT, "%s: broken PNG, its pixels cannot be unpacked to %dx%d; copy it again", path,
+                           h->width, h->height);
+}
+
+static bool decode(const char *path, const uint8_t *file, size_t size, const Body *b, PngForm *form, void **pixels,
+                   Problem *p)
+{
+    if (!unpacks(path, b, p)) return false;
+    int w = 0, h = 0, channels = 0;
+    *form = expanded_form(&b->header, b->transparent);
+    *pixels = form->bits > 8 ? (void *)stbi_load_16_from_memory(file, (int)size, &w, &h, &channels, 0)
+                             : (void *)stbi_load_from_memory(file, (int)size, &w, &h, &channels, 0);
+    if (*pixels == NULL || w != form->width || h != form->height || channels != form->channels)
+        return problem(p, EXIT_INPUT, "%s: broken PNG (%s); copy it again, or convert the picture to plain PNG", path,
+                       *pixels == NULL ? stbi_failure_reason() : "its parts contradict each other");
+    return true;
 }
 
 bool png_read(const char *path, PngForm *form, void **pixels, Problem *p)
 {
     uint8_t *file;
     size_t size;
-    Body body;
+    Body body = {.packed = NULL};
     *pixels = NULL;
-    bool fine =
-        load(path, &file, &size, p) && parse_body(path, file, size, &body, p) && decode(path, &body, form, pixels, p);
+    bool fine = load(path, &file, &size, p) && parse_body(path, file, size, &body, p) &&
+                decode(path, file, size, &body, form, pixels, p);
+    free(body.packed);
     free(file);
     if (!fine) {
         free(*pixels);

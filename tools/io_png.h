@@ -17,7 +17,7 @@ typedef struct PngForm {
     int32_t bits;     /* 8, or 16: native-endian uint16_t */
 } PngForm;
 
-/* Bytes of one row, and one sample as a number. */
+/* Bytes of one row without gaps. */
 size_t png_row_bytes(const PngForm *f);
 
 bool png_has_signature(const char *path);

@@ -20,7 +20,7 @@ typedef struct Progress {
 
 /* Becomes the receiver of job->library's callbacks; both must outlive the session. Catches signals. */
 void progress_start(Progress *g, Job *job, int64_t frames_total);
-/* Memory of the whole program so far, seconds since the start. */
+/* Since the start. */
 double progress_seconds(const Progress *g);
 /*
  * The problem of a stage or session that failed, or of a signal that stopped it: 130 and 143 as shells expect them.

@@ -31,7 +31,7 @@ typedef struct Pattern {
     int width;
 } Pattern;
 
-/* Copy up to the next conversion, "%%" standing for "%". Returns what follows; NULL at a lone "%". */
+/* Copy up to the next conversion or the end, "%%" standing for "%". Returns where it stopped. */
 static const char *copy_literal(const char *from, char *to)
 {
     for (; *from != '\0'; from++) {

@@ -6,8 +6,7 @@ void gemm_tile_scalar(const GemmTile *t)
     for (int p = 0; p < t->panels; p++) {
         for (int r = 0; r < GEMM_ROWS; r++) {
             float *acc = t->acc + r * t->acc_row + p * GEMM_LANES;
-            float sum[GEMM_LANES];
-            for (int n = 0; n < GEMM_LANES; n++) sum[n] = t->accumulate ? acc[n] : 0.0f;
+            float sum[GEMM_LANES] = {0};
             const float *b = t->b + p * t->b_panel;
             for (int i = 0; i < t->taps; i++) {
                 const float *a = t->row[r] + t->tap[i];
@@ -15,7 +14,8 @@ void gemm_tile_scalar(const GemmTile *t)
                     for (int n = 0; n < GEMM_LANES; n++) sum[n] += a[k] * b[n];
                 }
             }
-            for (int n = 0; n < GEMM_LANES; n++) acc[n] = sum[n];
+            /* a tile's own sum first, then its addition: one long chain of K terms would lose digits with K */
+            for (int n = 0; n < GEMM_LANES; n++) acc[n] = t->accumulate ? acc[n] + sum[n] : sum[n];
         }
     }
 }

@@ -13,10 +13,7 @@ void gemm_tile_avx2(const GemmTile *t)
         float *acc = t->acc + p * GEMM_LANES;
         __m256 c[GEMM_ROWS][2];
 #pragma GCC unroll 6
-        for (int r = 0; r < GEMM_ROWS; r++) {
-            c[r][0] = t->accumulate ? _mm256_loadu_ps(acc + r * t->acc_row) : _mm256_setzero_ps();
-            c[r][1] = t->accumulate ? _mm256_loadu_ps(acc + r * t->acc_row + 8) : _mm256_setzero_ps();
-        }
+        for (int r = 0; r < GEMM_ROWS; r++) c[r][0] = c[r][1] = _mm256_setzero_ps();
         const float *b = t->b + p * t->b_panel;
         const int64_t b_row = t->b_row;
         for (int i = 0; i < t->taps; i++) {
@@ -47,6 +44,10 @@ void gemm_tile_avx2(const GemmTile *t)
         }
 #pragma GCC unroll 6
         for (int r = 0; r < GEMM_ROWS; r++) {
+            if (t->accumulate) {
+                c[r][0] = _mm256_add_ps(c[r][0], _mm256_loadu_ps(acc + r * t->acc_row));
+                c[r][1] = _mm256_add_ps(c[r][1], _mm256_loadu_ps(acc + r * t->acc_row + 8));
+            }
             _mm256_storeu_ps(acc + r * t->acc_row, c[r][0]);
             _mm256_storeu_ps(acc + r * t->acc_row + 8, c[r][1]);
         }

@@ -13,9 +13,7 @@ static inline __attribute__((always_inline)) void tile(const GemmTile *t, const 
 #pragma GCC unroll 6
     for (int r = 0; r < GEMM_ROWS; r++) {
 #pragma GCC unroll 4
-        for (int p = 0; p < panels; p++) {
-            c[r][p] = t->accumulate ? _mm512_loadu_ps(t->acc + r * t->acc_row + p * GEMM_LANES) : _mm512_setzero_ps();
-        }
+        for (int p = 0; p < panels; p++) c[r][p] = _mm512_setzero_ps();
     }
     const float *b_at = t->b;
     const int64_t b_row = t->b_row, b_panel = t->b_panel;
@@ -38,7 +36,11 @@ static inline __attribute__((always_inline)) void tile(const GemmTile *t, const 
 #pragma GCC unroll 6
     for (int r = 0; r < GEMM_ROWS; r++) {
 #pragma GCC unroll 4
-        for (int p = 0; p < panels; p++) _mm512_storeu_ps(t->acc + r * t->acc_row + p * GEMM_LANES, c[r][p]);
+        for (int p = 0; p < panels; p++) {
+            float *acc = t->acc + r * t->acc_row + p * GEMM_LANES;
+            if (t->accumulate) c[r][p] = _mm512_add_ps(c[r][p], _mm512_loadu_ps(acc));
+            _mm512_storeu_ps(acc, c[r][p]);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ enum { ATTN, MLP };                        /* layers of a block, in the order of
 enum { SHIFT, SCALE, GATE };               /* parts of a layer */
 static const float EPS = 1e-5f;            /* of every norm */
 static const double TIME_MAX = 1000.0;     /* length of the schedule */
-enum { CHUNK_TOKENS = 2048 };              /* tokens that go through an MLP at once: bounds its hidden layer's memory */
+enum { CHUNK_TOKENS = 4096 };              /* tokens of one pass over a layer's weights: bounds the MLP's hidden layer */
 
 /* Stages of the precision policy (dev.h). */
 enum { STAGE_EMBED, STAGE_QKV, STAGE_ATTENTION, STAGE_PROJECTION, STAGE_MLP, STAGE_OUT };
@@ -361,49 +361,47 @@ static Pre modulated(const Modulation *v)
     return p;
 }
 
-/* Rows of tokens first .. first + count - 1 of frame t. */
-static Tensor token_rows(Tensor x, int t, int first, int count)
+/* Rows of tokens first .. first + count - 1, counted through all frames. */
+static Tensor token_rows(Tensor x, int first, int count)
 {
-    Tensor y = tensor_frames(x, t, 1);
-    y.at += (uint64_t)first * (uint64_t)x.stride_h * sizeof(float);
-    y.h = count;
-    return y;
+    x.at += (uint64_t)first * (uint64_t)x.stride_h * sizeof(float);
+    x.t = 1;
+    x.h = count;
+    return x;
 }
 
-/* Calls for pieces of x of at most about CHUNK_TOKENS tokens, whole rows. */
+/* How many rows make about CHUNK_TOKENS tokens. */
 static int chunk_rows(Tensor x)
 {
-    const int rows = CHUNK_TOKENS / x.w;
-    return rows < 1 ? 1 : rows < x.h ? rows : x.h;
+    const int rows = CHUNK_TOKENS / x.w, all = x.t * x.h;
+    return rows < 1 ? 1 : rows < all ? rows : all;
 }
+
+static int min_int(int a, int b) { return a < b ? a : b; }
 
 /* x += mlp(mod(rms(x))) * gate, a piece of the tokens at a time. */
 static void mlp(Dev *d, const DitConfig *c, const StreamWeights *w, Tensor x, const Modulation *v)
 {
-    const int rows = chunk_rows(x);
-    for (int t = 0; t < x.t; t++) {
-        for (int h = 0; h < x.h; h += rows) {
-            Tensor part = token_rows(x, t, h, x.h - h < rows ? x.h - h : rows);
-            Tensor hidden = dev_tensor(d, 1, part.h, part.w, c->mlp_hidden);
-            const LinearWeights *first = c->is_7b ? &w->mlp_in : &w->mlp_gate;
-            dev_linear(d, &(LinearArgs){.stage = STAGE_MLP, .x = part, .y = hidden, .weight = &first->weight,
-                                        .glu = c->is_7b ? NULL : &w->mlp_in.weight, .bias = optional(&first->bias),
-                                        .pre = modulated(v), .post.act = c->is_7b ? ACT_GELU_TANH : ACT_SILU});
-            linear(d, STAGE_MLP, hidden, part, &w->mlp_out, (Pre){0}, (Post){.gate = v->gate, .residual = part});
-            dev_free(d, &hidden);
-        }
+    const int rows = chunk_rows(x), all = x.t * x.h;
+    const LinearWeights *first = c->is_7b ? &w->mlp_in : &w->mlp_gate;
+    for (int r = 0; r < all; r += rows) {
+        Tensor part = token_rows(x, r, min_int(rows, all - r));
+        Tensor hidden = dev_tensor(d, 1, part.h, part.w, c->mlp_hidden);
+        dev_linear(d, &(LinearArgs){.stage = STAGE_MLP, .x = part, .y = hidden, .weight = &first->weight,
+                                    .glu = c->is_7b ? NULL : &w->mlp_in.weight, .bias = optional(&first->bias),
+                                    .pre = modulated(v), .post.act = c->is_7b ? ACT_GELU_TANH : ACT_SILU});
+        linear(d, STAGE_MLP, hidden, part, &w->mlp_out, (Pre){0}, (Post){.gate = v->gate, .residual = part});
+        dev_free(d, &hidden);
     }
 }
 
 static Tensor packed_qkv(Dev *d, const StreamWeights *w, Tensor x, Pre pre)
 {
     Tensor qkv = dev_tensor(d, x.t, x.h, x.w, (int)w->qkv.weight.shape[0]);
-    const int rows = chunk_rows(x);
-    for (int t = 0; t < x.t; t++) {
-        for (int h = 0; h < x.h; h += rows) {
-            const int count = x.h - h < rows ? x.h - h : rows;
-            linear(d, STAGE_QKV, token_rows(x, t, h, count), token_rows(qkv, t, h, count), &w->qkv, pre, (Post){0});
-        }
+    const int rows = chunk_rows(x), all = x.t * x.h;
+    for (int r = 0; r < all; r += rows) {
+        const int count = min_int(rows, all - r);
+        linear(d, STAGE_QKV, token_rows(x, r, count), token_rows(qkv, r, count), &w->qkv, pre, (Post){0});
     }
     return qkv;
 }

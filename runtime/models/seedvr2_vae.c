@@ -61,7 +61,7 @@ typedef struct Half {
 
 struct Vae {
     VaeConfig config;
-    const WeightPart *part;
+    const WeightPart *part; /* whose tensors are being bound */
     Half encoder, decoder;
     VaeFold fold;
     VaeTap tap;
@@ -197,26 +197,30 @@ static void bind_decoder(Vae *v)
     bind_conv(v, &d->out, "decoder.conv_out", ci, c->pixel_channels, 3, 3);
 }
 
-Vae *vae_open(const WeightPart *part, bool encoder, bool decoder, char *error, size_t error_size)
+Vae *vae_open(VaeParts parts, char *error, size_t error_size)
 {
     Vae *v = calloc(1, sizeof *v);
     if (v == NULL) {
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    v->config = part->vae;
-    v->part = part;
+    v->part = parts.decoder ? parts.decoder : parts.encoder;
+    v->config = v->part->vae;
+    if (parts.encoder) { /* what only the encoder's names tell */
+        v->config.encoder_blocks = parts.encoder->vae.encoder_blocks;
+        memcpy(v->config.temporal_down, parts.encoder->vae.temporal_down, sizeof v->config.temporal_down);
+    }
     v->error = error;
     v->error_size = error_size;
     for (int i = 0; i < v->config.levels; i++) {
         if (v->config.width[i] % GROUPS == 0) continue;
         snprintf(error, error_size, "%s: the VAE's level %d is %d channels wide, not a multiple of its %d norm groups",
-                 weight_file_path(part->file), i, v->config.width[i], GROUPS);
+                 weight_file_path(v->part->file), i, v->config.width[i], GROUPS);
         free(v);
         return NULL;
     }
-    if (encoder) bind_encoder(v);
-    if (decoder) bind_decoder(v);
+    if ((v->part = parts.encoder)) bind_encoder(v);
+    if ((v->part = parts.decoder)) bind_decoder(v);
     if (v->failed || v->convs > CONVS_MAX) {
         if (!v->failed) snprintf(error, error_size, "the VAE has %d convolutions; at most %d", v->convs, CONVS_MAX);
         free(v);

@@ -18,8 +18,8 @@ typedef struct Vae Vae;
 
 typedef enum VaeFold { VAE_FOLD_AUTO, VAE_FOLD_OFF, VAE_FOLD_ON } VaeFold; /* folded upsamplers; auto: where they pay */
 
-/* Bind the weights of the halves asked for. The part must outlive the Vae. NULL and a sentence on a missing tensor. */
-Vae *vae_open(const WeightPart *part, bool encoder, bool decoder, char *error, size_t error_size);
+/* Bind the weights of the halves given. The parts must outlive the Vae. NULL and a sentence on a missing tensor. */
+Vae *vae_open(VaeParts parts, char *error, size_t error_size);
 void vae_close(Vae *v);
 const VaeConfig *vae_config(const Vae *v);
 void vae_set_fold(Vae *v, VaeFold fold);
