@@ -4,7 +4,6 @@
 #include "kernels/cpu/bicubic.h"
 #include "kernels/cpu/clamp.h"
 #include "kernels/cpu/color.h"
-#include "kernels/cpu/color_plane.h"
 #include "kernels/cpu/pad.h"
 #include "kernels/cpu/quantize.h"
 
@@ -51,7 +50,9 @@ static size_t scratch_floats(const StreamPictureSetup *s)
     const ResizeAxis x = {s->width, s->size.scaled_w, 4, NULL, NULL}, y = {s->height, s->size.scaled_h, 4, NULL, NULL};
     size_t most = resize_scratch(&x, &y);
     size_t color =
-        s->options->color == UPRES_COLOR_WAVELET ? color_plane_scratch(s->size.padded_h, s->size.padded_w) : 0;
+        s->options->color == UPRES_COLOR_WAVELET
+            ? color_scratch(COLOR_WAVELET, 1, s->size.padded_h, s->size.padded_w) / sizeof(float)
+            : 0;
     size_t alpha = stream_pictures_has_alpha(s) ? alpha_scratch(&x, &y) : 0;
     if (color > most) most = color;
     return alpha > most ? alpha : most;
@@ -121,8 +122,8 @@ static void correct(StreamPictures *p, const float *low, float *x)
     int h = s->size.padded_h, w = s->size.padded_w;
     if (s->clamp)
         for (size_t i = 0; i < 3 * padded_pixels(s); i++) x[i] = clamp_signed(x[i]);
-    if (s->options->color == UPRES_COLOR_ADAIN) color_plane_adain(x, low, 3, h, w, x);
-    if (s->options->color == UPRES_COLOR_WAVELET) color_plane_wavelet(x, low, 3, h, w, x, p->scratch);
+    if (s->options->color == UPRES_COLOR_ADAIN) color_adain(x, low, 1, h, w, true, x);
+    if (s->options->color == UPRES_COLOR_WAVELET) color_wavelet(x, low, 1, h, w, false, x, p->scratch);
     if (s->options->strength < 1) color_mix(x, low, 3 * padded_pixels(s), (float)s->options->strength);
 }
 

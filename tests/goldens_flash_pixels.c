@@ -4,7 +4,7 @@
 #include "tests/goldens.h"
 
 #include "kernels/cpu/bicubic.h"
-#include "kernels/cpu/color_plane.h"
+#include "kernels/cpu/color.h"
 #include "kernels/cpu/pad.h"
 #include "runtime/stream_size.h"
 
@@ -43,16 +43,16 @@ static void golden_color(Golden *g)
     int rank, like_rank;
     float *x = golden_input(g, described(g, "x"), shape, &rank);
     float *like = x ? golden_input(g, described(g, "like"), like_shape, &like_rank) : NULL;
-    if (like && (rank != 5 || like_rank != 5 || memcmp(shape, like_shape, sizeof shape) != 0)) {
-        golden_fail(g, "x and like are not clips of one size");
+    if (like && (rank != 5 || like_rank != 5 || shape[1] != 3 || memcmp(shape, like_shape, sizeof shape) != 0)) {
+        golden_fail(g, "x and like are not colour clips of one size");
     } else if (like) {
-        const int planes = (int)(shape[0] * shape[1] * shape[2]), h = (int)shape[3], w = (int)shape[4];
-        const int64_t count = (int64_t)planes * h * w;
-        float *out = floats(g, count), *scratch = floats(g, (int64_t)color_plane_scratch(h, w));
+        const int frames = (int)(shape[0] * shape[2]), h = (int)shape[3], w = (int)shape[4];
+        const int64_t count = (int64_t)frames * 3 * h * w;
+        float *out = floats(g, count), *scratch = floats(g, (int64_t)(color_scratch(COLOR_WAVELET, frames, h, w) / sizeof(float)));
         if (out && scratch) {
-            color_plane_adain(x, like, planes, h, w, out);
+            color_adain(x, like, frames, h, w, true, out);
             compare(g, "out.adain", out, count);
-            color_plane_wavelet(x, like, planes, h, w, out, scratch);
+            color_wavelet(x, like, frames, h, w, false, out, scratch);
             compare(g, "out.wavelet", out, count);
         }
         free(scratch);

@@ -13,7 +13,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 typedef enum ColorMethod {
     COLOR_LAB, /* wavelet, then a and b fully and L by a fifth matched by rank; in [-1, 1] */
@@ -35,23 +34,15 @@ void color_correct(ColorMethod method, const float *content, const float *style,
 void color_mix(float *out, const float *style, size_t count, float strength);
 
 /* The methods by themselves. capped: the widest blur stays within an eighth of the shorter side; false is the rule of
- * pkuliyi2015/sd-webui-stablesr (srmodule/colorfix.py), the same from 128 pixels on. scratch: color_scratch floats. */
+ * pkuliyi2015/sd-webui-stablesr (srmodule/colorfix.py), the same from 128 pixels on, and
+ * that of lihaoyun6/ComfyUI-FlashVSR_Ultra_Fast. scratch: color_scratch floats. */
 void color_wavelet(const float *content, const float *style, int frames, int h, int w, bool capped, float *out,
                    float *scratch);
-void color_adain(const float *content, const float *style, int frames, int h, int w, float *out);
+/* population: the rule of FlashVSR's pipelines, deviations over n instead of n - 1 and results in [-1, 1]. */
+void color_adain(const float *content, const float *style, int frames, int h, int w, bool population, float *out);
 void color_lab(const float *content, const float *style, int frames, int h, int w, float *out, void *scratch);
 void color_hsv(const float *content, const float *style, int frames, int h, int w, float *out, void *scratch);
 void color_wavelet_adaptive(const float *content, const float *style, int frames, int h, int w, float *out,
                             void *scratch);
-
-/*
- * Rank matching: the value with rank i of n (ties in index order) becomes the order statistic i of the reference when
- * m == n, else floor(i (m - 1) / (n - 1)):   out[where[i]] = keep * source[i] + (1 - keep) * that.
- * source [n]; reference [m] is sorted in place; where [n], or NULL for the identity. out may be source when where is
- * NULL. n, m >= 1. scratch: rank_match_scratch(n, m) uint32.
- */
-size_t rank_match_scratch(size_t n, size_t m);
-void rank_match(const float *source, const uint32_t *where, size_t n, float *reference, size_t m, float keep,
-                float *out, uint32_t *scratch);
 
 #endif

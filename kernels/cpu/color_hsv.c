@@ -4,6 +4,7 @@
 #include "kernels/cpu/color.h"
 
 #include "kernels/cpu/clamp.h"
+#include "kernels/cpu/color_rank.h"
 
 #include <math.h>
 #include <string.h>

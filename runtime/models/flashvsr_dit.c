@@ -1,6 +1,6 @@
 #include "runtime/models/flashvsr_dit.h"
 
-#include "runtime/models/flashvsr_bind.h"
+#include "runtime/models/bind.h"
 
 #include <math.h>
 #include <stdio.h>

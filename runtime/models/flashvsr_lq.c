@@ -1,6 +1,6 @@
 #include "runtime/models/flashvsr_lq.h"
 
-#include "runtime/models/flashvsr_bind.h"
+#include "runtime/models/bind.h"
 
 #include <stdio.h>
 #include <stdlib.h>

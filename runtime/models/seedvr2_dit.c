@@ -1,7 +1,8 @@
 #include "runtime/models/seedvr2_dit.h"
 
+#include "runtime/models/bind.h"
+
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +19,6 @@ enum { CHUNK_TOKENS = 4096 };              /* tokens of one pass over a layer's 
 enum { STAGE_EMBED, STAGE_QKV, STAGE_ATTENTION, STAGE_PROJECTION, STAGE_MLP, STAGE_OUT };
 
 /* ------------------------------------------------------------------------------------------------------------ weights */
-
-typedef struct LinearWeights {
-    BoundWeight weight, bias; /* [out, in], [out]; bias.tensor NULL: none */
-} LinearWeights;
 
 /* One stream's weights of one block. D = width, E = heads * head_dim, M = hidden width of the MLP. */
 typedef struct StreamWeights {
@@ -49,51 +46,33 @@ struct Dit {
     BlockWeights *block;
     DitTap tap;
     void *tap_user;
-    /* binding */
-    char *error;
-    size_t error_size;
-    bool failed;
 };
 
-static const char *text(char *buffer, size_t size, const char *format, ...)
+/* A linear layer without bias. */
+static void bind_plain(Binder *b, LinearWeights *w, int64_t out, int64_t in, const char *name)
 {
-    va_list list;
-    va_start(list, format);
-    vsnprintf(buffer, size, format, list);
-    va_end(list);
-    return buffer;
-}
-#define NAME(...) text((char[160]){0}, 160, __VA_ARGS__)
-
-static void bind(Dit *m, BoundWeight *w, const char *name, int rank, const int64_t *shape)
-{
-    if (!m->failed) m->failed = !weight_bind(m->part, name, rank, shape, w, m->error, m->error_size);
+    bind_tensor(b, &w->weight, 2, (const int64_t[]){out, in}, "%s.weight", name);
 }
 
-static void bind_vector(Dit *m, BoundWeight *w, const char *name, int64_t n) { bind(m, w, name, 1, &n); }
-
-static void bind_linear(Dit *m, LinearWeights *w, const char *name, int64_t out, int64_t in, bool bias)
-{
-    const int64_t shape[] = {out, in};
-    bind(m, &w->weight, NAME("%s.weight", name), 2, shape);
-    if (bias) bind_vector(m, &w->bias, NAME("%s.bias", name), out);
-}
-
-static void bind_stream(Dit *m, StreamWeights *s, int block, const char *tag)
+static void bind_stream(Binder *b, const DitConfig *c, StreamWeights *s, int block, const char *tag)
 {
     static const char *const layers[] = {"attn", "mlp"}, *const parts[] = {"shift", "scale", "gate"};
-    const DitConfig *c = &m->config;
-    const int64_t d = c->width, e = (int64_t)c->heads * c->head_dim;
-    bind_linear(m, &s->qkv, NAME("blocks.%d.attn.proj_qkv.%s", block, tag), 3 * e, d, false);
-    bind_linear(m, &s->out, NAME("blocks.%d.attn.proj_out.%s", block, tag), d, e, true);
-    bind_vector(m, &s->q_gain, NAME("blocks.%d.attn.norm_q.%s.weight", block, tag), c->head_dim);
-    bind_vector(m, &s->k_gain, NAME("blocks.%d.attn.norm_k.%s.weight", block, tag), c->head_dim);
-    if (!c->is_7b) bind_linear(m, &s->mlp_gate, NAME("blocks.%d.mlp.%s.proj_in_gate", block, tag), c->mlp_hidden, d, false);
-    bind_linear(m, &s->mlp_in, NAME("blocks.%d.mlp.%s.proj_in", block, tag), c->mlp_hidden, d, c->is_7b);
-    bind_linear(m, &s->mlp_out, NAME("blocks.%d.mlp.%s.proj_out", block, tag), d, c->mlp_hidden, c->is_7b);
+    const int64_t d = c->width, e = (int64_t)c->heads * c->head_dim, hidden = c->mlp_hidden;
+    bind_plain(b, &s->qkv, 3 * e, d, NAME("blocks.%d.attn.proj_qkv.%s", block, tag));
+    bind_linear(b, &s->out, d, e, "blocks.%d.attn.proj_out.%s", block, tag);
+    bind_vector(b, &s->q_gain, c->head_dim, "blocks.%d.attn.norm_q.%s.weight", block, tag);
+    bind_vector(b, &s->k_gain, c->head_dim, "blocks.%d.attn.norm_k.%s.weight", block, tag);
+    if (c->is_7b) {
+        bind_linear(b, &s->mlp_in, hidden, d, "blocks.%d.mlp.%s.proj_in", block, tag);
+        bind_linear(b, &s->mlp_out, d, hidden, "blocks.%d.mlp.%s.proj_out", block, tag);
+    } else {
+        bind_plain(b, &s->mlp_gate, hidden, d, NAME("blocks.%d.mlp.%s.proj_in_gate", block, tag));
+        bind_plain(b, &s->mlp_in, hidden, d, NAME("blocks.%d.mlp.%s.proj_in", block, tag));
+        bind_plain(b, &s->mlp_out, d, hidden, NAME("blocks.%d.mlp.%s.proj_out", block, tag));
+    }
     for (int l = 0; l < 2; l++) {
         for (int p = 0; p < 3; p++) {
-            bind_vector(m, &s->ada[l][p], NAME("blocks.%d.ada.%s.%s_%s", block, tag, layers[l], parts[p]), d);
+            bind_vector(b, &s->ada[l][p], d, "blocks.%d.ada.%s.%s_%s", block, tag, layers[l], parts[p]);
         }
     }
 }
@@ -109,26 +88,25 @@ Dit *dit_open(const WeightPart *part, char *error, size_t error_size)
     }
     m->config = part->dit;
     m->part = part;
-    m->error = error;
-    m->error_size = error_size;
+    Binder b = {.part = part, .error = error, .error_size = error_size};
     const DitConfig *c = &m->config;
     const int64_t d = c->width;
-    bind_linear(m, &m->vid_in, "vid_in.proj", d, PATCH * PATCH * c->in_channels, true);
-    bind_linear(m, &m->txt_in, "txt_in", d, c->text_width, true);
-    bind_linear(m, &m->emb_in, "emb_in.proj_in", d, c->time_width, true);
-    bind_linear(m, &m->emb_hid, "emb_in.proj_hid", d, d, true);
-    bind_linear(m, &m->emb_out, "emb_in.proj_out", 6 * d, d, true);
+    bind_linear(&b, &m->vid_in, d, PATCH * PATCH * c->in_channels, "vid_in.proj");
+    bind_linear(&b, &m->txt_in, d, c->text_width, "txt_in");
+    bind_linear(&b, &m->emb_in, d, c->time_width, "emb_in.proj_in");
+    bind_linear(&b, &m->emb_hid, d, d, "emb_in.proj_hid");
+    bind_linear(&b, &m->emb_out, 6 * d, d, "emb_in.proj_out");
     for (int i = 0; i < c->layers; i++) {
-        bind_stream(m, &m->block[i].stream[VIDEO], i, c->shared[i] ? "all" : "vid");
-        bind_stream(m, &m->block[i].stream[TEXT], i, c->shared[i] ? "all" : "txt");
+        bind_stream(&b, c, &m->block[i].stream[VIDEO], i, c->shared[i] ? "all" : "vid");
+        bind_stream(&b, c, &m->block[i].stream[TEXT], i, c->shared[i] ? "all" : "txt");
     }
     if (!c->is_7b) {
-        bind_vector(m, &m->out_norm, "vid_out_norm.weight", d);
-        bind_vector(m, &m->out_shift, "vid_out_ada.out_shift", d);
-        bind_vector(m, &m->out_scale, "vid_out_ada.out_scale", d);
+        bind_vector(&b, &m->out_norm, d, "vid_out_norm.weight");
+        bind_vector(&b, &m->out_shift, d, "vid_out_ada.out_shift");
+        bind_vector(&b, &m->out_scale, d, "vid_out_ada.out_scale");
     }
-    bind_linear(m, &m->vid_out, "vid_out.proj", PATCH * PATCH * c->out_channels, d, true);
-    if (m->failed) {
+    bind_linear(&b, &m->vid_out, PATCH * PATCH * c->out_channels, d, "vid_out.proj");
+    if (b.failed) {
         dit_close(m);
         return NULL;
     }

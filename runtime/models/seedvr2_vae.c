@@ -1,9 +1,9 @@
 #include "runtime/models/seedvr2_vae.h"
 
+#include "runtime/models/bind.h"
 #include "runtime/models/planar.h"
 #include "runtime/tile.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,47 +61,28 @@ typedef struct Half {
 
 struct Vae {
     VaeConfig config;
-    const WeightPart *part; /* whose tensors are being bound */
     Half encoder, decoder;
     VaeFold fold;
     VaeTap tap;
     void *tap_user;
     const ConvWeights *conv[CONVS_MAX]; /* by id */
     /* binding */
+    Binder binder;
     int convs;
-    char *error;
-    size_t error_size;
-    bool failed;
 };
-
-static const char *text(char *buffer, size_t size, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vsnprintf(buffer, size, format, list);
-    va_end(list);
-    return buffer;
-}
-#define NAME(...) text((char[160]){0}, 160, __VA_ARGS__)
-
-static void bind(Vae *v, BoundWeight *w, const char *name, int rank, const int64_t *shape)
-{
-    if (!v->failed) v->failed = !weight_bind(v->part, name, rank, shape, w, v->error, v->error_size);
-}
 
 static void bind_norm(Vae *v, NormWeights *n, const char *name, int c)
 {
-    const int64_t shape[] = {c};
-    bind(v, &n->gamma, NAME("%s.weight", name), 1, shape);
-    bind(v, &n->beta, NAME("%s.bias", name), 1, shape);
+    bind_vector(&v->binder, &n->gamma, c, "%s.weight", name);
+    bind_vector(&v->binder, &n->beta, c, "%s.bias", name);
 }
 
 static void bind_conv(Vae *v, ConvWeights *w, const char *name, int ci, int co, int kt, int khw)
 {
     const int64_t shape[] = {co, ci, kt, khw, khw};
     snprintf(w->name, sizeof w->name, "%s", name);
-    bind(v, &w->weight, NAME("%s.weight", name), 5, shape);
-    bind(v, &w->bias, NAME("%s.bias", name), 1, shape);
+    bind_tensor(&v->binder, &w->weight, 5, shape, "%s.weight", name);
+    bind_vector(&v->binder, &w->bias, co, "%s.bias", name);
     w->kt = kt;
     w->kh = w->kw = khw;
     w->id = v->convs++;
@@ -122,12 +103,9 @@ static void bind_resnet(Vae *v, ResnetWeights *r, const char *name, int ci, int 
 static void bind_projection(Vae *v, BoundWeight *w, BoundWeight *bias, const char *module, const char *name, const char *old,
                             int c)
 {
-    const int64_t shape[] = {c, c};
-    char ignored[8];
-    BoundWeight probe;
-    if (weight_bind(v->part, NAME("%s.%s.weight", module, old), 2, shape, &probe, ignored, sizeof ignored)) name = old;
-    bind(v, w, NAME("%s.%s.weight", module, name), 2, shape);
-    bind(v, bias, NAME("%s.%s.bias", module, name), 1, shape);
+    if (binder_count(&v->binder, "%s.%s.weight", module, old) > 0) name = old;
+    bind_tensor(&v->binder, w, 2, (const int64_t[]){c, c}, "%s.%s.weight", module, name);
+    bind_vector(&v->binder, bias, c, "%s.%s.bias", module, name);
 }
 
 static void bind_attention(Vae *v, AttentionWeights *a, const char *name, int c)
@@ -204,25 +182,24 @@ Vae *vae_open(VaeParts parts, char *error, size_t error_size)
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    v->part = parts.decoder ? parts.decoder : parts.encoder;
-    v->config = v->part->vae;
+    const WeightPart *any = parts.decoder ? parts.decoder : parts.encoder;
+    v->config = any->vae;
     if (parts.encoder) { /* what only the encoder's names tell */
         v->config.encoder_blocks = parts.encoder->vae.encoder_blocks;
         memcpy(v->config.temporal_down, parts.encoder->vae.temporal_down, sizeof v->config.temporal_down);
     }
-    v->error = error;
-    v->error_size = error_size;
+    v->binder = (Binder){.error = error, .error_size = error_size};
     for (int i = 0; i < v->config.levels; i++) {
         if (v->config.width[i] % GROUPS == 0) continue;
         snprintf(error, error_size, "%s: the VAE's level %d is %d channels wide, not a multiple of its %d norm groups",
-                 weight_file_path(v->part->file), i, v->config.width[i], GROUPS);
+                 weight_file_path(any->file), i, v->config.width[i], GROUPS);
         free(v);
         return NULL;
     }
-    if ((v->part = parts.encoder)) bind_encoder(v);
-    if ((v->part = parts.decoder)) bind_decoder(v);
-    if (v->failed || v->convs > CONVS_MAX) {
-        if (!v->failed) snprintf(error, error_size, "the VAE has %d convolutions; at most %d", v->convs, CONVS_MAX);
+    if ((v->binder.part = parts.encoder)) bind_encoder(v);
+    if ((v->binder.part = parts.decoder)) bind_decoder(v);
+    if (v->binder.failed || v->convs > CONVS_MAX) {
+        if (!v->binder.failed) snprintf(error, error_size, "the VAE has %d convolutions; at most %d", v->convs, CONVS_MAX);
         free(v);
         return NULL;
     }
@@ -930,25 +907,25 @@ static void bind_module(Vae *v, const VaeModuleRun *r)
     if (strcmp(r->kind, "norm_silu") == 0) bind_norm(v, &w->norm_out, m, r->c);
     else if (strcmp(r->kind, "attention") == 0) bind_attention(v, &w->attention, m, r->c);
     else if (strcmp(r->kind, "resnet") == 0) {
-        bind_resnet(v, &w->mid[0], m, r->c, (int)dimension(v->part, NAME("%s.conv1.weight", m), 0));
+        bind_resnet(v, &w->mid[0], m, r->c, (int)dimension(v->binder.part, NAME("%s.conv1.weight", m), 0));
     } else if (strcmp(r->kind, "upsample") == 0) {
-        bind_upsampler(v, &w->up[0], m, r->c, (int)dimension(v->part, NAME("%s.upscale_conv.weight", m), 0) / (4 * r->c), 0);
+        bind_upsampler(v, &w->up[0], m, r->c, (int)dimension(v->binder.part, NAME("%s.upscale_conv.weight", m), 0) / (4 * r->c), 0);
     } else if (strcmp(r->kind, "downsample") == 0) {
-        bind_conv(v, &w->down[0], NAME("%s.conv", m), r->c, r->c, (int)dimension(v->part, kernel, 2), 3);
+        bind_conv(v, &w->down[0], NAME("%s.conv", m), r->c, r->c, (int)dimension(v->binder.part, kernel, 2), 3);
     } else {
-        bind_conv(v, &w->in, m, r->c, (int)dimension(v->part, kernel, 0), (int)dimension(v->part, kernel, 2),
-                  (int)dimension(v->part, kernel, 3));
+        bind_conv(v, &w->in, m, r->c, (int)dimension(v->binder.part, kernel, 0), (int)dimension(v->binder.part, kernel, 2),
+                  (int)dimension(v->binder.part, kernel, 3));
     }
 }
 
 bool vae_run_module(const WeightPart *part, Dev *d, VaeFold fold, VaeModuleRun *r, char *error, size_t error_size)
 {
-    Vae v = {.part = part, .config = part->vae, .fold = fold, .error = error, .error_size = error_size};
+    Vae v = {.config = part->vae, .fold = fold, .binder = {.part = part, .error = error, .error_size = error_size}};
     VaeJob j = {.v = &v, .d = d, .decode = true};
     int most = 0, at = 0;
     for (int i = 0; i < r->part_count; i++) most = r->parts[i] > most ? r->parts[i] : most;
     bind_module(&v, r);
-    if (v.failed) return false;
+    if (v.binder.failed) return false;
     if (strcmp(r->kind, "upsample") == 0 && fold == VAE_FOLD_ON) {
         const UpsamplerWeights *u = &v.decoder.up[0];
         j.folded[0] = true;

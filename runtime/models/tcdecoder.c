@@ -1,6 +1,6 @@
 #include "runtime/models/tcdecoder.h"
 
-#include "runtime/models/flashvsr_bind.h"
+#include "runtime/models/bind.h"
 #include "runtime/models/planar.h"
 
 #include <stdio.h>

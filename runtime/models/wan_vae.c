@@ -1,6 +1,6 @@
 #include "runtime/models/wan_vae.h"
 
-#include "runtime/models/flashvsr_bind.h"
+#include "runtime/models/bind.h"
 #include "runtime/models/planar.h"
 #include "runtime/tile.h"
 

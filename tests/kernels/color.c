@@ -2,6 +2,7 @@
  * Colour correction against restatements in double that follow the methods' descriptions step by step.
  */
 #include "kernels/cpu/color.h"
+#include "kernels/cpu/color_rank.h"
 
 #include "tests/kernels/check.h"
 #include "tests/kernels/tests.h"
@@ -194,7 +195,7 @@ static void check_adain(int frames, int h, int w)
             p.want[i] = ((double)p.content[i] - mean) / deviation * new_deviation + new_mean;
         }
     }
-    color_adain(p.content, p.style, frames, h, w, p.got);
+    color_adain(p.content, p.style, frames, h, w, false, p.got);
     check_pair("c", &p, p.got, false);
     check_end();
 }

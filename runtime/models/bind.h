@@ -1,9 +1,9 @@
 /*
- * Binding of FlashVSR's weights. Extents are read off element counts, so a container's flattened tensors are fine: a
- * tensor stored with one dimension fits every shape of its number of elements (GGUF holds at most four dimensions).
+ * Binding of a network's weights by name. Extents are read off element counts, so a container's flattened tensors are fine:
+ * a tensor stored with one dimension fits every shape of its number of elements (GGUF holds at most four dimensions).
  */
-#ifndef UPRES_RUNTIME_MODELS_FLASHVSR_BIND_H
-#define UPRES_RUNTIME_MODELS_FLASHVSR_BIND_H
+#ifndef UPRES_RUNTIME_MODELS_BIND_H
+#define UPRES_RUNTIME_MODELS_BIND_H
 
 #include "loader/weights.h"
 
@@ -16,7 +16,7 @@ typedef struct Binder {
 } Binder;
 
 typedef struct LinearWeights {
-    BoundWeight weight, bias; /* [out, in], [out] */
+    BoundWeight weight, bias; /* [out, in], [out]; bias.tensor NULL: none */
 } LinearWeights;
 
 /* Elements of a stored tensor; 0: there is none. */
@@ -29,5 +29,9 @@ void bind_vector(Binder *b, BoundWeight *w, int64_t n, const char *format, ...) 
 /* <name>.weight and <name>.bias */
 void bind_linear(Binder *b, LinearWeights *w, int64_t out, int64_t in, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+
+/* Text in the caller's buffer. NAME: in one that lives as long as the block it is written in. */
+const char *name_text(char *buffer, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+#define NAME(...) name_text((char[160]){0}, 160, __VA_ARGS__)
 
 #endif

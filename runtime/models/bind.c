@@ -1,4 +1,4 @@
-#include "runtime/models/flashvsr_bind.h"
+#include "runtime/models/bind.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -78,4 +78,13 @@ void bind_linear(Binder *b, LinearWeights *w, int64_t out, int64_t in, const cha
     bind_named(b, &w->weight, 2, (const int64_t[]){out, in}, name);
     snprintf(name, sizeof name, "%s.bias", module);
     bind_named(b, &w->bias, 1, &out, name);
+}
+
+const char *name_text(char *buffer, size_t size, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(buffer, size, format, list);
+    va_end(list);
+    return buffer;
 }
