@@ -163,7 +163,7 @@ struct core_warp {
     uint32_t carry;        /* lanes with the carry flag set */
     struct core_span span[4];
     uint32_t span_next;
-    uint8_t *local, *local_init;
+    uint8_t *local;
     struct core_clocks clocks;
 };
 
@@ -295,6 +295,10 @@ void core_warp_sync(struct core_warp *w, uint32_t lanes);
 void core_proxy_fence(struct core_warp *w, uint32_t lanes);
 void core_clocks_start(struct core_warp *w);
 void core_clocks_join(struct core_block *b, uint32_t *to, const uint32_t *from);
+
+/* ---- core_warp.c ---- */
+/* Threads exited: barriers that wait for all threads of the block may be complete now. */
+void core_barriers_left(struct core_block *b);
 
 /* ---- core_mbarrier.c ---- */
 struct core_mbarrier *core_mbarrier_at(struct core_warp *w, uint32_t lane, uint64_t address);
