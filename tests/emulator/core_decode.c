@@ -74,6 +74,19 @@ enum ptx_type decode_type(struct core_decode *d)
     return PTX_NONE;
 }
 
+core_handler *decode_typed(struct core_decode *d, const struct core_typed *list, enum ptx_type type)
+{
+    for (; list->run; list++)
+        if (list->type == type) return list->run;
+    decode_fail(d, "not known for this type");
+}
+
+bool decode_is_float(struct core_decode *d)
+{
+    enum ptx_type t = ptx_type_named(d->in->part[d->in->part_count - 1]);
+    return t >= PTX_F16 && t <= PTX_F32X2;
+}
+
 void decode_needs(struct core_decode *d, int sm, bool family)
 {
     const struct ptx_module *m = d->module->source;
@@ -482,7 +495,7 @@ static void decode_control(struct core_decode *d, struct body *b, uint32_t scope
 
 static const struct core_opcode *find_opcode(const char *name)
 {
-    static const struct core_opcode *const tables[] = {core_integer_opcodes, core_float_opcodes, core_convert_opcodes,
+    static const struct core_opcode *const tables[] = {core_integer_opcodes, core_compare_opcodes, core_float_opcodes, core_convert_opcodes,
                                                        core_memory_opcodes, core_warp_opcodes, core_mbarrier_opcodes,
                                                        core_copy_opcodes, core_matrix_opcodes, core_mma_opcodes};
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)

@@ -2,7 +2,7 @@
  * What the parts of the interpreter share: decoded operations, warps, blocks and the decoder's helpers.
  *
  *   core_decode.c    statements -> operations: scopes, registers, labels, calls put in line
- *   core_integer.c core_float.c core_convert.c   arithmetic, a loop over 32 lanes each
+ *   core_integer.c core_float.c core_compare.c core_convert.c   arithmetic, a loop over 32 lanes each
  *   core_memory.c    loads, stores, atomics, address checks
  *   core_shadow.c    vector clocks: who may touch a byte of shared memory
  *   core_warp.c      shuffles, votes, block barriers
@@ -329,7 +329,7 @@ struct core_opcode {
     const char *name;
     core_decoder *decode;
 };
-extern const struct core_opcode core_integer_opcodes[], core_float_opcodes[], core_convert_opcodes[],
+extern const struct core_opcode core_integer_opcodes[], core_compare_opcodes[], core_float_opcodes[], core_convert_opcodes[],
     core_memory_opcodes[], core_warp_opcodes[], core_mbarrier_opcodes[], core_copy_opcodes[], core_matrix_opcodes[],
     core_mma_opcodes[];
 
@@ -381,5 +381,17 @@ void decode_shared_access(struct core_decode *d, uint32_t bytes);
 /* Write the operation out (the decoder of each instruction ends with this, or calls it twice for two operations). */
 void decode_emit(struct core_decode *d, core_handler *run);
 #define OPERAND(i) (&d->in->operand[i])
+
+/* A handler for each type an instruction takes; the list ends with PTX_NONE. */
+struct core_typed {
+    enum ptx_type type;
+    core_handler *run;
+};
+/* The handler for the type; fails when the list has none. */
+core_handler *decode_typed(struct core_decode *d, const struct core_typed *list, enum ptx_type type);
+/* The last part of the opcode is a floating-point type. */
+bool decode_is_float(struct core_decode *d);
+/* The decoders of add, sub, mul, fma, mad, div, min, max, abs, neg for floating-point types. */
+core_decoder core_decode_float;
 
 #endif
