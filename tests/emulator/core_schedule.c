@@ -196,13 +196,29 @@ static void branch_table(struct core_warp *w, struct core_fragment *f, const str
     }
 }
 
+/* The lanes among `lanes` that name the same members as the first of them. */
+static uint32_t same_members(struct core_warp *w, const struct core_op *op, uint32_t lanes)
+{
+    if (op->kind == KIND_WARP) return lanes;
+    const union core_register *members = core_reg(w, op, 0);
+    uint32_t same = 0;
+    EACH_LANE(l, lanes) same |= (uint32_t)(members->u[l] == members->u[core_first(lanes)]) << l;
+    return same;
+}
+
 /* Whether all members are here; otherwise the fragment waits. Lanes that the guard excludes go on alone. */
 static bool met(struct core_warp *w, struct core_fragment *f, const struct core_op *op, uint32_t lanes)
 {
-    uint32_t members = op->kind == KIND_WARP ? ALL_LANES : core_reg(w, op, 0)->u[core_first(lanes)];
-    if (lanes & ~members)
-        core_fault(w, core_first(lanes & ~members), CORE_FAULT_LAUNCH, 0, "a lane executes with a member mask (%08x) that does not name it", members);
-    if (!(members & w->live & ~lanes)) return true;
+    bool all = true;
+    uint32_t members = 0;
+    for (uint32_t left = lanes, group; left && all; left &= ~group) {
+        group = same_members(w, op, left);
+        members = op->kind == KIND_WARP ? ALL_LANES : core_reg(w, op, 0)->u[core_first(left)];
+        if (group & ~members)
+            core_fault(w, core_first(group & ~members), CORE_FAULT_LAUNCH, 0, "a lane executes with a member mask (%08x) that does not name it", members);
+        all = !(members & w->live & ~group);
+    }
+    if (all) return true;
     if (lanes != f->mask) split(w, f->mask & ~lanes, f->pc + 1);
     f->state = STATE_MEET;
     f->members = members;
@@ -241,6 +257,13 @@ static uint32_t run_warp(struct core_warp *w, uint32_t budget)
             case KIND_COLLECTIVE:
             case KIND_WARP:
                 if (!met(w, f, op, lanes)) goto next;
+                for (uint32_t left = lanes, group; left & (left - 1); left &= ~group) { /* all groups but the last */
+                    group = same_members(w, op, left);
+                    if (group == left) break;
+                    set_mask(w, group);
+                    op->run(w, op);
+                    set_mask(w, left & ~group);
+                }
                 /* fall through */
             case KIND_PLAIN:
                 op->run(w, op);
