@@ -193,7 +193,7 @@ static void run_tensor(struct core_warp *w, const struct core_op *op)
         if (map.rank != op->mode[0]) core_fault(w, (int)l, CORE_FAULT_LAUNCH, where, "a %u-dimensional copy by a %u-dimensional tensor map", op->mode[0], map.rank);
         struct core_mbarrier *m = store ? NULL : core_mbarrier_at(w, l, value_at(w, op, 2, op->flags & 8, l));
         need_multiple(w, l, shared, map.swizzle == 128 ? 1024 : map.swizzle == 64 ? 512 : map.swizzle == 32 ? 256 : 128, "shared address");
-        uint32_t count[5], rows = 1;
+        uint32_t count[5] = {0}, rows = 1;
         for (int k = 0; k < map.rank; k++) {
             count[k] = (map.box[k] + map.element_stride[k] - 1u) / map.element_stride[k];
             if (k) rows *= count[k];

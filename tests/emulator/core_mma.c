@@ -1,0 +1,281 @@
+/*
+ * mma.sync: D = A*B + C on fragments spread over a warp. With g = lane/4, t = lane%4 and `per` elements in a register:
+ *   A register i: row g + 8*(i&1), k = (i>>1)*4*per + per*t ...; B register i: column g, k = i*4*per + per*t ...
+ *   C and D of 32 bits: c0 c1 are row g, columns 2t and 2t+1, c2 c3 row g+8; of 16 bits two columns share a register.
+ * Block scales (kind::mxf8f6f4): byte byteA of lane 4g + 2*threadA (row g) and of the next lane (row g+8); byte byteB of
+ * lane 4g + threadB (column g); the value is 2^(byte-127).
+ *
+ * Two ways to sum: in double, rounded once (fast), or as the tensor cores of the simulated part do it, by the rules
+ * published with MMA-Sim (arXiv 2511.10909): all terms shifted to the largest exponent, truncated to F fractional bits,
+ * added exactly, truncated to f32. Integers are exact either way.
+ */
+#include "tests/emulator/core_internal.h"
+#include <math.h>
+#include <string.h>
+
+enum { ROWS = 16, COLUMNS = 8, MAX_K = 32 };
+
+/* mode[0]: type of A, [1]: of B, [2]: of D and C, [3]: K, [4]: saturate; flags 1: block scales
+ * r: d..., a..., b..., c..., then scaleA, byteA, threadA, scaleB, byteB, threadB */
+
+struct shape {
+    uint32_t k, per, a, b, c; /* registers */
+};
+static struct shape shape_of(const struct core_op *op)
+{
+    uint32_t per = 4 / ptx_type_bytes((enum ptx_type)op->mode[0]), k = op->mode[3];
+    return (struct shape){k, per, k / (4 * per) * 2, k / (4 * per), op->mode[2] == PTX_F16 ? 2 : 4};
+}
+
+static float small_float(enum ptx_type type, uint32_t v)
+{
+    uint32_t u;
+    float f;
+    switch (type) {
+    case PTX_BF16:
+        u = v << 16;
+        memcpy(&f, &u, 4);
+        return f;
+    case PTX_TF32: /* the low 13 bits are not looked at */
+        u = v & 0xffffe000;
+        memcpy(&f, &u, 4);
+        return f;
+    case PTX_F16: return core_half_to_float((uint16_t)v);
+    case PTX_E4M3: /* exponent and mantissa moved into an f32 and rescaled: subnormals come out right, too */
+        u = (v & 0x7f) << 20;
+        memcpy(&f, &u, 4);
+        f = (v & 0x7f) == 0x7f ? NAN : f * 0x1p120f;
+        return v & 0x80 ? -f : f;
+    default: return core_fp8_to_float((uint8_t)v, true);
+    }
+}
+
+/* Element (row, k) of A and (k, column) of B as floats or integers. */
+#define GATHER(name, T, convert)                                                                                       \
+    static void name(struct core_warp *w, const struct core_op *op, struct shape s, T a[ROWS][MAX_K], T b[MAX_K][COLUMNS]) \
+    {                                                                                                                  \
+        uint32_t bits = 32 / s.per, mask = bits == 32 ? ALL_LANES : (1u << bits) - 1;                                  \
+        for (uint32_t i = 0; i < s.a; i++) {                                                                           \
+            const union core_register *r = core_reg(w, op, (int)(s.c + i));                                            \
+            for (uint32_t l = 0; l < LANES; l++)                                                                       \
+                for (uint32_t j = 0; j < s.per; j++) {                                                                 \
+                    enum ptx_type type = (enum ptx_type)op->mode[0];                                                   \
+                    uint32_t v = r->u[l] >> (j * bits) & mask;                                                         \
+                    a[(l >> 2) + 8 * (i & 1)][(i >> 1) * 4 * s.per + s.per * (l & 3) + j] = (T)convert(type, v);       \
+                }                                                                                                      \
+        }                                                                                                              \
+        for (uint32_t i = 0; i < s.b; i++) {                                                                           \
+            const union core_register *r = core_reg(w, op, (int)(s.c + s.a + i));                                      \
+            for (uint32_t l = 0; l < LANES; l++)                                                                       \
+                for (uint32_t j = 0; j < s.per; j++) {                                                                 \
+                    enum ptx_type type = (enum ptx_type)op->mode[1];                                                   \
+                    uint32_t v = r->u[l] >> (j * bits) & mask;                                                         \
+                    b[i * 4 * s.per + s.per * (l & 3) + j][l >> 2] = (T)convert(type, v);                              \
+                }                                                                                                      \
+        }                                                                                                              \
+    }
+static int32_t small_integer(enum ptx_type type, uint32_t v)
+{
+    return type == PTX_S8 ? (int8_t)v : (int32_t)v;
+}
+GATHER(gather_floats, float, small_float)
+GATHER(gather_integers, int32_t, small_integer)
+
+static void run_integers(struct core_warp *w, const struct core_op *op)
+{
+    struct shape s = shape_of(op);
+    int32_t a[ROWS][MAX_K], b[MAX_K][COLUMNS];
+    gather_integers(w, op, s, a, b);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        uint32_t sum[COLUMNS] = {0};
+        for (uint32_t k = 0; k < s.k; k++)
+            for (uint32_t n = 0; n < COLUMNS; n++) sum[n] += (uint32_t)(a[row][k] * b[k][n]);
+        for (uint32_t n = 0; n < COLUMNS; n++) {
+            uint32_t i = (row >> 3) * 2 + (n & 1), lane = (row & 7) * 4 + n / 2;
+            uint32_t c = core_reg(w, op, (int)(s.c + s.a + s.b + i))->u[lane];
+            int64_t exact = (int64_t)(int32_t)sum[n] + (int32_t)c;
+            if (op->mode[4]) core_reg(w, op, (int)i)->s[lane] = exact > INT32_MAX ? INT32_MAX : exact < INT32_MIN ? INT32_MIN : (int32_t)exact;
+            else core_reg(w, op, (int)i)->u[lane] = sum[n] + c;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* The hardware's sum of one element: c and the products a[k]*b[k] for k in [from, to). */
+
+/* The exponent a factor counts with: its own, but not below the format's least; -126 for zero. */
+static int exponent(double v, int least)
+{
+    int e;
+    if (v == 0) return -126;
+    frexp(v, &e);
+    return e - 1 > least ? e - 1 : least;
+}
+static int least_exponent(enum ptx_type type)
+{
+    return type == PTX_E4M3 ? -6 : type == PTX_F16 || type == PTX_E5M2 ? -14 : -126;
+}
+
+struct part { /* how the simulated part sums this type */
+    int fraction;
+    bool halves;  /* the instruction is two half-K sums in sequence */
+    bool cut;     /* the result keeps only `fraction` bits */
+};
+static struct part part_of(int sm, enum ptx_type type)
+{
+    bool fp8 = type == PTX_E4M3 || type == PTX_E5M2;
+    if (sm >= 100) return (struct part){25, false, false};
+    if (sm >= 90) return (struct part){25, fp8, false}; /* FP8 is expanded to two f16 instructions there */
+    return fp8 ? (struct part){13, true, true} : (struct part){24, true, false};
+}
+
+static double exact_sum(const struct core_op *op, struct part part, double c, int c_least, const float *a, const float b[MAX_K][COLUMNS], uint32_t n, uint32_t from, uint32_t to, int scale)
+{
+    int least_a = least_exponent((enum ptx_type)op->mode[0]), least_b = least_exponent((enum ptx_type)op->mode[1]), most = exponent(c, c_least);
+    for (uint32_t k = from; k < to; k++) {
+        double x = (double)a[k], y = (double)b[k][n];
+        int e = x == 0 || y == 0 ? -126 : exponent(x, least_a) + exponent(y, least_b) + scale;
+        if (e > most) most = e;
+    }
+    int64_t sum = (int64_t)trunc(ldexp(c, part.fraction - most));
+    for (uint32_t k = from; k < to; k++) sum += (int64_t)trunc(ldexp((double)a[k] * (double)b[k][n], part.fraction - most + scale));
+    double v = ldexp((double)sum, most - part.fraction);
+    if (op->mode[2] == PTX_F16) return v;
+    float f = core_round_float(v, ROUND_ZERO);
+    if (part.cut) {
+        uint32_t u;
+        memcpy(&u, &f, 4);
+        u &= ~((1u << (23 - part.fraction)) - 1);
+        memcpy(&f, &u, 4);
+    }
+    return (double)f;
+}
+
+static double load_c(struct core_warp *w, const struct core_op *op, struct shape s, uint32_t row, uint32_t n)
+{
+    uint32_t lane = (row & 7) * 4 + n / 2, base = s.c + s.a + s.b;
+    if (op->mode[2] == PTX_F16) return (double)core_half_to_float((uint16_t)(core_reg(w, op, (int)(base + (row >> 3)))->u[lane] >> (n & 1) * 16));
+    return (double)core_reg(w, op, (int)(base + (row >> 3) * 2 + (n & 1)))->f[lane];
+}
+
+static void store_d(struct core_warp *w, const struct core_op *op, uint32_t row, uint32_t n, double v)
+{
+    uint32_t lane = (row & 7) * 4 + n / 2;
+    if (op->mode[2] == PTX_F16) {
+        uint32_t *d = &core_reg(w, op, (int)(row >> 3))->u[lane];
+        uint32_t shift = (n & 1) * 16;
+        *d = (*d & ~(0xffffu << shift)) | (uint32_t)core_float_to_half(v, ROUND_NEAREST) << shift;
+    } else {
+        union core_register *d = core_reg(w, op, (int)((row >> 3) * 2 + (n & 1)));
+        d->f[lane] = (float)v;
+        if (isnan(v)) d->u[lane] = 0x7fffffff;
+    }
+}
+
+/* Scale exponents of the rows and columns; SCALE_NAN for the byte 255. */
+#define SCALE_NAN 100000
+static void gather_scales(struct core_warp *w, const struct core_op *op, struct shape s, int rows[ROWS], int columns[COLUMNS])
+{
+    int at = (int)(2 * s.c + s.a + s.b);
+    const union core_register *sa = core_reg(w, op, at), *sb = core_reg(w, op, at + 3);
+    uint32_t byte_a = core_reg(w, op, at + 1)->u[0] & 0xffff, thread_a = core_reg(w, op, at + 2)->u[0] & 0xffff;
+    uint32_t byte_b = core_reg(w, op, at + 4)->u[0] & 0xffff, thread_b = core_reg(w, op, at + 5)->u[0] & 0xffff;
+    if (byte_a > 3 || byte_b > 3 || thread_a > 1 || thread_b > 3)
+        core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "mma: scale selectors {%u, %u} {%u, %u} out of range", byte_a, thread_a, byte_b, thread_b);
+    for (uint32_t g = 0; g < 8; g++) {
+        uint32_t bytes[3] = {sa->u[4 * g + 2 * thread_a] >> (8 * byte_a) & 0xff, sa->u[4 * g + 2 * thread_a + 1] >> (8 * byte_a) & 0xff, sb->u[4 * g + thread_b] >> (8 * byte_b) & 0xff};
+        int *to[3] = {&rows[g], &rows[g + 8], &columns[g]};
+        for (int i = 0; i < 3; i++) *to[i] = bytes[i] == 255 ? SCALE_NAN : (int)bytes[i] - 127;
+    }
+}
+
+static void run_floats(struct core_warp *w, const struct core_op *op)
+{
+    struct shape s = shape_of(op);
+    float a[ROWS][MAX_K], b[MAX_K][COLUMNS];
+    int rows[ROWS] = {0}, columns[COLUMNS] = {0};
+    const struct core_options *options = &w->block->job->launch->options;
+    double result[ROWS][COLUMNS];
+    gather_floats(w, op, s, a, b);
+    if (op->flags & 1) gather_scales(w, op, s, rows, columns);
+    for (uint32_t row = 0; row < ROWS; row++) {
+        double sum[COLUMNS] = {0};
+        for (uint32_t k = 0; k < s.k; k++)
+            for (uint32_t n = 0; n < COLUMNS; n++) sum[n] += (double)a[row][k] * (double)b[k][n];
+        for (uint32_t n = 0; n < COLUMNS; n++) {
+            double c = load_c(w, op, s, row, n), factor = 1;
+            int scale = rows[row] + columns[n];
+            if (op->flags & 1) factor = rows[row] == SCALE_NAN || columns[n] == SCALE_NAN ? NAN : ldexp(1, scale);
+            double v = sum[n] * factor + c;
+            if (options->exact_mma && isfinite(v)) {
+                struct part part = part_of(options->sm, (enum ptx_type)op->mode[0]);
+                int c_least = op->mode[2] == PTX_F16 ? -14 : -126;
+                uint32_t half = part.halves && s.k * 4 > 16 * s.per ? s.k / 2 : s.k;
+                v = c;
+                for (uint32_t k = 0; k < s.k; k += half) v = exact_sum(op, part, v, c_least, a[row], b, n, k, k + half, scale);
+            }
+            result[row][n] = v;
+        }
+    }
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t n = 0; n < COLUMNS; n++) store_d(w, op, row, n, result[row][n]);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+static void fragment(struct core_decode *d, const struct ptx_operand *o, uint32_t count, enum ptx_type type, bool target)
+{
+    if (o->kind != PTX_VECTOR || o->item_count != count) decode_fail(d, "expected a fragment of %u registers", count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (target) decode_target(d, &o->items[i], type);
+        else decode_source(d, &o->items[i], type);
+    }
+}
+
+static void decode_mma(struct core_decode *d)
+{
+    static const char *const shapes[] = {"m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32", NULL};
+    static const uint32_t ks[] = {4, 8, 16, 32};
+    bool ok = decode_take(d, "sync") && decode_take(d, "aligned");
+    int shape = decode_choice(d, shapes);
+    ok = ok && shape >= 0 && decode_take(d, "row") && decode_take(d, "col");
+    if (!ok) decode_fail(d, "a form that is not known");
+    bool mxf8 = decode_take(d, "kind::mxf8f6f4"), f8 = decode_take(d, "kind::f8f6f4"), scaled = decode_take(d, "block_scale");
+    decode_take(d, "scale_vec::1X");
+    bool saturate = decode_take(d, "satfinite");
+    enum ptx_type to = decode_type(d), a = decode_type(d), b = decode_type(d), c = decode_type(d);
+    uint32_t k = ks[shape];
+    bool fp8 = (a == PTX_E4M3 || a == PTX_E5M2) && (b == PTX_E4M3 || b == PTX_E5M2), integer = (a == PTX_S8 || a == PTX_U8) && (b == PTX_S8 || b == PTX_U8);
+    if (fp8) ok = (k == 32 || k == 16) && (to == PTX_F32 || (to == PTX_F16 && !scaled));
+    else if (integer) ok = (k == 32 || k == 16) && to == PTX_S32;
+    else if (a == PTX_F16 && b == PTX_F16) ok = (k == 16 || k == 8) && (to == PTX_F32 || to == PTX_F16);
+    else if (a == PTX_BF16 && b == PTX_BF16) ok = (k == 16 || k == 8) && to == PTX_F32;
+    else if (a == PTX_TF32 && b == PTX_TF32) ok = (k == 8 || k == 4) && to == PTX_F32;
+    else ok = false;
+    if (!ok || c != to || (saturate && !integer) || mxf8 != scaled || ((mxf8 || f8) && (!fp8 || k != 32))) decode_fail(d, "a combination of shape and types that is not known");
+    if (fp8) decode_needs(d, 89, false);
+    if (mxf8 || f8) decode_needs(d, 120, true);
+    if (scaled && decode_type(d) != PTX_UE8M0) decode_fail(d, "expected .ue8m0 scales");
+    d->op.mode[0] = (uint8_t)a;
+    d->op.mode[1] = (uint8_t)b;
+    d->op.mode[2] = (uint8_t)to;
+    d->op.mode[3] = (uint8_t)k;
+    d->op.mode[4] = saturate;
+    d->op.flags = scaled;
+    d->op.kind = KIND_WARP;
+    struct shape s = shape_of(&d->op);
+    enum ptx_type holds = to == PTX_F16 ? PTX_B32 : to;
+    decode_operands(d, scaled ? 8 : 4, scaled ? 8 : 4);
+    fragment(d, OPERAND(0), s.c, holds, true);
+    fragment(d, OPERAND(1), s.a, PTX_B32, false);
+    fragment(d, OPERAND(2), s.b, PTX_B32, false);
+    fragment(d, OPERAND(3), s.c, holds, false);
+    for (uint32_t i = 4; scaled && i < 8; i += 2) { /* scale registers may stand in braces */
+        const struct ptx_operand *scale = OPERAND(i)->kind == PTX_VECTOR ? OPERAND(i)->items : OPERAND(i);
+        decode_source(d, scale, PTX_B32);
+        fragment(d, OPERAND(i + 1), 2, PTX_B16, false);
+    }
+    decode_emit(d, integer ? run_integers : run_floats);
+}
+
+const struct core_opcode core_mma_opcodes[] = {{"mma", decode_mma}, {NULL, NULL}};
