@@ -20,7 +20,9 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 #define FUNCTION(name, since, symbol, parameters) EXPORT CUresult symbol parameters;
+#define ALIAS(name, since, symbol)
 #include "tests/emulator/driver_functions.h"
+#undef ALIAS
 #undef FUNCTION
 
 enum { MAX_DEVICES = 16 };

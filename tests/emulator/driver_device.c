@@ -327,194 +327,95 @@ CUresult cuDeviceGetPCIBusId(char *text, int length, CUdevice device)
     return leave(status);
 }
 
+/* What all parts have in common; features that the emulator has not are 0, as on a device without them. */
+static const struct {
+    int attribute, value;
+} common_attributes[] = {
+    {1, 1024},       /* threads a block */
+    {2, 1024},       /* block x */
+    {3, 1024},       /* block y */
+    {4, 64},         /* block z */
+    {5, INT32_MAX},  /* grid x */
+    {6, 65535},      /* grid y */
+    {7, 65535},      /* grid z */
+    {8, 49152},      /* shared memory a block without opting in */
+    {9, 65536},      /* constant memory */
+    {10, 32},        /* warp */
+    {11, INT32_MAX}, /* pitch */
+    {12, 65536},     /* registers a block */
+    {14, 512},       /* texture alignment */
+    {15, 1},         /* copies overlap kernels */
+    {17, 0},         /* time limit of kernels */
+    {18, 0},         /* integrated */
+    {19, 1},         /* maps host memory */
+    {20, 0},         /* compute mode: default */
+    {30, 512},       /* surface alignment */
+    {31, 1},         /* concurrent kernels */
+    {32, 0},         /* ECC */
+    {34, 0},         /* PCI device */
+    {35, 0},         /* TCC */
+    {40, 2},         /* copy engines */
+    {41, 1},         /* unified addresses */
+    {50, 0},         /* PCI domain */
+    {51, 32},        /* texture pitch alignment */
+    {78, 1},         /* stream priorities */
+    {79, 1},         /* global L1 cache */
+    {80, 1},         /* local L1 cache */
+    {82, 65536},     /* registers an SM */
+    {83, 0},         /* managed memory */
+    {84, 0},         /* multi-GPU board */
+    {85, 0},         /* its group */
+    {86, 0},         /* host native atomics */
+    {88, 0},         /* pageable memory access */
+    {89, 0},         /* concurrent managed access */
+    {90, 1},         /* preemption */
+    {91, 1},         /* host pointers of registered memory usable */
+    {95, 0},         /* cooperative launch */
+    {99, 1},         /* cuMemHostRegister */
+    {100, 0},        /* host page tables */
+    {101, 0},        /* managed memory from the host */
+    {102, 1},        /* virtual memory management */
+    {103, 0},        /* handles as file descriptors */
+    {104, 0},        /* as Windows handles */
+    {105, 0},        /* as Windows KMT handles */
+    {107, 0},        /* compressible memory */
+    {108, 0},        /* persisting L2 */
+    {109, 0},        /* access policy window */
+    {110, 0},        /* GPUDirect RDMA with VMM */
+    {111, 1024},     /* shared memory the driver keeps a block */
+    {113, 0},        /* read-only registration: seen unsupported on real drivers */
+    {115, 1},        /* memory pools */
+    {116, 0},        /* GPUDirect RDMA */
+    {119, 0},        /* shareable pool handles */
+    {120, 0},        /* clusters */
+};
+
 static bool attribute_of(const struct device *d, int attribute, int *value)
 {
     const struct part *p = d->part;
-    bool sm90 = p->sm >= 90;
-    switch (attribute) {
-    case 1:
-        *value = 1024;
-        break; /* threads a block */
-    case 2:
-    case 3:
-        *value = 1024;
-        break; /* block x, y */
-    case 4:
-        *value = 64;
-        break; /* block z */
-    case 5:
-        *value = INT32_MAX;
-        break; /* grid x */
-    case 6:
-    case 7:
-        *value = 65535;
-        break; /* grid y, z */
-    case 8:
-        *value = 49152;
-        break; /* shared memory a block without opting in */
-    case 9:
-        *value = 65536;
-        break; /* constant memory */
-    case 10:
-        *value = 32;
-        break; /* warp */
-    case 11:
-        *value = INT32_MAX;
-        break; /* pitch */
-    case 12:
-        *value = 65536;
-        break; /* registers a block */
-    case 13:
-        *value = p->clock_khz;
-        break;
-    case 14:
-        *value = 512;
-        break; /* texture alignment */
-    case 15:
-        *value = 1;
-        break; /* copies overlap kernels */
-    case 16:
-        *value = p->multiprocessors;
-        break;
-    case 17:
-    case 18:
-        *value = 0;
-        break; /* time limit, integrated */
-    case 19:
-        *value = 1;
-        break; /* maps host memory */
-    case 20:
-        *value = 0;
-        break; /* compute mode: default */
-    case 30:
-        *value = 512;
-        break; /* surface alignment */
-    case 31:
-        *value = 1;
-        break; /* concurrent kernels */
-    case 32:
-        *value = 0;
-        break; /* ECC */
-    case 33:
-        *value = d->index + 1;
-        break; /* PCI bus */
-    case 34:
-    case 35:
-        *value = 0;
-        break; /* PCI device, TCC */
-    case 36:
-        *value = p->memory_clock_khz;
-        break;
-    case 37:
-        *value = p->bus_bits;
-        break;
-    case 38:
-        *value = p->l2_bytes;
-        break;
-    case 39:
-        *value = p->threads_per_sm;
-        break;
-    case 40:
-        *value = 2;
-        break; /* copy engines */
-    case 41:
-        *value = 1;
-        break; /* unified addresses */
-    case 50:
-        *value = 0;
-        break; /* PCI domain */
-    case 51:
-        *value = 32;
-        break; /* texture pitch alignment */
-    case 75:
-        *value = p->sm / 10;
-        break;
-    case 76:
-        *value = p->sm % 10;
-        break;
-    case 78:
-    case 79:
-    case 80:
-        *value = 1;
-        break; /* priorities, L1 caches */
-    case 81:
-        *value = p->shared_per_sm;
-        break;
-    case 82:
-        *value = 65536;
-        break; /* registers an SM */
-    case 83:
-        *value = 0;
-        break; /* managed memory: not emulated */
-    case 84:
-    case 85:
-    case 86:
-        *value = 0;
-        break;
-    case 87:
-        *value = p->sm == 80 || p->sm == 90 ? 2 : 64;
-        break; /* single to double rate */
-    case 88:
-    case 89:
-        *value = 0;
-        break; /* pageable access, concurrent managed access */
-    case 90:
-    case 91:
-        *value = 1;
-        break; /* preemption, host pointers usable */
-    case 95:
-        *value = 0;
-        break; /* cooperative launch: not emulated */
-    case 97:
-        *value = p->shared_optin;
-        break;
-    case 99:
-        *value = 1;
-        break; /* cuMemHostRegister */
-    case 100:
-    case 101:
-        *value = 0;
-        break;
-    case 102:
-        *value = 1;
-        break; /* virtual memory management */
-    case 103:
-    case 104:
-    case 105:
-        *value = 0;
-        break; /* shareable handles */
-    case 106:
-        *value = p->blocks_per_sm;
-        break;
-    case 107:
-    case 108:
-    case 109:
-    case 110:
-        *value = 0;
-        break;
-    case 111:
-        *value = 1024;
-        break; /* shared memory the driver keeps a block */
-    case 113:
-        *value = 0;
-        break; /* read-only registration: seen unsupported on real drivers */
-    case 115:
-        *value = 1;
-        break; /* memory pools */
-    case 116:
-    case 119:
-        *value = 0;
-        break;
-    case 120:
-        *value = 0;
-        break; /* clusters: not emulated */
-    case 127:
-        *value = sm90;
-        break; /* tensor maps */
-    default:
-        return false;
+    const struct {
+        int attribute, value;
+    } own[] = {
+        {13, p->clock_khz},        {16, p->multiprocessors},
+        {33, d->index + 1}, /* PCI bus */
+        {36, p->memory_clock_khz}, {37, p->bus_bits},
+        {38, p->l2_bytes},         {39, p->threads_per_sm},
+        {75, p->sm / 10},          {76, p->sm % 10},
+        {81, p->shared_per_sm},    {87, p->sm == 80 || p->sm == 90 ? 2 : 64}, /* single to double rate */
+        {97, p->shared_optin},     {106, p->blocks_per_sm},
+        {127, p->sm >= 90}, /* tensor maps */
+    };
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (own[i].attribute != attribute) continue;
+        *value = own[i].value;
+        return true;
     }
-    return true;
+    for (size_t i = 0; i < sizeof common_attributes / sizeof common_attributes[0]; i++) {
+        if (common_attributes[i].attribute != attribute) continue;
+        *value = common_attributes[i].value;
+        return true;
+    }
+    return false;
 }
 
 CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice device)

@@ -3,8 +3,8 @@
  *
  * `name` is what a program asks cuGetProcAddress for, `since` the CUDA version (major * 1000 + minor * 10) from which that
  * name means `symbol`, and `symbol` what the library exports. Where a name has several rows, the newest that is not above
- * the version asked for is the answer. All return CUresult. Included several times: for prototypes, for the table of
- * cuGetProcAddress, and for the test that each symbol is there.
+ * the version asked for is the answer. All return CUresult. ALIAS(name, since, symbol) is a second name of a symbol that has its
+ * row. Included several times: for prototypes, for the table of cuGetProcAddress, and by the tests for their pointers.
  */
 FUNCTION(cuInit, 2000, cuInit, (unsigned flags))
 FUNCTION(cuDriverGetVersion, 2020, cuDriverGetVersion, (int *version))
@@ -19,7 +19,7 @@ FUNCTION(cuDeviceGetCount, 2000, cuDeviceGetCount, (int *count))
 FUNCTION(cuDeviceGetName, 2000, cuDeviceGetName, (char *name, int length, CUdevice device))
 FUNCTION(cuDeviceGetUuid, 9020, cuDeviceGetUuid, (void *uuid, CUdevice device))
 FUNCTION(cuDeviceGetUuid, 11040, cuDeviceGetUuid_v2, (void *uuid, CUdevice device))
-FUNCTION(cuDeviceTotalMem, 3020, cuDeviceTotalMem_v2, (size_t *bytes, CUdevice device))
+FUNCTION(cuDeviceTotalMem, 3020, cuDeviceTotalMem_v2, (size_t * bytes, CUdevice device))
 FUNCTION(cuDeviceGetAttribute, 2000, cuDeviceGetAttribute, (int *value, int attribute, CUdevice device))
 FUNCTION(cuDeviceComputeCapability, 2000, cuDeviceComputeCapability, (int *major, int *minor, CUdevice device))
 FUNCTION(cuDeviceGetPCIBusId, 4010, cuDeviceGetPCIBusId, (char *text, int length, CUdevice device))
@@ -49,13 +49,13 @@ FUNCTION(cuCtxSynchronize, 2000, cuCtxSynchronize, (void))
 FUNCTION(cuCtxSynchronize, 13000, cuCtxSynchronize_v2, (CUcontext context))
 FUNCTION(cuCtxGetStreamPriorityRange, 5050, cuCtxGetStreamPriorityRange, (int *least, int *greatest))
 FUNCTION(cuCtxSetLimit, 3010, cuCtxSetLimit, (int limit, size_t value))
-FUNCTION(cuCtxGetLimit, 3010, cuCtxGetLimit, (size_t *value, int limit))
+FUNCTION(cuCtxGetLimit, 3010, cuCtxGetLimit, (size_t * value, int limit))
 FUNCTION(cuCtxSetCacheConfig, 3020, cuCtxSetCacheConfig, (int config))
 FUNCTION(cuCtxGetCacheConfig, 3020, cuCtxGetCacheConfig, (int *config))
 FUNCTION(cuCtxEnablePeerAccess, 4000, cuCtxEnablePeerAccess, (CUcontext peer, unsigned flags))
 FUNCTION(cuCtxDisablePeerAccess, 4000, cuCtxDisablePeerAccess, (CUcontext peer))
 
-FUNCTION(cuMemGetInfo, 3020, cuMemGetInfo_v2, (size_t *free_bytes, size_t *total_bytes))
+FUNCTION(cuMemGetInfo, 3020, cuMemGetInfo_v2, (size_t * free_bytes, size_t *total_bytes))
 FUNCTION(cuMemAlloc, 3020, cuMemAlloc_v2, (CUdeviceptr * address, size_t bytes))
 FUNCTION(cuMemAllocPitch, 3020, cuMemAllocPitch_v2,
          (CUdeviceptr * address, size_t *pitch, size_t width, size_t height, unsigned element))
@@ -70,7 +70,8 @@ FUNCTION(cuMemPoolDestroy, 11020, cuMemPoolDestroy, (CUmemoryPool pool))
 FUNCTION(cuMemPoolTrimTo, 11020, cuMemPoolTrimTo, (CUmemoryPool pool, size_t keep))
 FUNCTION(cuMemPoolSetAttribute, 11020, cuMemPoolSetAttribute, (CUmemoryPool pool, int attribute, void *value))
 FUNCTION(cuMemPoolGetAttribute, 11020, cuMemPoolGetAttribute, (CUmemoryPool pool, int attribute, void *value))
-FUNCTION(cuMemPoolSetAccess, 11020, cuMemPoolSetAccess, (CUmemoryPool pool, const CUmemAccessDesc *access, size_t count))
+FUNCTION(cuMemPoolSetAccess, 11020, cuMemPoolSetAccess,
+         (CUmemoryPool pool, const CUmemAccessDesc *access, size_t count))
 FUNCTION(cuMemHostAlloc, 2020, cuMemHostAlloc, (void **pointer, size_t bytes, unsigned flags))
 FUNCTION(cuMemAllocHost, 3020, cuMemAllocHost_v2, (void **pointer, size_t bytes))
 FUNCTION(cuMemFreeHost, 2000, cuMemFreeHost, (void *pointer))
@@ -99,7 +100,7 @@ FUNCTION(cuMemSetAccess, 10020, cuMemSetAccess,
 FUNCTION(cuMemGetAccess, 10020, cuMemGetAccess,
          (unsigned long long *flags, const CUmemLocation *location, CUdeviceptr address))
 FUNCTION(cuMemGetAllocationGranularity, 10020, cuMemGetAllocationGranularity,
-         (size_t *granularity, const CUmemAllocationProp *properties, int option))
+         (size_t * granularity, const CUmemAllocationProp *properties, int option))
 
 FUNCTION(cuMemcpy, 4000, cuMemcpy, (CUdeviceptr target, CUdeviceptr source, size_t bytes))
 FUNCTION(cuMemcpyAsync, 4000, cuMemcpyAsync, (CUdeviceptr target, CUdeviceptr source, size_t bytes, CUstream stream))
@@ -172,8 +173,7 @@ FUNCTION(cuGraphKernelNodeSetParams, 12000, cuGraphKernelNodeSetParams_v2,
          (CUgraphNode node, const CUDA_KERNEL_NODE_PARAMS *params))
 FUNCTION(cuGraphInstantiate, 12000, cuGraphInstantiateWithFlags,
          (CUgraphExec * exec, CUgraph graph, unsigned long long flags))
-FUNCTION(cuGraphInstantiateWithFlags, 11040, cuGraphInstantiateWithFlags,
-         (CUgraphExec * exec, CUgraph graph, unsigned long long flags))
+ALIAS(cuGraphInstantiateWithFlags, 11040, cuGraphInstantiateWithFlags)
 FUNCTION(cuGraphInstantiateWithParams, 12000, cuGraphInstantiateWithParams,
          (CUgraphExec * exec, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *params))
 FUNCTION(cuGraphUpload, 11010, cuGraphUpload, (CUgraphExec exec, CUstream stream))
@@ -205,7 +205,8 @@ FUNCTION(cuLibraryGetModule, 12000, cuLibraryGetModule, (CUmodule * module, CUli
 FUNCTION(cuLibraryGetGlobal, 12000, cuLibraryGetGlobal,
          (CUdeviceptr * address, size_t *bytes, CUlibrary library, const char *name))
 FUNCTION(cuKernelGetFunction, 12000, cuKernelGetFunction, (CUfunction * function, CUkernel kernel))
-FUNCTION(cuKernelSetAttribute, 12000, cuKernelSetAttribute, (int attribute, int value, CUkernel kernel, CUdevice device))
+FUNCTION(cuKernelSetAttribute, 12000, cuKernelSetAttribute,
+         (int attribute, int value, CUkernel kernel, CUdevice device))
 FUNCTION(cuKernelGetAttribute, 12000, cuKernelGetAttribute,
          (int *value, int attribute, CUkernel kernel, CUdevice device))
 FUNCTION(cuFuncGetAttribute, 2020, cuFuncGetAttribute, (int *value, int attribute, CUfunction function))

@@ -15,7 +15,7 @@ static bool parse_number(const char *text, size_t length, uint64_t limit, uint64
     for (size_t i = 0; i < length; i++) {
         if (text[i] < '0' || text[i] > '9') return false;
         uint64_t digit = (uint64_t)(text[i] - '0');
-        if (*value > (limit - digit) / 10) return false;
+        if (digit > limit || *value > (limit - digit) / 10) return false;
         *value = *value * 10 + digit;
     }
     return true;

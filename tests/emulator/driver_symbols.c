@@ -12,7 +12,9 @@ static const struct entry {
     any_function function;
 } entries[] = {
 #define FUNCTION(name, since, symbol, parameters) {#name, since, (any_function)symbol},
+#define ALIAS(name, since, symbol)                {#name, since, (any_function)symbol},
 #include "tests/emulator/driver_functions.h"
+#undef ALIAS
 #undef FUNCTION
 };
 
