@@ -85,6 +85,7 @@ static void run_integers(struct core_warp *w, const struct core_op *op)
 {
     struct shape s = shape_of(op);
     int32_t a[ROWS][MAX_K], b[MAX_K][COLUMNS];
+    uint32_t result[4][LANES]; /* D may share registers with C in another order */
     gather_integers(w, op, s, a, b);
     for (uint32_t row = 0; row < ROWS; row++) {
         uint32_t sum[COLUMNS] = {0};
@@ -94,10 +95,11 @@ static void run_integers(struct core_warp *w, const struct core_op *op)
             uint32_t i = (row >> 3) * 2 + (n & 1), lane = (row & 7) * 4 + n / 2;
             uint32_t c = core_reg(w, op, (int)(s.c + s.a + s.b + i))->u[lane];
             int64_t exact = (int64_t)(int32_t)sum[n] + (int32_t)c;
-            if (op->mode[4]) core_reg(w, op, (int)i)->s[lane] = exact > INT32_MAX ? INT32_MAX : exact < INT32_MIN ? INT32_MIN : (int32_t)exact;
-            else core_reg(w, op, (int)i)->u[lane] = sum[n] + c;
+            if (op->mode[4]) result[i][lane] = (uint32_t)(exact > INT32_MAX ? INT32_MAX : exact < INT32_MIN ? INT32_MIN : exact);
+            else result[i][lane] = sum[n] + c;
         }
     }
+    for (int i = 0; i < 4; i++) memcpy(core_reg(w, op, i)->u, result[i], sizeof(result[i]));
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
