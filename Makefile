@@ -114,7 +114,6 @@ $(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
 $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
 
-
 # A driver like any other: it links nothing of the library, and shows the driver's functions alone.
 $(B)/tests/emulator/libcuda.so.1: $(call obj,$(EMULATOR_SRC)) tests/emulator/libcuda.map
 	@mkdir -p $(@D)

@@ -25,7 +25,7 @@ size_t pages_size(void)
 static bool region_make(void)
 {
     /* As much as the machine's limits allow: it costs address space only. */
-    for (uint64_t size = (uint64_t)1 << 42; size >= (uint64_t)1 << 34; size >>= 1) {
+    for (uint64_t size = (uint64_t)1 << 44; size >= (uint64_t)1 << 34; size >>= 1) {
         void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED) continue;
         region.base = (uint64_t)(uintptr_t)p;

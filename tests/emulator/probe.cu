@@ -1,4 +1,4 @@
-/* Compiled to PTX by nvcc and run by test_driver_nvcc.c, to see that the emulator takes a compiler's PTX as it comes. */
+/* Compiled to PTX by nvcc and run by test_driver_compilers.c, to see that the emulator takes a compiler's PTX as it comes. */
 
 extern "C" __global__ void add(const float *a, const float *b, float *c, int count)
 {

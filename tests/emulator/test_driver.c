@@ -1,6 +1,6 @@
 /*
  * The driver half of the emulator, tested through the library as programs use it: opened by its file, its exported symbols
- * called. Streams, events and graphs are in test_driver_streams.c, compilers' PTX in test_driver_nvcc.c.
+ * called. Streams, events and graphs are in test_driver_streams.c, compilers' PTX in test_driver_compilers.c.
  *
  *     test_driver [LIBRARY]      default build/tests/emulator/libcuda.so.1
  *
@@ -751,6 +751,6 @@ int main(int count, char **arguments)
     test_case("two devices: peer copies and access", "devices=2", peers);
     test_coverage();
     test_streams();
-    test_nvcc();
+    test_compilers();
     return test_end();
 }

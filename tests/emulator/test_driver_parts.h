@@ -3,6 +3,6 @@
 #define UPRES_TESTS_EMULATOR_TEST_DRIVER_PARTS_H
 
 void test_streams(void);
-void test_nvcc(void);
+void test_compilers(void);
 
 #endif

@@ -1,11 +1,12 @@
 /*
- * PTX as nvcc writes it: tests/emulator/probe.cu compiled and run, for each simulated part. Skipped without nvcc (the
- * one that UPRES_NVCC names, or nvcc on the path). Run in the project's root.
+ * PTX as compilers write it: tests/emulator/probe.cu compiled by nvcc and by NVRTC, and run, for each simulated part.
+ * Skipped without nvcc (the one that UPRES_NVCC names, or nvcc on the path) or NVRTC (UPRES_NVRTC, or by its name). Run
+ * in the project's root.
  */
 #include "tests/emulator/test_driver.h"
 #include "tests/emulator/test_driver_parts.h"
 
-#include <math.h>
+#include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,9 +106,22 @@ static void multiply_mma(void)
         }
 }
 
-void test_nvcc(void)
+static const int parts[] = {80, 89, 90, 120};
+
+static void run_probe(const char *compiler, int part)
 {
-    static const int parts[] = {80, 89, 90, 120};
+    char name[80], options[32];
+    snprintf(options, sizeof options, "sm=%d", part);
+    snprintf(name, sizeof name, "PTX from %s for compute_%d: vector sum", compiler, part);
+    test_case(name, options, add);
+    snprintf(name, sizeof name, "PTX from %s for compute_%d: tiled product", compiler, part);
+    test_case(name, options, multiply);
+    snprintf(name, sizeof name, "PTX from %s for compute_%d: mma.sync bf16", compiler, part);
+    test_case(name, options, multiply_mma);
+}
+
+static void test_nvcc(void)
+{
     const char *nvcc = getenv("UPRES_NVCC") != NULL ? getenv("UPRES_NVCC") : "nvcc";
     char command[512], path[] = "/tmp/upres-probe-XXXXXX";
     snprintf(command, sizeof command, "%s --version >/dev/null 2>&1", nvcc);
@@ -122,22 +136,78 @@ void test_nvcc(void)
     }
     close(file);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        char name[64], options[32];
         snprintf(command, sizeof command, "%s -ptx -arch=compute_%d -o %s tests/emulator/probe.cu 1>&2", nvcc, parts[i],
                  path);
-        snprintf(name, sizeof name, "PTX from nvcc for compute_%d: compiled", parts[i]);
-        bool compiled = system(command) == 0;
-        test_result(name, compiled);
-        if (!compiled) continue;
+        if (system(command) != 0) {
+            test_result("PTX from nvcc: probe.cu compiles", false);
+            continue;
+        }
         ptx = read_text(path);
-        snprintf(options, sizeof options, "sm=%d", parts[i]);
-        snprintf(name, sizeof name, "PTX from nvcc for compute_%d: vector sum", parts[i]);
-        test_case(name, options, add);
-        snprintf(name, sizeof name, "PTX from nvcc for compute_%d: tiled product", parts[i]);
-        test_case(name, options, multiply);
-        snprintf(name, sizeof name, "PTX from nvcc for compute_%d: mma.sync bf16", parts[i]);
-        test_case(name, options, multiply_mma);
+        run_probe("nvcc", parts[i]);
         free(ptx);
     }
     unlink(path);
+}
+
+/* The few functions of NVRTC that it takes; a program is a pointer, 0 is success. */
+static struct {
+    int (*create)(void **program, const char *source, const char *name, int headers, const char **texts,
+                  const char **names);
+    int (*compile)(void *program, int count, const char **options);
+    int (*ptx_size)(void *program, size_t *size);
+    int (*ptx)(void *program, char *text);
+    int (*destroy)(void **program);
+} nvrtc;
+
+static bool nvrtc_open(void)
+{
+    const char *const names[] = {getenv("UPRES_NVRTC"), "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so",
+                                 "/usr/local/cuda/lib64/libnvrtc.so"};
+    static const char *const symbols[] = {"nvrtcCreateProgram", "nvrtcCompileProgram", "nvrtcGetPTXSize", "nvrtcGetPTX",
+                                          "nvrtcDestroyProgram"};
+    void *library = NULL, *functions[5];
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && library == NULL; i++)
+        if (names[i] != NULL) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return false;
+    for (size_t i = 0; i < 5; i++)
+        if ((functions[i] = dlsym(library, symbols[i])) == NULL) return false;
+    memcpy(&nvrtc, functions, sizeof nvrtc);
+    return true;
+}
+
+static bool nvrtc_compile(const char *source, int part)
+{
+    char target[64];
+    void *program = NULL;
+    size_t size = 0;
+    snprintf(target, sizeof target, "--gpu-architecture=compute_%d", part);
+    bool ok = nvrtc.create(&program, source, "probe.cu", 0, NULL, NULL) == 0 &&
+              nvrtc.compile(program, 1, (const char *[]){target}) == 0 && nvrtc.ptx_size(program, &size) == 0;
+    ptx = calloc(1, size + 1);
+    ok = ok && ptx != NULL && nvrtc.ptx(program, ptx) == 0;
+    if (program != NULL) nvrtc.destroy(&program);
+    return ok;
+}
+
+static void test_nvrtc(void)
+{
+    if (!nvrtc_open()) {
+        test_skip("PTX from NVRTC", "no libnvrtc, none in UPRES_NVRTC");
+        return;
+    }
+    char *source = read_text("tests/emulator/probe.cu");
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (nvrtc_compile(source, parts[i]))
+            run_probe("NVRTC", parts[i]);
+        else
+            test_result("PTX from NVRTC: probe.cu compiles", false);
+        free(ptx);
+    }
+    free(source);
+}
+
+void test_compilers(void)
+{
+    test_nvcc();
+    test_nvrtc();
 }
