@@ -453,9 +453,10 @@ static void decode_call(struct core_decode *d)
         alias.name_length = strlen(formal->name);
         *declare(d, formal->name) = alias;
     }
-    uint32_t line = d->line;
+    uint32_t line = d->line, used = d->used;
     decode_body(d, f);
     d->line = line;
+    d->used = used;
     d->call_depth--;
     d->depth--;
     d->symbol_count = symbols;

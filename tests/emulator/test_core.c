@@ -46,7 +46,7 @@ void device_free(struct device *d)
     }
     d->count = 0;
 }
-static bool device_find(void *user, uint64_t address, struct core_span *span)
+bool device_find(void *user, uint64_t address, struct core_span *span)
 {
     struct device *d = user;
     for (int i = 0; i < d->count; i++)

@@ -15,6 +15,7 @@ struct device {
 };
 void *device_alloc(struct device *d, size_t bytes, bool initialised);
 void device_free(struct device *d);
+bool device_find(void *device, uint64_t address, struct core_span *span); /* core_memory.find */
 
 /* A file's text, to be freed; NULL when there is none. */
 char *read_text(const char *path);
