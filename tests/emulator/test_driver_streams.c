@@ -5,6 +5,7 @@
 #include "tests/emulator/test_driver.h"
 #include "tests/emulator/test_driver_parts.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,6 +215,50 @@ static void fault_seen(void)
     CHECK_STATUS(cu.cuEventSynchronize(e), CUDA_ERROR_ILLEGAL_ADDRESS);
     CHECK_STATUS(cu.cuStreamSynchronize(s), CUDA_ERROR_ILLEGAL_ADDRESS);
     CHECK_STATUS(cu.cuCtxSynchronize(), CUDA_ERROR_ILLEGAL_ADDRESS);
+}
+
+/* Threads with a stream each, one context, one function. */
+struct worker {
+    CUcontext context;
+    CUfunction scale;
+    pthread_t thread;
+    unsigned result;
+};
+
+static void *work(void *argument)
+{
+    struct worker *w = argument;
+    CUstream s;
+    OK(cu.cuCtxSetCurrent(w->context));
+    OK(cu.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+    for (int round = 0; round < 10; round++) {
+        CUdeviceptr p;
+        unsigned one = 1;
+        OK(cu.cuMemAlloc_v2(&p, 4));
+        OK(cu.cuMemcpyHtoDAsync_v2(p, &one, 4, s));
+        for (unsigned f = 1; f < 10; f++) scale_by(w->scale, s, p, 1);
+        OK(cu.cuMemcpyDtoHAsync_v2(&w->result, p, 4, s));
+        OK(cu.cuStreamSynchronize(s));
+        OK(cu.cuMemFree_v2(p));
+    }
+    OK(cu.cuStreamDestroy_v2(s));
+    return NULL;
+}
+
+static void threads(void)
+{
+    struct worker workers[4] = {0};
+    start();
+    CUfunction scale = load(scale_ptx, "scale");
+    for (int i = 0; i < 4; i++) {
+        OK(cu.cuCtxGetCurrent(&workers[i].context));
+        workers[i].scale = scale;
+        CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(pthread_join(workers[i].thread, NULL) == 0);
+        CHECK(workers[i].result == 10);
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------- stream-ordered memory */
@@ -475,6 +520,7 @@ void test_streams(void)
     test_caught("streams: non-blocking ones are not ordered by it", legacy_non_blocking);
     test_right("events: queries, times, host functions", events);
     test_right("faults are seen at the next synchronisation", fault_seen);
+    test_case("threads share a context", NULL, threads);
     test_right("stream-ordered memory", pool_right);
     test_right("stream-ordered memory: use after free", pool_after_free);
     test_caught("stream-ordered memory: used by a stream that does not wait", pool_other_stream);
