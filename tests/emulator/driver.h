@@ -217,7 +217,7 @@ void work_release(struct work *work); /* what it owns */
 struct op {
     struct work work;
     uint32_t waiting; /* ops that must run first */
-    uint32_t priority;
+    uint64_t priority;
     bool done;
     int refs;
     double time; /* seconds, when it was done */
@@ -230,7 +230,8 @@ struct stream {
     struct stream *next;
     unsigned flags;
     int priority;
-    uint32_t order;  /* ops of the stream with the highest order run first; rolled again now and then */
+    uint32_t number; /* in the order of creation */
+    uint32_t order;  /* the higher, the earlier its ops run; drawn again now and then */
     struct op *last; /* NULL: nothing pending */
     struct capture *capture;
     struct graph_node **frontier; /* capturing: what the next node depends on */
@@ -250,8 +251,11 @@ CUresult stream_resolve(struct context *context, CUstream handle, struct stream 
 /* Append work to the stream, or to the graph it is being captured into. Takes over what the work owns, also on failure.
  * *op (may be NULL) gets the op, or NULL when it was captured; it stays valid until the lock is given away. */
 CUresult stream_enqueue(struct stream *stream, const struct work *work, struct op **op);
+/* A place in the order of streams, or of a graph's nodes, for the number it was made as (driver_stream.c). */
+uint32_t order_draw(uint32_t number);
+uint64_t stream_priority(struct stream *stream); /* of an op put on it now; the low half is 0 */
 /* As above, for an op with further dependencies (graphs). */
-struct op *op_new(const struct work *work, uint32_t priority);
+struct op *op_new(const struct work *work, uint64_t priority);
 void op_after(struct op *op, struct op *before); /* before may be NULL or done */
 void op_submit(struct op *op);                   /* all dependencies are given */
 void op_unref(struct op *op);

@@ -553,7 +553,7 @@ CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle)
     for (size_t i = 0; i < exec->count; i++) {
         struct exec_node *n = &exec->nodes[i];
         struct work work = work_duplicate(&n->work);
-        ops[i] = op_new(&work, (uint32_t)(random_next() >> 32));
+        ops[i] = op_new(&work, begin->priority | order_draw((uint32_t)i));
         op_after(ops[i], begin);
         op_after(ops[i], exec->last);
         for (size_t k = 0; k < n->before_count; k++) op_after(ops[i], ops[n->before[k]]);

@@ -4,10 +4,13 @@
  * Work put on a stream becomes an op that knows how many others must run before it: the stream's previous one, the events
  * it waits for, and by the rules of the legacy default stream those of the other blocking streams. Nothing runs until a
  * thread has to see an effect (a synchronisation, a query, a copy to pageable memory); then ops whose dependencies are
- * met run one at a time. Among them the one with the highest priority goes first; priorities are random, the same for a
- * stretch of a stream's work, so that one stream runs far ahead of another: with each seed a missing dependency has an
- * even chance to show, however long the streams are (the idea of PCT: Burckhardt et al., "A randomized scheduler with
- * probabilistic guarantees of finding bugs", 2010).
+ * met run one at a time, the one with the highest priority first. By the seed, modulo 4:
+ *
+ *   1      the newest stream first: a consumer made after its producer runs before it, unless something holds it back
+ *   2      the oldest stream first: the other way round, so that two seeds show most missing waits for certain
+ *   3, 0   random, the same for a stretch of a stream's work, so that one stream runs far ahead of another and a missing
+ *          wait has an even chance to show however long the streams are (the idea of PCT: Burckhardt et al., "A randomized
+ *          scheduler with probabilistic guarantees of finding bugs", 2010)
  */
 #include "tests/emulator/driver.h"
 
@@ -20,6 +23,7 @@ static struct {
     size_t count, capacity;
     uint64_t pending;
 } scheduler;
+static uint32_t stream_count;
 
 /* A program that never synchronises must not fill the host's memory. */
 enum { PENDING_LIMIT = 8192 };
@@ -51,7 +55,7 @@ void work_release(struct work *work)
     work->kind = WORK_EMPTY;
 }
 
-struct op *op_new(const struct work *work, uint32_t priority)
+struct op *op_new(const struct work *work, uint64_t priority)
 {
     struct op *op = must_calloc(1, sizeof *op);
     op->work = *work;
@@ -171,13 +175,26 @@ void run_everything(void)
 
 /* ---------------------------------------------------------------------------------------------------------- streams */
 
+uint32_t order_draw(uint32_t number)
+{
+    switch (emu.options.seed % 4) {
+    case 1:
+        return number;
+    case 2:
+        return UINT32_MAX - number;
+    default:
+        return (uint32_t)(random_next() >> 32);
+    }
+}
+
 static struct stream *stream_make(struct context *context, unsigned flags, int priority)
 {
     struct stream *s = must_calloc(1, sizeof *s);
     s->context = context;
     s->flags = flags;
     s->priority = priority;
-    s->order = (uint32_t)(random_next() >> 32);
+    s->number = ++stream_count;
+    s->order = order_draw(s->number);
     s->next = context->streams;
     context->streams = s;
     return s;
@@ -242,10 +259,10 @@ void stream_set_last(struct stream *stream, struct op *op)
     stream->last = op;
 }
 
-static uint32_t stream_order(struct stream *stream)
+uint64_t stream_priority(struct stream *stream)
 {
-    if (random_next() % 8 == 0) stream->order = (uint32_t)(random_next() >> 32);
-    return stream->order;
+    if (random_next() % 8 == 0) stream->order = order_draw(stream->number);
+    return (uint64_t)stream->order << 32;
 }
 
 CUresult stream_enqueue(struct stream *stream, const struct work *work, struct op **op)
@@ -259,7 +276,7 @@ CUresult stream_enqueue(struct stream *stream, const struct work *work, struct o
         return status;
     }
     while (scheduler.pending > PENDING_LIMIT) run_one();
-    struct op *o = op_new(work, stream_order(stream));
+    struct op *o = op_new(work, stream_priority(stream));
     op_after_stream(o, stream);
     stream_set_last(stream, o);
     op_submit(o);
@@ -315,7 +332,7 @@ static CUresult refuse_captured(struct stream *s)
 static struct op *stream_tail(struct stream *s)
 {
     if (s != s->context->legacy) return op_ref(s->last);
-    struct op *o = op_new(&(struct work){.kind = WORK_EMPTY, .context = s->context}, stream_order(s));
+    struct op *o = op_new(&(struct work){.kind = WORK_EMPTY, .context = s->context}, stream_priority(s));
     op_ref(o);
     op_after_stream(o, s);
     op_submit(o);
@@ -469,7 +486,7 @@ CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned flags)
                             "a stream under capture cannot wait for an event recorded outside the capture"));
     }
     if (event->recorded == NULL || event->recorded->done) return leave(CUDA_SUCCESS);
-    struct op *op = op_new(&(struct work){.kind = WORK_EMPTY, .context = s->context}, stream_order(s));
+    struct op *op = op_new(&(struct work){.kind = WORK_EMPTY, .context = s->context}, stream_priority(s));
     op_after_stream(op, s);
     op_after(op, event->recorded);
     stream_set_last(s, op);
