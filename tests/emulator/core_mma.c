@@ -27,66 +27,84 @@ static struct shape shape_of(const struct core_op *op)
     return (struct shape){k, per, k / (4 * per) * 2, k / (4 * per), op->mode[2] == PTX_F16 ? 2 : 4};
 }
 
-static float small_float(enum ptx_type type, uint32_t v)
+static float float_of(uint32_t u)
 {
-    uint32_t u;
     float f;
-    switch (type) {
-    case PTX_BF16:
-        u = v << 16;
-        memcpy(&f, &u, 4);
-        return f;
-    case PTX_TF32: /* the low 13 bits are not looked at */
-        u = v & 0xffffe000;
-        memcpy(&f, &u, 4);
-        return f;
-    case PTX_F16: return core_half_to_float((uint16_t)v);
-    case PTX_E4M3: /* exponent and mantissa moved into an f32 and rescaled: subnormals come out right, too */
-        u = (v & 0x7f) << 20;
-        memcpy(&f, &u, 4);
-        f = (v & 0x7f) == 0x7f ? NAN : f * 0x1p120f;
-        return v & 0x80 ? -f : f;
-    default: return core_fp8_to_float((uint8_t)v, true);
-    }
+    memcpy(&f, &u, 4);
+    return f;
 }
-
-/* Element (row, k) of A and (k, column) of B as floats or integers. */
-#define GATHER(name, T, convert)                                                                                       \
-    static void name(struct core_warp *w, const struct core_op *op, struct shape s, T a[ROWS][MAX_K], T b[MAX_K][COLUMNS]) \
-    {                                                                                                                  \
-        uint32_t bits = 32 / s.per, mask = bits == 32 ? ALL_LANES : (1u << bits) - 1;                                  \
-        for (uint32_t i = 0; i < s.a; i++) {                                                                           \
-            const union core_register *r = core_reg(w, op, (int)(s.c + i));                                            \
-            for (uint32_t l = 0; l < LANES; l++)                                                                       \
-                for (uint32_t j = 0; j < s.per; j++) {                                                                 \
-                    enum ptx_type type = (enum ptx_type)op->mode[0];                                                   \
-                    uint32_t v = r->u[l] >> (j * bits) & mask;                                                         \
-                    a[(l >> 2) + 8 * (i & 1)][(i >> 1) * 4 * s.per + s.per * (l & 3) + j] = (T)convert(type, v);       \
-                }                                                                                                      \
-        }                                                                                                              \
-        for (uint32_t i = 0; i < s.b; i++) {                                                                           \
-            const union core_register *r = core_reg(w, op, (int)(s.c + s.a + i));                                      \
-            for (uint32_t l = 0; l < LANES; l++)                                                                       \
-                for (uint32_t j = 0; j < s.per; j++) {                                                                 \
-                    enum ptx_type type = (enum ptx_type)op->mode[1];                                                   \
-                    uint32_t v = r->u[l] >> (j * bits) & mask;                                                         \
-                    b[i * 4 * s.per + s.per * (l & 3) + j][l >> 2] = (T)convert(type, v);                              \
-                }                                                                                                      \
-        }                                                                                                              \
-    }
-static int32_t small_integer(enum ptx_type type, uint32_t v)
+/* Exponent and mantissa moved into an f32 and rescaled: subnormals come out right, too. */
+static float from_f16(uint32_t v)
 {
-    return type == PTX_S8 ? (int8_t)v : (int32_t)v;
+    float f = (v & 0x7c00) == 0x7c00 ? float_of(0x7f800000 | (v & 0x3ff) << 13) : float_of((v & 0x7fff) << 13) * 0x1p112f;
+    return v & 0x8000 ? -f : f;
 }
-GATHER(gather_floats, float, small_float)
-GATHER(gather_integers, int32_t, small_integer)
+static float from_e4m3(uint32_t v)
+{
+    float f = (v & 0x7f) == 0x7f ? NAN : float_of((v & 0x7f) << 20) * 0x1p120f;
+    return v & 0x80 ? -f : f;
+}
+#define FROM_BF16(v) float_of((v) << 16)
+#define FROM_TF32(v) float_of((v) & 0xffffe000) /* the low 13 bits are not looked at */
+#define FROM_E5M2(v) from_f16((v) << 8)
+
+/* Registers first.. of a fragment as elements: A as [row][k], B as [k][column]. One function for each element type. */
+#define GATHER(name, T, PER, convert)                                                                                  \
+    static void name##_a(struct core_warp *w, const struct core_op *op, int first, uint32_t registers, T a[ROWS][MAX_K]) \
+    {                                                                                                                  \
+        for (uint32_t i = 0; i < registers; i++) {                                                                     \
+            const union core_register *r = core_reg(w, op, first + (int)i);                                            \
+            for (uint32_t l = 0; l < LANES; l++) {                                                                     \
+                T *to = &a[(l >> 2) + 8 * (i & 1)][(i >> 1) * 4 * PER + PER * (l & 3)];                                \
+                for (uint32_t j = 0; j < PER; j++) to[j] = convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER))); \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void name##_b(struct core_warp *w, const struct core_op *op, int first, uint32_t registers, T b[MAX_K][COLUMNS]) \
+    {                                                                                                                  \
+        for (uint32_t i = 0; i < registers; i++) {                                                                     \
+            const union core_register *r = core_reg(w, op, first + (int)i);                                            \
+            for (uint32_t l = 0; l < LANES; l++)                                                                       \
+                for (uint32_t j = 0; j < PER; j++)                                                                     \
+                    b[i * 4 * PER + PER * (l & 3) + j][l >> 2] = convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER))); \
+        }                                                                                                              \
+    }
+GATHER(gather_bf16, float, 2, FROM_BF16)
+GATHER(gather_f16, float, 2, from_f16)
+GATHER(gather_tf32, float, 1, FROM_TF32)
+GATHER(gather_e4m3, float, 4, from_e4m3)
+GATHER(gather_e5m2, float, 4, FROM_E5M2)
+GATHER(gather_s8, int32_t, 4, (int8_t))
+GATHER(gather_u8, int32_t, 4, (uint8_t))
+
+static void gather_floats(struct core_warp *w, const struct core_op *op, struct shape s, float a[ROWS][MAX_K], float b[MAX_K][COLUMNS])
+{
+    int at = (int)s.c, bt = (int)(s.c + s.a);
+    switch ((enum ptx_type)op->mode[0]) {
+    case PTX_BF16: gather_bf16_a(w, op, at, s.a, a); break;
+    case PTX_F16: gather_f16_a(w, op, at, s.a, a); break;
+    case PTX_TF32: gather_tf32_a(w, op, at, s.a, a); break;
+    case PTX_E4M3: gather_e4m3_a(w, op, at, s.a, a); break;
+    default: gather_e5m2_a(w, op, at, s.a, a);
+    }
+    switch ((enum ptx_type)op->mode[1]) {
+    case PTX_BF16: gather_bf16_b(w, op, bt, s.b, b); break;
+    case PTX_F16: gather_f16_b(w, op, bt, s.b, b); break;
+    case PTX_TF32: gather_tf32_b(w, op, bt, s.b, b); break;
+    case PTX_E4M3: gather_e4m3_b(w, op, bt, s.b, b); break;
+    default: gather_e5m2_b(w, op, bt, s.b, b);
+    }
+}
 
 static void run_integers(struct core_warp *w, const struct core_op *op)
 {
     struct shape s = shape_of(op);
     int32_t a[ROWS][MAX_K], b[MAX_K][COLUMNS];
     uint32_t result[4][LANES]; /* D may share registers with C in another order */
-    gather_integers(w, op, s, a, b);
+    if (op->mode[0] == PTX_S8) gather_s8_a(w, op, (int)s.c, s.a, a);
+    else gather_u8_a(w, op, (int)s.c, s.a, a);
+    if (op->mode[1] == PTX_S8) gather_s8_b(w, op, (int)(s.c + s.a), s.b, b);
+    else gather_u8_b(w, op, (int)(s.c + s.a), s.b, b);
     for (uint32_t row = 0; row < ROWS; row++) {
         uint32_t sum[COLUMNS] = {0};
         for (uint32_t k = 0; k < s.k; k++)
@@ -191,6 +209,32 @@ static void gather_scales(struct core_warp *w, const struct core_op *op, struct 
     }
 }
 
+/* The frequent case, sums in double into f32 without scales: no branches but the loops. */
+static void run_fast(struct core_warp *w, const struct core_op *op, struct shape s, const float a[ROWS][MAX_K], const float b[MAX_K][COLUMNS])
+{
+    double wide[MAX_K][COLUMNS], sum[ROWS][COLUMNS];
+    uint32_t result[4][LANES];
+    for (uint32_t k = 0; k < s.k; k++)
+        for (uint32_t n = 0; n < COLUMNS; n++) wide[k][n] = (double)b[k][n];
+    for (uint32_t row = 0; row < ROWS; row++) {
+        double v[COLUMNS] = {0};
+        for (uint32_t k = 0; k < s.k; k++) {
+            double x = (double)a[row][k];
+            for (uint32_t n = 0; n < COLUMNS; n++) v[n] += x * wide[k][n];
+        }
+        memcpy(sum[row], v, sizeof(v));
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        const union core_register *c = core_reg(w, op, (int)(s.c + s.a + s.b + i));
+        for (uint32_t l = 0; l < LANES; l++) {
+            float v = (float)(sum[(l >> 2) + 8 * (i >> 1)][2 * (l & 3) + (i & 1)] + (double)c->f[l]);
+            memcpy(&result[i][l], &v, 4);
+            if (v != v) result[i][l] = 0x7fffffff;
+        }
+    }
+    for (int i = 0; i < 4; i++) memcpy(core_reg(w, op, i)->u, result[i], sizeof(result[i]));
+}
+
 static void run_floats(struct core_warp *w, const struct core_op *op)
 {
     struct shape s = shape_of(op);
@@ -199,6 +243,10 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
     const struct core_options *options = &w->block->job->launch->options;
     double result[ROWS][COLUMNS];
     gather_floats(w, op, s, a, b);
+    if (!op->flags && !options->exact_mma && op->mode[2] == PTX_F32) {
+        run_fast(w, op, s, (const float(*)[MAX_K])a, (const float(*)[COLUMNS])b);
+        return;
+    }
     if (op->flags & 1) gather_scales(w, op, s, rows, columns);
     for (uint32_t row = 0; row < ROWS; row++) {
         double sum[COLUMNS] = {0};
