@@ -39,7 +39,7 @@ TOOL_SRC := $(wildcard tools/*.c)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
 GOLDEN_SRC := $(wildcard tests/goldens*.c)
 EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c)
-EMULATOR_TEST_SRC := $(wildcard tests/emulator/test_*.c)
+EMULATOR_CORE_TEST_SRC := $(wildcard tests/emulator/test_core*.c)
 EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c)
 SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c)
 # header.c and header.cpp are only compiled, by tests/run.sh
@@ -51,9 +51,10 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)) \
          $(if $(wildcard tests/goldens.c),$(B)/tests/goldens) \
          $(if $(wildcard tests/synth_main.c),$(B)/tests/synth) \
          $(if $(EMULATOR_SRC),$(B)/tests/emulator/libcuda.so.1) \
-         $(patsubst tests/%.c,$(B)/tests/%,$(filter-out $(EMULATOR_DRIVER_TEST_SRC),$(EMULATOR_TEST_SRC))) \
+         $(if $(EMULATOR_CORE_TEST_SRC),$(B)/tests/emulator/test_core) \
          $(if $(EMULATOR_DRIVER_TEST_SRC),$(B)/tests/emulator/test_driver)
-ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_TEST_SRC) $(wildcard tests/*.c)
+ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_CORE_TEST_SRC) $(EMULATOR_DRIVER_TEST_SRC) \
+           $(wildcard tests/*.c)
 
 .PHONY: all library command tests clean FORCE
 .DELETE_ON_ERROR:
@@ -126,7 +127,7 @@ $(B)/tests/emulator/test_driver: $(call obj,$(EMULATOR_DRIVER_TEST_SRC)) $(B)/te
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl
 # The interpreter's own tests look inside.
-$(patsubst tests/%.c,$(B)/tests/%,$(filter-out $(EMULATOR_DRIVER_TEST_SRC),$(EMULATOR_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(EMULATOR_SRC))
+$(B)/tests/emulator/test_core: $(call obj,$(EMULATOR_CORE_TEST_SRC) $(EMULATOR_SRC))
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm

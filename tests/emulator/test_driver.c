@@ -4,7 +4,7 @@
  *
  *     test_driver [LIBRARY]      default build/tests/emulator/libcuda.so.1
  *
- * A line a test and the closing "N passed, N failed, N skipped"; exit 1 when one failed.
+ * Run in the project's root. A line a test and the closing "N passed, N failed, N skipped"; exit 1 when one failed.
  */
 #include "tests/emulator/test_driver.h"
 #include "tests/emulator/test_driver_parts.h"
@@ -644,6 +644,58 @@ static void bad_modules(void)
     OK(cu.cuModuleLoadData(&module, scale_ptx));
 }
 
+/* --------------------------------------------------------------------------------- kernels of tests/emulator/ptx */
+
+/* Boxes of 128 bytes x 8 rows that reach out of a tensor of 5 rows of 100 bytes, 112 apart, on every side. */
+static void tensor_boxes(void)
+{
+    static const int at[][2] = {{0, 0}, {-28, -3}, {16, 4}, {96, 1}, {-200, 0}};
+    static uint8_t in[5 * 112], out[1024];
+    CUmodule module;
+    CUfunction f = NULL;
+    CUdeviceptr p, q;
+    CUtensorMap map;
+    start();
+    for (unsigned i = 0; i < sizeof in; i++) in[i] = (uint8_t)(i * 7 + 1);
+    OK(cu.cuModuleLoad(&module, "tests/emulator/ptx/tensor.ptx"));
+    OK(cu.cuModuleGetFunction(&f, module, "tensor"));
+    OK(cu.cuMemAlloc_v2(&p, sizeof in));
+    OK(cu.cuMemAlloc_v2(&q, sizeof out));
+    OK(cu.cuMemcpyHtoD_v2(p, in, sizeof in));
+    for (int swizzle = 0; swizzle <= 3; swizzle += 3) { /* none, 128 bytes */
+        OK(cu.cuTensorMapEncodeTiled(&map, 0, 2, (void *)(uintptr_t)p, (const uint64_t[]){100, 5},
+                                     (const uint64_t[]){112}, (const uint32_t[]){128, 8}, (const uint32_t[]){1, 1}, 0,
+                                     swizzle, 0, 0));
+        for (size_t k = 0; k < sizeof at / sizeof at[0]; k++) {
+            OK(launch(f, 1, 64, NULL, (void *[]){&map, &q, (void *)&at[k][0], (void *)&at[k][1]}));
+            OK(cu.cuMemcpyDtoH_v2(out, q, sizeof out));
+            for (int y = 0; y < 8; y++)
+                for (int x = 0; x < 128; x++) {
+                    int sx = at[k][0] + x, sy = at[k][1] + y;
+                    uint8_t expected = sx >= 0 && sx < 100 && sy >= 0 && sy < 5 ? in[sy * 112 + sx] : 0;
+                    int place = swizzle == 0 ? x : ((x / 16) ^ y) * 16 + x % 16;
+                    CHECK(out[y * 128 + place] == expected);
+                }
+        }
+    }
+}
+
+static void deadlock(void)
+{
+    char text[4096] = "", line[512];
+    start();
+    FILE *file = fopen("tests/emulator/ptx/deadlock.ptx", "r");
+    CHECK(file != NULL);
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strstr(line, "// needed") == NULL) strncat(text, line, sizeof text - strlen(text) - 1);
+    if (file != NULL) fclose(file);
+    CUfunction f = load(text, "deadlock");
+    CUdeviceptr p = filled(4, 0);
+    OK(launch(f, 1, 128, NULL, (void *[]){&p}));
+    CHECK_STATUS(cu.cuCtxSynchronize(), CUDA_ERROR_LAUNCH_FAILED);
+    CHECK(told("deadlock"));
+}
+
 /* ---------------------------------------------------------------------------------------------------- two devices */
 
 static void peers(void)
@@ -746,6 +798,9 @@ int main(int count, char **arguments)
     test_case("kernel: unwritten memory read", NULL, kernel_reads_unwritten);
     test_case("kernel: a missing barrier is a race", NULL, shared_race);
     test_case("kernel: with the barrier it is right", NULL, shared_barrier);
+    test_case("kernel: boxes by a tensor map, sm_90", "sm=90", tensor_boxes);
+    test_case("kernel: boxes by a tensor map, sm_120", "sm=120", tensor_boxes);
+    test_case("kernel: a deadlock is reported", NULL, deadlock);
     test_case("module: variables", NULL, module_variables);
     test_case("module: what cannot be loaded", "sm=86", bad_modules);
     test_case("two devices: peer copies and access", "devices=2", peers);
