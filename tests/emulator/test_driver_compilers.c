@@ -106,17 +106,21 @@ static void multiply_mma(void)
         }
 }
 
-static const int parts[] = {80, 89, 90, 120};
+/* Virtual architectures and the parts that run them: upres's own four, and plain ones. */
+static const struct target {
+    const char *compute;
+    int sm;
+} targets[] = {{"80", 80}, {"80", 86}, {"89", 89}, {"90a", 90}, {"120", 120}, {"120f", 120}};
 
-static void run_probe(const char *compiler, int part)
+static void run_probe(const char *compiler, const struct target *t)
 {
     char name[80], options[32];
-    snprintf(options, sizeof options, "sm=%d", part);
-    snprintf(name, sizeof name, "PTX from %s for compute_%d: vector sum", compiler, part);
+    snprintf(options, sizeof options, "sm=%d", t->sm);
+    snprintf(name, sizeof name, "PTX from %s for compute_%s on sm_%d: vector sum", compiler, t->compute, t->sm);
     test_case(name, options, add);
-    snprintf(name, sizeof name, "PTX from %s for compute_%d: tiled product", compiler, part);
+    snprintf(name, sizeof name, "PTX from %s for compute_%s on sm_%d: tiled product", compiler, t->compute, t->sm);
     test_case(name, options, multiply);
-    snprintf(name, sizeof name, "PTX from %s for compute_%d: mma.sync bf16", compiler, part);
+    snprintf(name, sizeof name, "PTX from %s for compute_%s on sm_%d: mma.sync bf16", compiler, t->compute, t->sm);
     test_case(name, options, multiply_mma);
 }
 
@@ -135,15 +139,15 @@ static void test_nvcc(void)
         return;
     }
     close(file);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        snprintf(command, sizeof command, "%s -ptx -arch=compute_%d -o %s tests/emulator/probe.cu 1>&2", nvcc, parts[i],
-                 path);
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        snprintf(command, sizeof command, "%s -ptx -arch=compute_%s -o %s tests/emulator/probe.cu 1>&2", nvcc,
+                 targets[i].compute, path);
         if (system(command) != 0) {
             test_result("PTX from nvcc: probe.cu compiles", false);
             continue;
         }
         ptx = read_text(path);
-        run_probe("nvcc", parts[i]);
+        run_probe("nvcc", &targets[i]);
         free(ptx);
     }
     unlink(path);
@@ -175,12 +179,12 @@ static bool nvrtc_open(void)
     return true;
 }
 
-static bool nvrtc_compile(const char *source, int part)
+static bool nvrtc_compile(const char *source, const char *compute)
 {
     char target[64];
     void *program = NULL;
     size_t size = 0;
-    snprintf(target, sizeof target, "--gpu-architecture=compute_%d", part);
+    snprintf(target, sizeof target, "--gpu-architecture=compute_%s", compute);
     bool ok = nvrtc.create(&program, source, "probe.cu", 0, NULL, NULL) == 0 &&
               nvrtc.compile(program, 1, (const char *[]){target}) == 0 && nvrtc.ptx_size(program, &size) == 0;
     ptx = calloc(1, size + 1);
@@ -196,9 +200,9 @@ static void test_nvrtc(void)
         return;
     }
     char *source = read_text("tests/emulator/probe.cu");
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        if (nvrtc_compile(source, parts[i]))
-            run_probe("NVRTC", parts[i]);
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        if (nvrtc_compile(source, targets[i].compute))
+            run_probe("NVRTC", &targets[i]);
         else
             test_result("PTX from NVRTC: probe.cu compiles", false);
         free(ptx);
