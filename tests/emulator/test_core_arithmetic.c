@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "tests/emulator/test_core.h"
 
 static const struct {
@@ -204,6 +205,63 @@ static void test_one_target(const char *text, int sm, const char *name)
     device_free(&d);
 }
 
+/* pipeline.cu: 16 tiles of 256 words, weighted by their number. */
+static void test_pipeline(const char *text, const char *kernel, int broken)
+{
+    static const struct {
+        enum core_status status;
+        const char *says, *name;
+    } breaks[] = {{CORE_OK, "", "right"},
+                 {CORE_FAULT_LAUNCH, "race", "no wait_group"},
+                 {CORE_FAULT_LAUNCH, "shared memory", "no barrier a stage"},
+                 {CORE_FAULT_LAUNCH, "race", "producer does not wait"},
+                 {CORE_FAULT_LAUNCH, "shared memory", "consumers do not wait"},
+                 {CORE_FAULT_LAUNCH, "race", "one arrival for a warp that did not meet"},
+                 {CORE_FAULT_LAUNCH, "deadlock", "consumers never arrive"},
+                 {CORE_FAULT_LAUNCH, "", "no barrier after init"}};
+    struct core_error error = {0};
+    bool ok = true;
+    for (uint64_t seed = 1; seed <= 6 && ok; seed++) {
+        struct device d = {0};
+        uint32_t *in = device_alloc(&d, 16 * 1024, true), *out = device_alloc(&d, 256, false);
+        for (uint32_t i = 0; i < 4096; i++) in[i] = i * 7 % 1013;
+        struct core_options options = {.sm = 90, .seed = seed};
+        struct core_module *m = load_text(text, 90, &error);
+        void *params[2] = {in, out};
+        uint32_t threads = !strcmp(kernel, "bulk") ? 96 : !strcmp(kernel, "lock") ? 32 : 64;
+        enum core_status status = m ? run_module(m, kernel, &d, 1, threads, params, &options, &error) : error.status;
+        ok = status == breaks[broken].status && strstr(error.text, breaks[broken].says);
+        for (uint32_t t = 0; t < (threads == 32 ? 32u : 64u) && ok && !broken; t++) {
+            uint32_t want = 0;
+            if (threads == 32)
+                for (uint32_t i = 0; i < 32; i++) want += in[i];
+            else
+                for (uint32_t k = 0; k < 16; k++)
+                    for (uint32_t i = 0; i < 4; i++) want += in[256 * k + ((t + 64 * i) ^ 21)] * (k + 1);
+            ok = out[t] == want;
+            if (!ok) snprintf(error.text, sizeof(error.text), "thread %u: %u, expected %u", t, out[t], want);
+        }
+        core_unload(m);
+        device_free(&d);
+    }
+    char name[100];
+    snprintf(name, sizeof(name), "pipeline from nvcc: %s, %s", kernel, breaks[broken].name);
+    test_case(name, ok, error.text[0] ? error.text : "no fault");
+}
+
+/* The PTX that nvcc makes of a file of tests/emulator/ptx, to be freed; NULL when there is no nvcc that can. */
+static char *compile(const char *file, const char *arch, const char *flags)
+{
+    char command[512], path[] = "/tmp/upres_core_XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0) return NULL;
+    close(fd);
+    snprintf(command, sizeof(command), "PATH=$PATH:/usr/local/cuda/bin nvcc -arch=%s %s -ptx -o %s tests/emulator/ptx/%s >/dev/null 2>&1", arch, flags, path, file);
+    char *text = system(command) ? NULL : read_text(path);
+    remove(path);
+    return text;
+}
+
 void test_compiled(void)
 {
     static const struct {
@@ -211,18 +269,25 @@ void test_compiled(void)
         int sm;
     } targets[] = {{"compute_80", "", 80}, {"compute_89", "-G", 89}, {"compute_90a", "--use_fast_math", 90}, {"compute_120f", "", 120}};
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
-        char name[80], command[512], path[] = "/tmp/upres_core_XXXXXX";
+        char name[80];
         snprintf(name, sizeof(name), "kernel from nvcc for %s %s", targets[i].arch, targets[i].flags);
-        int fd = mkstemp(path);
-        snprintf(command, sizeof(command), "PATH=$PATH:/usr/local/cuda/bin nvcc -arch=%s %s -ptx -o %s tests/emulator/ptx/compiled.cu >/dev/null 2>&1", targets[i].arch, targets[i].flags, path);
-        if (fd < 0 || system(command)) {
-            test_skip(name, "nvcc is not there or does not know the target");
-        } else {
-            char *text = read_text(path);
-            test_one_target(text, targets[i].sm, name);
-            free(text);
+        char *text = compile("compiled.cu", targets[i].arch, targets[i].flags);
+        if (text) test_one_target(text, targets[i].sm, name);
+        else test_skip(name, "nvcc is not there or does not know the target");
+        free(text);
+    }
+    for (int broken = 0; broken < 8; broken++) {
+        char flags[32];
+        snprintf(flags, sizeof(flags), "-DBREAK=%d", broken);
+        char *text = compile("pipeline.cu", "compute_90", flags);
+        if (!text) {
+            test_skip("pipeline from nvcc", "nvcc is not there");
+            continue;
         }
-        remove(path);
+        if (broken < 3) test_pipeline(text, "staged", broken);
+        if (broken > 2 || !broken) test_pipeline(text, "bulk", broken);
+        if (!broken) test_pipeline(text, "lock", broken);
+        free(text);
     }
 }
 
