@@ -83,8 +83,9 @@ struct emulator {
     struct options options;
     bool initialised;
     struct device devices[MAX_DEVICES];
-    uint64_t random;      /* state of the generator that orders work */
-    uint64_t allocations; /* attempts so far, for fail_alloc */
+    uint64_t random;         /* state of the generator that orders work */
+    uint64_t allocations;    /* attempts so far, for fail_alloc */
+    uint64_t snapshot_bytes; /* of pageable sources that copies under way hold */
 };
 extern struct emulator emu;
 

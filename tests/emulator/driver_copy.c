@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A pageable source up to this size is read when the call is made; a larger one makes the call wait. */
-#define SNAPSHOT_LIMIT ((size_t)64 << 20)
+/* Pageable sources are read when the call is made, up to this many bytes in all; beyond, the call waits instead. */
+#define SNAPSHOT_LIMIT ((uint64_t)128 << 20)
 
 static uint64_t extent(size_t width, size_t height, size_t pitch)
 {
@@ -125,9 +125,10 @@ static CUresult copy_enqueue(struct context *c, CUstream handle, struct copy_wor
     bool to_host = target == NULL || target->device == NULL, from_host = source == NULL || source->device == NULL;
     bool wait = (synchronous && (to_host || from_host)) || target == NULL;
     if (source == NULL && !wait && stream->capture == NULL) {
-        if (copy.height > SNAPSHOT_LIMIT / copy.width) {
+        if (copy.height > (SNAPSHOT_LIMIT - emu.snapshot_bytes) / copy.width) {
             wait = true;
         } else {
+            emu.snapshot_bytes += copy.width * copy.height;
             copy.snapshot = must_calloc(copy.width, copy.height);
             for (size_t y = 0; y < copy.height; y++)
                 memcpy(copy.snapshot + y * copy.width, (const void *)(uintptr_t)(copy.source + y * copy.source_pitch),

@@ -19,6 +19,7 @@ static struct {
 } table;
 
 enum { FREED_KEPT = 1024 };
+enum { NEAR = 1 << 30 }; /* bytes; what is farther from an allocation has nothing to do with it */
 static struct {
     uint64_t base, size;
 } freed[FREED_KEPT];
@@ -146,14 +147,14 @@ void describe_address(uint64_t address, char *text, size_t size)
         return;
     }
     size_t above = table_above(address);
-    if (above > 0) {
-        a = table.sorted[above - 1];
+    a = above > 0 ? table.sorted[above - 1] : NULL;
+    uint64_t past = a != NULL ? address - (a->base + a->size) : UINT64_MAX;
+    if (past < NEAR)
         snprintf(text, size,
                  "0x%" PRIx64 " is %" PRIu64 " bytes past the end of the allocation of %" PRIu64 " bytes at 0x%" PRIx64,
-                 address, address - (a->base + a->size), a->size, a->base);
-    } else {
+                 address, past, a->size, a->base);
+    else
         snprintf(text, size, "0x%" PRIx64 " lies in no allocation", address);
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------------ init bits */

@@ -51,7 +51,10 @@ struct work work_duplicate(const struct work *work)
 void work_release(struct work *work)
 {
     if (work->kind == WORK_KERNEL) free(work->kernel.params);
-    if (work->kind == WORK_COPY) free(work->copy.snapshot);
+    if (work->kind == WORK_COPY && work->copy.snapshot != NULL) {
+        emu.snapshot_bytes -= work->copy.width * work->copy.height;
+        free(work->copy.snapshot);
+    }
     work->kind = WORK_EMPTY;
 }
 

@@ -363,6 +363,25 @@ static void pinned(void)
     CHECK_STATUS(cu.cuMemFreeHost(host), CUDA_ERROR_INVALID_VALUE);
 }
 
+/* More pageable bytes under way than the driver keeps copies of: the later calls wait, the result is the same. */
+static void pageable_flood(void)
+{
+    enum { BYTES = 1 << 20, COUNT = 140 };
+    static uint8_t host[BYTES];
+    CUdeviceptr p;
+    uint8_t first = 0, last = 0;
+    start();
+    OK(cu.cuMemAlloc_v2(&p, BYTES));
+    for (int i = 0; i < COUNT; i++) {
+        memset(host, i, sizeof host);
+        OK(cu.cuMemcpyHtoDAsync_v2(p, host, BYTES, NULL));
+    }
+    memset(host, 255, sizeof host);
+    OK(cu.cuMemcpyDtoH_v2(&first, p, 1));
+    OK(cu.cuMemcpyDtoH_v2(&last, p + BYTES - 1, 1));
+    CHECK(first == COUNT - 1 && last == COUNT - 1);
+}
+
 static void virtual_memory(void)
 {
     const size_t granule = (size_t)2 << 20;
@@ -789,6 +808,7 @@ int main(int count, char **arguments)
     test_case("memory: unwritten bytes do not reach the host", NULL, uninitialised_copy);
     test_case("copies in all directions", NULL, copies);
     test_case("pinned and pageable host memory", NULL, pinned);
+    test_case("pageable memory: more than is kept", NULL, pageable_flood);
     test_case("virtual memory", "memory=8M", virtual_memory);
     test_case("tensor maps: good and bad", NULL, tensor_maps);
     test_case("kernel: launched in both ways", NULL, kernel_runs);
