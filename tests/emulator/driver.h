@@ -192,7 +192,8 @@ struct work {
         struct kernel_work {
             struct function *function;
             uint32_t grid[3], block[3], shared;
-            uint8_t *params; /* owned */
+            uint8_t *params;      /* owned */
+            uint32_t param_bytes; /* the function may be gone */
         } kernel;
         struct copy_work {
             uint64_t target, source;

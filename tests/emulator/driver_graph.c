@@ -60,6 +60,13 @@ static void graph_free(struct graph *g)
     free(g);
 }
 
+/* Graphs outlive the modules and contexts their nodes speak of. */
+static bool work_lives(const struct work *work)
+{
+    if (work->kind == WORK_KERNEL && !handle_is(work->kernel.function, HANDLE_FUNCTION)) return false;
+    return handle_is(work->context, HANDLE_CONTEXT);
+}
+
 /* Takes over what the work owns. */
 static struct graph_node *node_add(struct graph *g, const struct work *work, struct graph_node *const *before,
                                    size_t count)
@@ -418,6 +425,7 @@ CUresult cuGraphKernelNodeGetParams_v2(CUgraphNode node, CUDA_KERNEL_NODE_PARAMS
     struct context *c;
     CUresult status = enter_kernel_node(node, &c);
     if (status == CUDA_SUCCESS && params == NULL) status = CUDA_ERROR_INVALID_VALUE;
+    if (status == CUDA_SUCCESS && !work_lives(&node->work)) status = CUDA_ERROR_INVALID_HANDLE;
     if (status != CUDA_SUCCESS) return leave(status);
     const struct kernel_work *k = &node->work.kernel;
     const struct core_function_info *info = &k->function->info;
@@ -539,12 +547,10 @@ CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle)
         s->capture->invalid = true;
         return leave(refuse(CUDA_ERROR_NOT_SUPPORTED, "a graph launched inside a capture is not emulated"));
     }
-    for (size_t i = 0; i < exec->count; i++) {
-        const struct work *w = &exec->nodes[i].work;
-        if (w->kind == WORK_KERNEL && !handle_is(w->kernel.function, HANDLE_FUNCTION))
+    for (size_t i = 0; i < exec->count; i++)
+        if (!work_lives(&exec->nodes[i].work))
             return leave(
-                refuse(CUDA_ERROR_INVALID_HANDLE, "cuGraphLaunch: the module of kernel node %zu is unloaded", i));
-    }
+                refuse(CUDA_ERROR_INVALID_HANDLE, "cuGraphLaunch: node %zu is of a destroyed context or module", i));
     struct op *begin;
     status = stream_enqueue(s, &(struct work){.kind = WORK_EMPTY, .context = s->context}, &begin);
     if (status != CUDA_SUCCESS) return leave(status);
@@ -607,7 +613,7 @@ static int compare(const struct graph_exec *exec, const struct graph *g, size_t 
         if (old->before_count != new->before_count) return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
         for (size_t k = 0; k < old->before_count; k++)
             if (old->before[k] != new->before[k]->index) return CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED;
-        if (old->work.context->device != new->work.context->device) return CU_GRAPH_EXEC_UPDATE_ERROR_FUNCTION_CHANGED;
+        if (old->work.context != new->work.context) return CU_GRAPH_EXEC_UPDATE_ERROR_FUNCTION_CHANGED;
     }
     return CU_GRAPH_EXEC_UPDATE_SUCCESS;
 }

@@ -250,7 +250,8 @@ CUresult kernel_work_make(struct function *function, const uint32_t grid[3], con
                                         .grid = {grid[0], grid[1], grid[2]},
                                         .block = {block[0], block[1], block[2]},
                                         .shared = shared,
-                                        .params = buffer};
+                                        .params = buffer,
+                                        .param_bytes = function->info.param_bytes};
     return CUDA_SUCCESS;
 }
 

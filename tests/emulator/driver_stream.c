@@ -41,7 +41,7 @@ struct work work_duplicate(const struct work *work)
 {
     struct work copy = *work;
     if (work->kind == WORK_KERNEL) {
-        size_t bytes = work->kernel.function->info.param_bytes;
+        size_t bytes = work->kernel.param_bytes;
         copy.kernel.params = must_calloc(bytes, 1);
         if (bytes > 0) memcpy(copy.kernel.params, work->kernel.params, bytes);
     }
@@ -434,7 +434,8 @@ static CUresult enter_event(CUevent event)
 {
     struct context *c;
     CUresult status = enter(&c);
-    if (status == CUDA_SUCCESS && !handle_is(event, HANDLE_EVENT)) status = CUDA_ERROR_INVALID_HANDLE;
+    if (status == CUDA_SUCCESS && (!handle_is(event, HANDLE_EVENT) || !handle_is(event->context, HANDLE_CONTEXT)))
+        status = refuse(CUDA_ERROR_INVALID_HANDLE, "%p is not an event of a live context", (void *)event);
     return status == CUDA_SUCCESS ? event->context->error : status;
 }
 

@@ -169,6 +169,7 @@ static void contexts(void)
     unsigned flags;
     int active;
     CUdeviceptr p;
+    CUevent event;
     OK(cu.cuInit(0));
     CHECK_STATUS(cu.cuMemAlloc_v2(&p, 16), CUDA_ERROR_INVALID_CONTEXT);
     OK(cu.cuDevicePrimaryCtxGetState(1, &flags, &active));
@@ -179,6 +180,7 @@ static void contexts(void)
     OK(cu.cuCtxCreate_v2(&own, 0, 0));
     OK(cu.cuCtxGetCurrent(&current));
     CHECK(current == own);
+    OK(cu.cuEventCreate(&event, 0));
     OK(cu.cuCtxPushCurrent_v2(primary));
     OK(cu.cuCtxGetDevice(&device));
     CHECK(device == 1);
@@ -186,6 +188,9 @@ static void contexts(void)
     CHECK(current == primary);
     OK(cu.cuCtxDestroy_v2(own));
     CHECK_STATUS(cu.cuCtxSetCurrent(own), CUDA_ERROR_INVALID_CONTEXT);
+    OK(cu.cuCtxPushCurrent_v2(primary));
+    CHECK_STATUS(cu.cuEventQuery(event), CUDA_ERROR_INVALID_HANDLE); /* it went with its context */
+    OK(cu.cuCtxPopCurrent_v2(NULL));
     OK(cu.cuCtxGetCurrent(&current));
     CHECK(current == NULL);
     OK(cu.cuDevicePrimaryCtxRelease_v2(1));

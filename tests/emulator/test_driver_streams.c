@@ -371,6 +371,7 @@ static void graph_unordered(void)
 static void graph_updates(void)
 {
     CUstream s;
+    CUmodule module;
     CUgraph graph, other;
     CUgraphExec exec;
     CUgraphNode nodes[4];
@@ -426,6 +427,12 @@ static void graph_updates(void)
     OK(cu.cuGraphAddEmptyNode(&nodes[2], other, NULL, 0));
     CHECK_STATUS(cu.cuGraphExecUpdate_v2(exec, other, &info), CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
     CHECK(info.result == CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+    /* Graphs do not keep their modules. */
+    OK(cu.cuFuncGetModule(&module, scale));
+    OK(cu.cuModuleUnload(module));
+    CHECK_STATUS(cu.cuGraphLaunch(exec, s), CUDA_ERROR_INVALID_HANDLE);
+    CHECK_STATUS(cu.cuGraphKernelNodeGetParams_v2(nodes[1], &params), CUDA_ERROR_INVALID_HANDLE);
+    OK(cu.cuGraphDestroy(graph));
 }
 
 static void graph_by_hand(void)
