@@ -123,13 +123,20 @@ static void run_integers(struct core_warp *w, const struct core_op *op)
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* The hardware's sum of one element: c and the products a[k]*b[k] for k in [from, to). */
 
-/* The exponent a factor counts with: its own, but not below the format's least; -126 for zero. */
-static int exponent(double v, int least)
+/* A factor as the adders see it: significand * 2^(exponent - POINT), with the format's least exponent for subnormals and
+ * exponent -126 for zero. */
+enum { POINT = 10 }; /* no factor has more than 10 bits behind the point */
+struct factor {
+    int32_t significand;
+    int exponent;
+};
+static struct factor split(float v, int least)
 {
     int e;
-    if (v == 0) return -126;
-    frexp(v, &e);
-    return e - 1 > least ? e - 1 : least;
+    if (v == 0 || !isfinite(v)) return (struct factor){0, -126};
+    frexpf(v, &e);
+    e = e - 1 > least ? e - 1 : least;
+    return (struct factor){(int32_t)ldexpf(v, POINT - e), e};
 }
 static int least_exponent(enum ptx_type type)
 {
@@ -149,16 +156,26 @@ static struct part part_of(int sm, enum ptx_type type)
     return fp8 ? (struct part){13, true, true} : (struct part){24, true, false};
 }
 
-static double exact_sum(const struct core_op *op, struct part part, double c, int c_least, const float *a, const float b[MAX_K][COLUMNS], uint32_t n, uint32_t from, uint32_t to, int scale)
+static double exact_sum(const struct core_op *op, struct part part, double c, const struct factor *a, const struct factor b[MAX_K][COLUMNS], uint32_t n, uint32_t from, uint32_t to, int scale)
 {
-    int least_a = least_exponent((enum ptx_type)op->mode[0]), least_b = least_exponent((enum ptx_type)op->mode[1]), most = exponent(c, c_least);
+    int most = -126;
+    if (c != 0) {
+        int least = op->mode[2] == PTX_F16 ? -14 : -126;
+        frexp(c, &most);
+        most = most - 1 > least ? most - 1 : least;
+    }
     for (uint32_t k = from; k < to; k++) {
-        double x = (double)a[k], y = (double)b[k][n];
-        int e = x == 0 || y == 0 ? -126 : exponent(x, least_a) + exponent(y, least_b) + scale;
+        int e = a[k].significand && b[k][n].significand ? a[k].exponent + b[k][n].exponent + scale : -126;
         if (e > most) most = e;
     }
     int64_t sum = (int64_t)trunc(ldexp(c, part.fraction - most));
-    for (uint32_t k = from; k < to; k++) sum += (int64_t)trunc(ldexp((double)a[k] * (double)b[k][n], part.fraction - most + scale));
+    for (uint32_t k = from; k < to; k++) {
+        int64_t product = (int64_t)a[k].significand * b[k][n].significand, size = product < 0 ? -product : product;
+        if (!product) continue;
+        int shift = a[k].exponent + b[k][n].exponent + scale - 2 * POINT - most + part.fraction;
+        size = shift >= 0 ? size << shift : -shift < 63 ? size >> -shift : 0;
+        sum += product < 0 ? -size : size;
+    }
     double v = ldexp((double)sum, most - part.fraction);
     if (op->mode[2] == PTX_F16) return v;
     float f = core_round_float(v, ROUND_ZERO);
@@ -248,6 +265,11 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
         return;
     }
     if (op->flags & 1) gather_scales(w, op, s, rows, columns);
+    struct factor fa[ROWS][MAX_K], fb[MAX_K][COLUMNS];
+    for (uint32_t k = 0; k < s.k && options->exact_mma; k++) {
+        for (uint32_t row = 0; row < ROWS; row++) fa[row][k] = split(a[row][k], least_exponent((enum ptx_type)op->mode[0]));
+        for (uint32_t n = 0; n < COLUMNS; n++) fb[k][n] = split(b[k][n], least_exponent((enum ptx_type)op->mode[1]));
+    }
     for (uint32_t row = 0; row < ROWS; row++) {
         double sum[COLUMNS] = {0};
         for (uint32_t k = 0; k < s.k; k++)
@@ -259,10 +281,9 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
             double v = sum[n] * factor + c;
             if (options->exact_mma && isfinite(v)) {
                 struct part part = part_of(options->sm, (enum ptx_type)op->mode[0]);
-                int c_least = op->mode[2] == PTX_F16 ? -14 : -126;
                 uint32_t half = part.halves && s.k * 4 > 16 * s.per ? s.k / 2 : s.k;
                 v = c;
-                for (uint32_t k = 0; k < s.k; k += half) v = exact_sum(op, part, v, c_least, a[row], b, n, k, k + half, scale);
+                for (uint32_t k = 0; k < s.k; k += half) v = exact_sum(op, part, v, fa[row], (const struct factor(*)[COLUMNS])fb, n, k, k + half, scale);
             }
             result[row][n] = v;
         }

@@ -280,11 +280,47 @@ static void test_refusals(void)
     }
 }
 
+/* Damaged text: loading ends with a module or a sentence, never otherwise (the sanitizers watch). */
+static void test_damage(void)
+{
+    static const char *const files[] = {"reduce", "bulk", "tensor", "copy"};
+    static const char bytes[] = "{}[]();,.:@!%$|+-0x9\n\"aZ \xff";
+    uint32_t state = 5, loaded = 0, refused = 0;
+    bool ok = true;
+    for (int f = 0; f < 4; f++) {
+        char path[64];
+        snprintf(path, sizeof(path), "tests/emulator/ptx/%s.ptx", files[f]);
+        char *text = read_text(path);
+        size_t n = text ? strlen(text) : 0;
+        for (size_t i = 0; i < 600 && n; i++) {
+            char *copy = malloc(n), *end = copy + n;
+            memcpy(copy, text, n);
+            if (i < 200) end = copy + n * i / 200;
+            for (int k = 0; k < 3 && i >= 200; k++) {
+                state = state * 1664525u + 1013904223u;
+                copy[(state >> 8) % n] = bytes[(state >> 3) % (sizeof(bytes) - 1)];
+            }
+            struct core_options options = {.sm = 90};
+            struct core_error error;
+            struct core_module *m = core_load(copy, (size_t)(end - copy), &options, &error);
+            ok = ok && (m || (error.status && error.text[0]));
+            if (m) loaded++;
+            else refused++;
+            core_unload(m);
+            free(copy);
+        }
+        ok = ok && n;
+        free(text);
+    }
+    test_case("damaged text is loaded or refused with a sentence", ok && loaded && refused, "");
+}
+
 int main(void)
 {
     test_twins();
     test_tensor_map();
     test_refusals();
+    test_damage();
     test_fragments();
     test_arithmetic();
     test_compiled();
