@@ -78,7 +78,7 @@ struct context {
     struct stream *streams; /* all of them, linked by next */
 };
 
-/* ------------------------------------------------------------------------------------------------- driver_device.c */
+/* -------------------------------------------------------------- driver_state.c, driver_device.c, driver_context.c */
 struct emulator {
     struct options options;
     bool initialised;
@@ -93,6 +93,8 @@ extern struct emulator emu;
  * enough. Both must be followed by leave(), whatever they returned. */
 CUresult enter(struct context **context);
 CUresult enter_driver(void);
+/* enter_driver, and there must be such a device and an answer to write to. */
+CUresult enter_device(CUdevice index, const void *answer, struct device **device);
 CUresult leave(CUresult status);
 /* Give the lock away around a callback into the program, and take it back. */
 void unlock_for_callback(void);
