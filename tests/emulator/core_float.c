@@ -197,7 +197,6 @@ static void run_double(struct core_warp *w, const struct core_op *op)
 FAST(fast_add, a->f[l] + b->f[l])
 FAST(fast_sub, a->f[l] - b->f[l])
 FAST(fast_mul, a->f[l] * b->f[l])
-FAST(fast_fma, fmaf(a->f[l], b->f[l], c->f[l]))
 FAST(fast_div, a->f[l] / b->f[l])
 FAST(fast_rcp, 1 / a->f[l])
 FAST(fast_sqrt, sqrtf(a->f[l]))
@@ -209,7 +208,7 @@ static core_handler *fast(enum operation what)
     case ADD: return fast_add;
     case SUB: return fast_sub;
     case MUL: return fast_mul;
-    case FMA: return fast_fma;
+    case FMA: return core_lanes()->fma;
     case DIV: return fast_div;
     case RCP: return fast_rcp;
     case SQRT: return fast_sqrt;

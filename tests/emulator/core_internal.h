@@ -3,6 +3,7 @@
  *
  *   core_decode.c    statements -> operations: scopes, registers, labels, calls put in line
  *   core_integer.c core_float.c core_compare.c core_convert.c   arithmetic, a loop over 32 lanes each
+ *   core_lanes.c     the hottest loops, compiled once more for AVX2
  *   core_memory.c    loads, stores, atomics, address checks
  *   core_shadow.c    vector clocks: who may touch a byte of shared memory
  *   core_warp.c      shuffles, votes, block barriers
@@ -316,6 +317,22 @@ uint16_t core_float_to_bf16(double v, enum core_rounding rounding);
 float core_round_float(double v, enum core_rounding rounding);
 /* The double nearest to x + y with the last bit standing for what is lost, so that one more rounding is exact. */
 double core_sum_odd(double x, double y);
+
+/* ---- core_lanes.c ---- */
+struct core_lanes {
+    core_handler *fma;
+    /* sum[row][n] = the products a[row][k] * b[k][n] of all k < depth, added up in double */
+    void (*products)(uint32_t depth, const float a[16][32], const float b[32][8], double sum[16][8]);
+};
+extern const struct core_lanes core_lanes_plain, core_lanes_avx2;
+/* The fastest that the processor has. */
+static inline const struct core_lanes *core_lanes(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &core_lanes_avx2;
+#endif
+    return &core_lanes_plain;
+}
 
 /* ---- core_schedule.c ---- */
 void core_exit_lanes(struct core_warp *w, uint32_t lanes);

@@ -229,18 +229,9 @@ static void gather_scales(struct core_warp *w, const struct core_op *op, struct 
 /* The frequent case, sums in double into f32 without scales: no branches but the loops. */
 static void run_fast(struct core_warp *w, const struct core_op *op, struct shape s, const float a[ROWS][MAX_K], const float b[MAX_K][COLUMNS])
 {
-    double wide[MAX_K][COLUMNS], sum[ROWS][COLUMNS];
+    double sum[ROWS][COLUMNS];
     uint32_t result[4][LANES];
-    for (uint32_t k = 0; k < s.k; k++)
-        for (uint32_t n = 0; n < COLUMNS; n++) wide[k][n] = (double)b[k][n];
-    for (uint32_t row = 0; row < ROWS; row++) {
-        double v[COLUMNS] = {0};
-        for (uint32_t k = 0; k < s.k; k++) {
-            double x = (double)a[row][k];
-            for (uint32_t n = 0; n < COLUMNS; n++) v[n] += x * wide[k][n];
-        }
-        memcpy(sum[row], v, sizeof(v));
-    }
+    core_lanes()->products(s.k, a, b, sum);
     for (uint32_t i = 0; i < 4; i++) {
         const union core_register *c = core_reg(w, op, (int)(s.c + s.a + s.b + i));
         for (uint32_t l = 0; l < LANES; l++) {
@@ -258,12 +249,13 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
     float a[ROWS][MAX_K], b[MAX_K][COLUMNS];
     int rows[ROWS] = {0}, columns[COLUMNS] = {0};
     const struct core_options *options = &w->block->job->launch->options;
-    double result[ROWS][COLUMNS];
+    double result[ROWS][COLUMNS], sum[ROWS][COLUMNS];
     gather_floats(w, op, s, a, b);
     if (!op->flags && !options->exact_mma && op->mode[2] == PTX_F32) {
         run_fast(w, op, s, (const float(*)[MAX_K])a, (const float(*)[COLUMNS])b);
         return;
     }
+    core_lanes()->products(s.k, (const float(*)[MAX_K])a, (const float(*)[COLUMNS])b, sum);
     if (op->flags & 1) gather_scales(w, op, s, rows, columns);
     struct factor fa[ROWS][MAX_K], fb[MAX_K][COLUMNS];
     for (uint32_t k = 0; k < s.k && options->exact_mma; k++) {
@@ -271,14 +263,11 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
         for (uint32_t n = 0; n < COLUMNS; n++) fb[k][n] = split(b[k][n], least_exponent((enum ptx_type)op->mode[1]));
     }
     for (uint32_t row = 0; row < ROWS; row++) {
-        double sum[COLUMNS] = {0};
-        for (uint32_t k = 0; k < s.k; k++)
-            for (uint32_t n = 0; n < COLUMNS; n++) sum[n] += (double)a[row][k] * (double)b[k][n];
         for (uint32_t n = 0; n < COLUMNS; n++) {
             double c = load_c(w, op, s, row, n), factor = 1;
             int scale = rows[row] + columns[n];
             if (op->flags & 1) factor = rows[row] == SCALE_NAN || columns[n] == SCALE_NAN ? NAN : ldexp(1, scale);
-            double v = sum[n] * factor + c;
+            double v = sum[row][n] * factor + c;
             if (options->exact_mma && isfinite(v)) {
                 struct part part = part_of(options->sm, (enum ptx_type)op->mode[0]);
                 uint32_t half = part.halves && s.k * 4 > 16 * s.per ? s.k / 2 : s.k;

@@ -244,6 +244,64 @@ static void test_exact_sums(void)
     }
 }
 
+static double power_of(double v, int least)
+{
+    int e;
+    if (v == 0) return -126;
+    frexp(v, &e);
+    return e - 1 > least ? e - 1 : least;
+}
+
+/* Wide exponents, zeros and both signs, against the rule written down once more, in doubles. */
+static void test_random_sums(void)
+{
+    static const struct {
+        const struct form *form;
+        int sm, fraction, halves, least;
+        bool cut;
+    } cases[] = {{&forms[0], 120, 25, 1, -14, false}, {&forms[0], 90, 25, 1, -14, false}, {&forms[3], 80, 24, 2, -126, false},
+                 {&forms[0], 89, 24, 2, -14, false}, {&forms[11], 120, 25, 1, -6, false}, {&forms[11], 89, 13, 2, -6, true}};
+    uint32_t state = 77;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct form f = *cases[i].form;
+        struct operands o;
+        struct core_error error = {0};
+        f.sm = cases[i].sm;
+        bool ok = true;
+        for (int round = 0; round < 8 && ok; round++) {
+            fill(&f, &o, &state);
+            for (int k = 0; k < f.k; k++) {
+                for (int r = 0; r < 16; r++) o.a[r][k] = ldexp(o.a[r][k], (r * 7 + k * 5 + round) % 9 - 5);
+                for (int n = 0; n < 8; n++) o.b[k][n] = ldexp(o.b[k][n], (n * 3 + k) % 7 - 4);
+            }
+            for (int r = 0; r < 16; r++)
+                for (int n = 0; n < 8; n++) {
+                    double v = o.c[r][n] = ldexp(o.c[r][n] + 0x1p-16, (r + n) % 12 - 6);
+                    v = (double)(float)v;
+                    for (int from = 0; from < f.k; from += f.k / cases[i].halves) {
+                        double most = power_of(v, -126), sum;
+                        for (int k = from; k < from + f.k / cases[i].halves; k++) {
+                            double e = o.a[r][k] == 0 || o.b[k][n] == 0 ? -126 : power_of(o.a[r][k], cases[i].least) + power_of(o.b[k][n], cases[i].least);
+                            most = e > most ? e : most;
+                        }
+                        int shift = cases[i].fraction - (int)most;
+                        sum = trunc(ldexp(v, shift));
+                        for (int k = from; k < from + f.k / cases[i].halves; k++) sum += trunc(ldexp(o.a[r][k] * o.b[k][n], shift));
+                        int e, bits = cases[i].cut ? 14 : 24;
+                        frexp(sum, &e);
+                        sum = sum == 0 ? 0 : ldexp(trunc(ldexp(sum, bits - e)), e - bits);
+                        v = ldexp(sum, -shift);
+                    }
+                    o.d[r][n] = v;
+                }
+            ok = run_mma(&f, &o, false, true, false, &error) == 0;
+        }
+        char name[160];
+        snprintf(name, sizeof(name), "exact sums on sm_%d: %s", f.sm, f.opcode);
+        test_case(name, ok, error.text);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 /* 512 bytes 0, 1, 2 ... (16 bits each where `wide`) in shared memory; lane l's row address is 16*l; registers come out. */
@@ -320,5 +378,6 @@ void test_fragments(void)
 {
     test_mma();
     test_exact_sums();
+    test_random_sums();
     test_matrix();
 }
