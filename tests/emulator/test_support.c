@@ -61,6 +61,9 @@ static bool open_library(void)
     return complaints == 0;
 }
 
+/* Exit statuses of a case's process: up to MOST failed checks, or no library. */
+enum { MOST = 100, UNOPENED = 101 };
+
 static int child(const char *options, void (*body)(void), bool quiet)
 {
     complaints = 0;
@@ -75,14 +78,18 @@ static int child(const char *options, void (*body)(void), bool quiet)
         complain("no temporary file for stderr");
         return 1;
     }
-    if (open_library()) body();
+    if (!open_library()) {
+        printf("  the library could not be used\n");
+        return UNOPENED;
+    }
+    body();
     if (complaints > 0 && !quiet) {
         told(""); /* reads it */
         rewind(kept_stderr);
         char line[2048];
         while (fgets(line, sizeof line, kept_stderr) != NULL) printf("  stderr: %s", line);
     }
-    return complaints;
+    return complaints > MOST ? MOST : complaints;
 }
 
 int run_case(const char *options, void (*body)(void), bool quiet)
@@ -92,13 +99,13 @@ int run_case(const char *options, void (*body)(void), bool quiet)
     if (pid == 0) {
         int n = child(options, body, quiet);
         fflush(stdout);
-        exit(n > 100 ? 100 : n); /* not _exit: the library's work at exit is tested too */
+        exit(n); /* not _exit: the library's work at exit is tested too */
     }
     int status;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0) return 1;
-    if (WIFEXITED(status)) return WEXITSTATUS(status);
-    if (!quiet) printf("  ended by signal %d\n", WTERMSIG(status));
-    return 1;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0) return CASE_BROKEN;
+    if (WIFEXITED(status)) return WEXITSTATUS(status) <= MOST ? WEXITSTATUS(status) : CASE_BROKEN;
+    printf("  ended by signal %d\n", WTERMSIG(status));
+    return CASE_BROKEN;
 }
 
 void test_result(const char *name, bool passed)
