@@ -19,32 +19,33 @@
 /* Numbers are those of CUresult, so that the driver half passes them on. */
 enum core_status {
     CORE_OK = 0,
-    CORE_INVALID_VALUE = 1,       /* launch: a shape or size the device does not take */
-    CORE_OUT_OF_MEMORY = 2,       /* host memory for the interpreter's own tables */
-    CORE_NO_BINARY_FOR_GPU = 209, /* load: the text's .target is not the simulated one's, or an instruction is absent there */
-    CORE_INVALID_PTX = 218,       /* load: not PTX as the interpreter knows it; the text names the line */
+    CORE_INVALID_VALUE = 1, /* launch: a shape or size the device does not take */
+    CORE_OUT_OF_MEMORY = 2, /* host memory for the interpreter's own tables */
+    CORE_NO_BINARY_FOR_GPU =
+        209,                /* load: the text's .target is not the simulated one's, or an instruction is absent there */
+    CORE_INVALID_PTX = 218, /* load: not PTX as the interpreter knows it; the text names the line */
     CORE_UNSUPPORTED_PTX_VERSION = 222,
-    CORE_LAUNCH_RESOURCES = 701,  /* launch: more shared memory or threads than the device has */
-    CORE_FAULT_ADDRESS = 700,     /* run: out of bounds or misaligned */
-    CORE_FAULT_LAUNCH = 719,      /* run: race, uninitialised read, deadlock, missing proxy fence, trap */
+    CORE_LAUNCH_RESOURCES = 701, /* launch: more shared memory or threads than the device has */
+    CORE_FAULT_ADDRESS = 700,    /* run: out of bounds or misaligned */
+    CORE_FAULT_LAUNCH = 719,     /* run: race, uninitialised read, deadlock, missing proxy fence, trap */
 };
 
 /* What went wrong, in one sentence (or several lines for a deadlock), and where. Filled by load and launch. */
 struct core_error {
     enum core_status status;
-    char text[1536];       /* "kernel NAME, PTX line N, block (x,y,z), thread (x,y,z): ..." */
-    char kernel[128];      /* "" at load */
-    uint32_t line;         /* line of the PTX text, from 1; 0 when no line is to blame */
-    uint32_t block[3];     /* fault only */
-    uint32_t thread[3];    /* fault only */
-    uint64_t address;      /* global: the host pointer; shared: the 32-bit shared address; 0 when there is none */
+    char text[1536];    /* "kernel NAME, PTX line N, block (x,y,z), thread (x,y,z): ..." */
+    char kernel[128];   /* "" at load */
+    uint32_t line;      /* line of the PTX text, from 1; 0 when no line is to blame */
+    uint32_t block[3];  /* fault only */
+    uint32_t thread[3]; /* fault only */
+    uint64_t address;   /* global: the host pointer; shared: the 32-bit shared address; 0 when there is none */
 };
 
 struct core_options {
-    int sm;          /* simulated compute capability x 10: 80, 86, 89, 90, 120 */
-    uint64_t seed;   /* order of warps and blocks; equal seeds give equal orders with threads == 1 */
-    bool exact_mma;  /* matrix products by the hardware's truncating sums instead of sums in double */
-    int threads;     /* host threads for the blocks of a launch; 0: as many as the machine has */
+    int sm;         /* simulated compute capability x 10: 80, 86, 89, 90, 120 */
+    uint64_t seed;  /* order of warps and blocks; equal seeds give equal orders with threads == 1 */
+    bool exact_mma; /* matrix products by the hardware's truncating sums instead of sums in double */
+    int threads;    /* host threads for the blocks of a launch; 0: as many as the machine has */
 };
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -93,14 +94,14 @@ struct core_param {
 struct core_function_info {
     const char *name;
     uint32_t param_count;
-    uint32_t param_bytes;        /* of the whole parameter buffer */
+    uint32_t param_bytes; /* of the whole parameter buffer */
     const struct core_param *params;
-    uint32_t static_shared;      /* bytes */
-    uint32_t local_bytes;        /* a thread */
-    uint32_t max_threads;        /* .maxntid or .reqntid as a product, else 1024 */
-    uint32_t required[3];        /* .reqntid; 0 where not given */
-    int ptx_version;             /* 90 for .version 9.0 */
-    int ptx_target;              /* 120 for .target sm_120f */
+    uint32_t static_shared; /* bytes */
+    uint32_t local_bytes;   /* a thread */
+    uint32_t max_threads;   /* .maxntid or .reqntid as a product, else 1024 */
+    uint32_t required[3];   /* .reqntid; 0 where not given */
+    int ptx_version;        /* 90 for .version 9.0 */
+    int ptx_target;         /* 120 for .target sm_120f */
 };
 struct core_function_info core_function_info(const struct core_function *function);
 
@@ -133,8 +134,8 @@ struct core_memory {
 struct core_launch {
     const struct core_function *function;
     uint32_t grid[3], block[3];
-    uint32_t dynamic_shared;         /* bytes */
-    const void *params;              /* core_function_info.param_bytes, copied at the start */
+    uint32_t dynamic_shared; /* bytes */
+    const void *params;      /* core_function_info.param_bytes, copied at the start */
     const struct core_memory *memory;
     struct core_options options;
 };
@@ -152,14 +153,14 @@ enum core_status core_run(const struct core_launch *launch, struct core_error *e
 #define CORE_TENSOR_MAP_MAGIC 0x70616d74u
 struct core_tensor_map {
     uint32_t magic;
-    uint8_t rank;              /* 1..5 */
-    uint8_t element_bytes;     /* 1, 2, 4, 8 */
-    uint8_t swizzle;           /* bytes of the row that is swizzled: 0, 32, 64, 128 */
-    uint8_t nan_fill;          /* 0: out of bounds reads give zeros */
-    uint64_t base;             /* global address */
-    uint64_t stride[5];        /* bytes between elements of each dimension; stride[0] == element_bytes */
-    uint32_t size_minus_1[5];  /* elements, less one */
-    uint16_t box[5];           /* elements; counts source elements where element_stride is not 1 */
+    uint8_t rank;             /* 1..5 */
+    uint8_t element_bytes;    /* 1, 2, 4, 8 */
+    uint8_t swizzle;          /* bytes of the row that is swizzled: 0, 32, 64, 128 */
+    uint8_t nan_fill;         /* 0: out of bounds reads give zeros */
+    uint64_t base;            /* global address */
+    uint64_t stride[5];       /* bytes between elements of each dimension; stride[0] == element_bytes */
+    uint32_t size_minus_1[5]; /* elements, less one */
+    uint16_t box[5];          /* elements; counts source elements where element_stride is not 1 */
     uint8_t element_stride[5];
     uint8_t reserved[37];
 };

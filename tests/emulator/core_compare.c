@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum compare { EQ, NE, LT, LE, GT, GE, LO, LS, HI, HS, EQU, NEU, LTU, LEU, GTU, GEU, NUM, NAN_ };
-static const char *const compare_names[] = {"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", NULL};
+static const char *const compare_names[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "lo",  "ls",  "hi", "hs",
+                                            "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", NULL};
 
 #define EACH(expr)                                                                                                     \
     for (int l = 0; l < LANES; l++) bits |= (uint32_t)(expr) << l;                                                     \
@@ -14,12 +15,21 @@ static const char *const compare_names[] = {"eq", "ne", "lt", "le", "gt", "ge", 
     {                                                                                                                  \
         uint32_t bits = 0;                                                                                             \
         switch (how) {                                                                                                 \
-        case EQ: EACH((T)a->M[l] == (T)b->M[l])                                                                        \
-        case NE: EACH((T)a->M[l] != (T)b->M[l])                                                                        \
-        case LT: case LO: EACH((T)a->M[l] < (T)b->M[l])                                                                \
-        case LE: case LS: EACH((T)a->M[l] <= (T)b->M[l])                                                               \
-        case GT: case HI: EACH((T)a->M[l] > (T)b->M[l])                                                                \
-        default: EACH((T)a->M[l] >= (T)b->M[l])                                                                        \
+        case EQ:                                                                                                       \
+            EACH((T)a->M[l] == (T)b->M[l])                                                                             \
+        case NE:                                                                                                       \
+            EACH((T)a->M[l] != (T)b->M[l])                                                                             \
+        case LT:                                                                                                       \
+        case LO:                                                                                                       \
+            EACH((T)a->M[l] < (T)b->M[l])                                                                              \
+        case LE:                                                                                                       \
+        case LS:                                                                                                       \
+            EACH((T)a->M[l] <= (T)b->M[l])                                                                             \
+        case GT:                                                                                                       \
+        case HI:                                                                                                       \
+            EACH((T)a->M[l] > (T)b->M[l])                                                                              \
+        default:                                                                                                       \
+            EACH((T)a->M[l] >= (T)b->M[l])                                                                             \
         }                                                                                                              \
         return bits;                                                                                                   \
     }
@@ -34,30 +44,49 @@ static bool compare_floats(int how, double x, double y)
 {
     bool unordered = isnan(x) || isnan(y);
     switch (how) {
-    case EQ: return !unordered && x == y;
-    case NE: return !unordered && x != y;
-    case LT: return !unordered && x < y;
-    case LE: return !unordered && x <= y;
-    case GT: return !unordered && x > y;
-    case GE: return !unordered && x >= y;
-    case EQU: return unordered || x == y;
-    case NEU: return unordered || x != y;
-    case LTU: return unordered || x < y;
-    case LEU: return unordered || x <= y;
-    case GTU: return unordered || x > y;
-    case GEU: return unordered || x >= y;
-    case NUM: return !unordered;
-    default: return unordered;
+    case EQ:
+        return !unordered && x == y;
+    case NE:
+        return !unordered && x != y;
+    case LT:
+        return !unordered && x < y;
+    case LE:
+        return !unordered && x <= y;
+    case GT:
+        return !unordered && x > y;
+    case GE:
+        return !unordered && x >= y;
+    case EQU:
+        return unordered || x == y;
+    case NEU:
+        return unordered || x != y;
+    case LTU:
+        return unordered || x < y;
+    case LEU:
+        return unordered || x <= y;
+    case GTU:
+        return unordered || x > y;
+    case GEU:
+        return unordered || x >= y;
+    case NUM:
+        return !unordered;
+    default:
+        return unordered;
     }
 }
 
 static double value(enum ptx_type type, const union core_register *r, int l, bool upper, bool ftz)
 {
     switch (type) {
-    case PTX_F64: return r->d[l];
-    case PTX_F32: return ftz && fpclassify(r->f[l]) == FP_SUBNORMAL ? 0 : (double)r->f[l];
-    case PTX_F16: case PTX_F16X2: return (double)core_half_to_float((uint16_t)(upper ? r->u[l] >> 16 : r->u[l]));
-    default: return (double)core_bf16_to_float((uint16_t)(upper ? r->u[l] >> 16 : r->u[l]));
+    case PTX_F64:
+        return r->d[l];
+    case PTX_F32:
+        return ftz && fpclassify(r->f[l]) == FP_SUBNORMAL ? 0 : (double)r->f[l];
+    case PTX_F16:
+    case PTX_F16X2:
+        return (double)core_half_to_float((uint16_t)(upper ? r->u[l] >> 16 : r->u[l]));
+    default:
+        return (double)core_bf16_to_float((uint16_t)(upper ? r->u[l] >> 16 : r->u[l]));
     }
 }
 
@@ -67,17 +96,29 @@ static uint32_t compare(struct core_warp *w, const struct core_op *op, int a, bo
     const union core_register *x = core_reg(w, op, a), *y = core_reg(w, op, a + 1);
     int how = op->mode[0];
     switch ((enum ptx_type)op->mode[1]) {
-    case PTX_B16: case PTX_U16: return compare_u16(how, x, y);
-    case PTX_S16: return compare_s16(how, x, y);
-    case PTX_B32: case PTX_U32: return compare_u32(how, x, y);
-    case PTX_S32: return compare_s32(how, x, y);
-    case PTX_B64: case PTX_U64: return compare_u64(how, x, y);
-    case PTX_S64: return compare_s64(how, x, y);
-    default: break;
+    case PTX_B16:
+    case PTX_U16:
+        return compare_u16(how, x, y);
+    case PTX_S16:
+        return compare_s16(how, x, y);
+    case PTX_B32:
+    case PTX_U32:
+        return compare_u32(how, x, y);
+    case PTX_S32:
+        return compare_s32(how, x, y);
+    case PTX_B64:
+    case PTX_U64:
+        return compare_u64(how, x, y);
+    case PTX_S64:
+        return compare_s64(how, x, y);
+    default:
+        break;
     }
     uint32_t bits = 0;
     for (int l = 0; l < LANES; l++)
-        bits |= (uint32_t)compare_floats(how, value((enum ptx_type)op->mode[1], x, l, upper, op->mode[3]), value((enum ptx_type)op->mode[1], y, l, upper, op->mode[3])) << l;
+        bits |= (uint32_t)compare_floats(how, value((enum ptx_type)op->mode[1], x, l, upper, op->mode[3]),
+                                         value((enum ptx_type)op->mode[1], y, l, upper, op->mode[3]))
+                << l;
     return bits;
 }
 
@@ -112,7 +153,10 @@ static void run_set(struct core_warp *w, const struct core_op *op)
         p = with(op->mode[2], p, c);
         q = with(op->mode[2], q, c);
     }
-    uint32_t one = op->mode[4] == PTX_F32 ? 0x3f800000 : op->mode[4] == PTX_F16 || op->mode[4] == PTX_F16X2 ? 0x3c00 : op->mode[4] == PTX_BF16 || op->mode[4] == PTX_BF16X2 ? 0x3f80 : ALL_LANES;
+    uint32_t one = op->mode[4] == PTX_F32                                 ? 0x3f800000
+                   : op->mode[4] == PTX_F16 || op->mode[4] == PTX_F16X2   ? 0x3c00
+                   : op->mode[4] == PTX_BF16 || op->mode[4] == PTX_BF16X2 ? 0x3f80
+                                                                          : ALL_LANES;
     for (int l = 0; l < LANES; l++) v[l] = (p >> l & 1 ? one : 0) | (two && (q >> l & 1) ? one << 16 : 0);
     core_put32(w, core_reg(w, op, 0), v);
 }
@@ -126,7 +170,8 @@ static void decode_compare(struct core_decode *d, bool predicate)
     bool is_float = type >= PTX_F16 && type <= PTX_BF16X2 && type != PTX_TF32;
     bool is_integer = type >= PTX_B16 && type <= PTX_S64 && type != PTX_B128 && type != PTX_U8 && type != PTX_S8;
     if (how < 0 || (!is_float && !is_integer)) decode_fail(d, "a comparison or type that is not known");
-    if ((is_float && how >= LO && how <= HS) || (is_integer && how >= EQU)) decode_fail(d, "'.%s' does not fit the type", compare_names[how]);
+    if ((is_float && how >= LO && how <= HS) || (is_integer && how >= EQU))
+        decode_fail(d, "'.%s' does not fit the type", compare_names[how]);
     uint32_t count = boolean >= 0 ? 4 : 3;
     decode_operands(d, count, count);
     d->op.mode[0] = (uint8_t)how;
@@ -151,8 +196,14 @@ static void decode_compare(struct core_decode *d, bool predicate)
     }
     decode_emit(d, predicate ? run_setp : run_set);
 }
-static void decode_setp(struct core_decode *d) { decode_compare(d, true); }
-static void decode_set(struct core_decode *d) { decode_compare(d, false); }
+static void decode_setp(struct core_decode *d)
+{
+    decode_compare(d, true);
+}
+static void decode_set(struct core_decode *d)
+{
+    decode_compare(d, false);
+}
 
 /* r: d, a, b, p */
 static void selp_32(struct core_warp *w, const struct core_op *op)
@@ -235,5 +286,6 @@ static void decode_testp(struct core_decode *d)
     decode_emit(d, run_testp);
 }
 
-const struct core_opcode core_compare_opcodes[] = {{"setp", decode_setp}, {"set", decode_set},     {"selp", decode_selp},
-                                                   {"slct", decode_slct}, {"testp", decode_testp}, {NULL, NULL}};
+const struct core_opcode core_compare_opcodes[] = {{"setp", decode_setp},   {"set", decode_set},
+                                                   {"selp", decode_selp},   {"slct", decode_slct},
+                                                   {"testp", decode_testp}, {NULL, NULL}};

@@ -37,23 +37,33 @@ struct format {
     double most;
     uint32_t infinity, nan; /* bits without sign; infinity 0: the format has none */
 };
-static const struct format half_format = {10, -14, 65504, 0x7c00, 0x7fff}, bf16_format = {7, -126, 0x1.fep127, 0x7f80, 0x7fff},
-                           e4m3_format = {3, -6, 448, 0, 0x7f}, e5m2_format = {2, -14, 57344, 0x7c, 0x7f}, e2m1_format = {1, 0, 6, 0, 0};
+static const struct format half_format = {10, -14, 65504, 0x7c00, 0x7fff},
+                           bf16_format = {7, -126, 0x1.fep127, 0x7f80, 0x7fff}, e4m3_format = {3, -6, 448, 0, 0x7f},
+                           e5m2_format = {2, -14, 57344, 0x7c, 0x7f}, e2m1_format = {1, 0, 6, 0, 0};
 
 static double round_integer(double v, enum core_rounding rounding)
 {
     switch (rounding) {
-    case ROUND_ZERO: return trunc(v);
-    case ROUND_DOWN: return floor(v);
-    case ROUND_UP: return ceil(v);
-    case ROUND_AWAY: return round(v);
-    default: return nearbyint(v);
+    case ROUND_ZERO:
+        return trunc(v);
+    case ROUND_DOWN:
+        return floor(v);
+    case ROUND_UP:
+        return ceil(v);
+    case ROUND_AWAY:
+        return round(v);
+    default:
+        return nearbyint(v);
     }
 }
 
 static uint32_t encode(const struct format *f, double v, enum core_rounding rounding, bool finite)
 {
-    uint32_t sign = signbit(v) ? 1u << (f->mantissa + (f == &half_format || f == &e5m2_format ? 5 : f == &bf16_format ? 8 : f == &e4m3_format ? 4 : 2)) : 0;
+    uint32_t sign = signbit(v) ? 1u << (f->mantissa + (f == &half_format || f == &e5m2_format ? 5
+                                                       : f == &bf16_format                    ? 8
+                                                       : f == &e4m3_format                    ? 4
+                                                                                              : 2))
+                               : 0;
     if (isnan(v)) return f == &half_format || f == &bf16_format ? f->nan : sign * 0 + f->nan;
     double a = fabs(v);
     if (a == 0) return sign;
@@ -63,8 +73,10 @@ static uint32_t encode(const struct format *f, double v, enum core_rounding roun
         frexp(a, &own);
         if (own - 1 > e) e = own - 1;
         enum core_rounding r = rounding;
-        if (sign && r == ROUND_DOWN) r = ROUND_UP;
-        else if (sign && r == ROUND_UP) r = ROUND_DOWN;
+        if (sign && r == ROUND_DOWN)
+            r = ROUND_UP;
+        else if (sign && r == ROUND_UP)
+            r = ROUND_DOWN;
         a = ldexp(round_integer(ldexp(a, f->mantissa - e), r), e - f->mantissa);
         if (a == 0) return sign;
         frexp(a, &own);
@@ -118,26 +130,37 @@ static bool is_signed(enum ptx_type t)
 static double load_float(enum ptx_type t, const union core_register *r, uint32_t l)
 {
     switch (t) {
-    case PTX_F64: return r->d[l];
-    case PTX_F32: return (double)r->f[l];
-    case PTX_F16: return (double)core_half_to_float((uint16_t)r->u[l]);
-    default: return (double)core_bf16_to_float((uint16_t)r->u[l]);
+    case PTX_F64:
+        return r->d[l];
+    case PTX_F32:
+        return (double)r->f[l];
+    case PTX_F16:
+        return (double)core_half_to_float((uint16_t)r->u[l]);
+    default:
+        return (double)core_bf16_to_float((uint16_t)r->u[l]);
     }
 }
 
-static void store_float(enum ptx_type t, union core_register *r, uint32_t l, double v, enum core_rounding rounding, int flags)
+static void store_float(enum ptx_type t, union core_register *r, uint32_t l, double v, enum core_rounding rounding,
+                        int flags)
 {
     if (flags & SAT) v = isnan(v) || v < 0 ? 0 : v > 1 ? 1 : v;
     if (flags & RELU) v = v < 0 ? 0 : v;
     switch (t) {
-    case PTX_F64: r->d[l] = v; break;
+    case PTX_F64:
+        r->d[l] = v;
+        break;
     case PTX_F32:
         r->f[l] = core_round_float(v, rounding);
         if ((flags & FTZ) && fpclassify(r->f[l]) == FP_SUBNORMAL) r->f[l] = copysignf(0, r->f[l]);
         if (isnan(v)) r->u[l] = 0x7fffffff;
         break;
-    case PTX_F16: r->u[l] = encode(&half_format, v, rounding, flags & FINITE); break;
-    default: r->u[l] = encode(&bf16_format, v, rounding, flags & FINITE); break;
+    case PTX_F16:
+        r->u[l] = encode(&half_format, v, rounding, flags & FINITE);
+        break;
+    default:
+        r->u[l] = encode(&bf16_format, v, rounding, flags & FINITE);
+        break;
     }
 }
 
@@ -145,10 +168,17 @@ static void store_float(enum ptx_type t, union core_register *r, uint32_t l, dou
 static void store_integer(enum ptx_type t, union core_register *r, uint32_t l, uint64_t v)
 {
     switch (ptx_type_bytes(t)) {
-    case 1: r->u[l] = is_signed(t) ? (uint32_t)(int32_t)(int8_t)v : (uint8_t)v; break;
-    case 2: r->u[l] = is_signed(t) ? (uint32_t)(int32_t)(int16_t)v : (uint16_t)v; break;
-    case 4: r->u[l] = (uint32_t)v; break;
-    default: r->ux[l] = v;
+    case 1:
+        r->u[l] = is_signed(t) ? (uint32_t)(int32_t)(int8_t)v : (uint8_t)v;
+        break;
+    case 2:
+        r->u[l] = is_signed(t) ? (uint32_t)(int32_t)(int16_t)v : (uint16_t)v;
+        break;
+    case 4:
+        r->u[l] = (uint32_t)v;
+        break;
+    default:
+        r->ux[l] = v;
     }
 }
 
@@ -157,8 +187,10 @@ static uint64_t clamp_float(enum ptx_type t, double v)
     int bits = (int)ptx_type_bytes(t) * 8;
     if (isnan(v)) return 0;
     double low = is_signed(t) ? -ldexp(1, bits - 1) : 0, high = ldexp(1, is_signed(t) ? bits - 1 : bits);
-    if (v <= low) return is_signed(t) ? (uint64_t)INT64_MIN >> (64 - bits) | (bits < 64 ? ~(uint64_t)0 << (bits - 1) : 0) : 0;
-    if (v >= high) return is_signed(t) ? ((uint64_t)1 << (bits - 1)) - 1 : bits == 64 ? ~(uint64_t)0 : ((uint64_t)1 << bits) - 1;
+    if (v <= low)
+        return is_signed(t) ? (uint64_t)INT64_MIN >> (64 - bits) | (bits < 64 ? ~(uint64_t)0 << (bits - 1) : 0) : 0;
+    if (v >= high)
+        return is_signed(t) ? ((uint64_t)1 << (bits - 1)) - 1 : bits == 64 ? ~(uint64_t)0 : ((uint64_t)1 << bits) - 1;
     return is_signed(t) ? (uint64_t)(int64_t)v : (uint64_t)v;
 }
 
@@ -166,7 +198,9 @@ static uint64_t clamp_integer(enum ptx_type to, enum ptx_type from, uint64_t v)
 {
     int bits = (int)ptx_type_bytes(to) * 8;
     bool negative = is_signed(from) && (int64_t)v < 0;
-    uint64_t high = is_signed(to) ? ((uint64_t)1 << (bits - 1)) - 1 : bits == 64 ? ~(uint64_t)0 : ((uint64_t)1 << bits) - 1;
+    uint64_t high = is_signed(to) ? ((uint64_t)1 << (bits - 1)) - 1
+                    : bits == 64  ? ~(uint64_t)0
+                                  : ((uint64_t)1 << bits) - 1;
     if (!negative) return v > high ? high : v;
     if (!is_signed(to)) return 0;
     int64_t low = -(int64_t)high - 1;
@@ -185,26 +219,43 @@ static void run_cvt(struct core_warp *w, const struct core_op *op)
         if (is_float(from)) {
             double v = load_float(from, a, l);
             if ((flags & FTZ) && from == PTX_F32 && fabs(v) < 0x1p-126) v = copysign(0, v);
-            if (is_float(to)) store_float(to, d, l, flags & INTEGRAL ? round_integer(v, rounding) : v, rounding, flags);
-            else store_integer(to, d, l, clamp_float(to, round_integer(v, rounding)));
+            if (is_float(to))
+                store_float(to, d, l, flags & INTEGRAL ? round_integer(v, rounding) : v, rounding, flags);
+            else
+                store_integer(to, d, l, clamp_float(to, round_integer(v, rounding)));
             continue;
         }
         uint64_t v = ptx_type_bytes(from) == 8 ? a->ux[l] : a->u[l];
         switch (from) {
-        case PTX_S8: v = (uint64_t)(int64_t)(int8_t)v; break;
-        case PTX_S16: v = (uint64_t)(int64_t)(int16_t)v; break;
-        case PTX_S32: v = (uint64_t)(int64_t)(int32_t)v; break;
-        case PTX_U8: v = (uint8_t)v; break;
-        case PTX_U16: v = (uint16_t)v; break;
-        default: break;
+        case PTX_S8:
+            v = (uint64_t)(int64_t)(int8_t)v;
+            break;
+        case PTX_S16:
+            v = (uint64_t)(int64_t)(int16_t)v;
+            break;
+        case PTX_S32:
+            v = (uint64_t)(int64_t)(int32_t)v;
+            break;
+        case PTX_U8:
+            v = (uint8_t)v;
+            break;
+        case PTX_U16:
+            v = (uint16_t)v;
+            break;
+        default:
+            break;
         }
         if (!is_float(to)) {
             store_integer(to, d, l, flags & SAT ? clamp_integer(to, from, v) : v);
         } else if (is_signed(from)) {
             int64_t s = (int64_t)v;
-            store_float(to, d, l, to == PTX_F64 ? (double)s : core_sum_odd((double)(s >> 20) * 0x1p20, (double)(s & 0xfffff)), rounding, flags);
+            store_float(to, d, l,
+                        to == PTX_F64 ? (double)s : core_sum_odd((double)(s >> 20) * 0x1p20, (double)(s & 0xfffff)),
+                        rounding, flags);
         } else {
-            store_float(to, d, l, to == PTX_F64 ? (double)v : core_sum_odd((double)(v >> 20) * 0x1p20, (double)(v & 0xfffff)), rounding, flags);
+            store_float(to, d, l,
+                        to == PTX_F64 ? (double)v : core_sum_odd((double)(v >> 20) * 0x1p20, (double)(v & 0xfffff)),
+                        rounding, flags);
         }
     }
 }
@@ -252,12 +303,18 @@ static uint32_t encode_small(enum ptx_type to, double v, enum core_rounding roun
 {
     if (flags & RELU) v = v < 0 ? 0 : v;
     switch (to) {
-    case PTX_F16X2: return encode(&half_format, v, rounding, flags & FINITE);
-    case PTX_BF16X2: return encode(&bf16_format, v, rounding, flags & FINITE);
-    case PTX_E4M3X2: return encode(&e4m3_format, v, rounding, true) & 0xff;
-    case PTX_E5M2X2: return encode(&e5m2_format, v, rounding, true) & 0xff;
-    case PTX_E2M1X2: return isnan(v) ? 7 : encode(&e2m1_format, v, rounding, true) & 15;
-    default: break;
+    case PTX_F16X2:
+        return encode(&half_format, v, rounding, flags & FINITE);
+    case PTX_BF16X2:
+        return encode(&bf16_format, v, rounding, flags & FINITE);
+    case PTX_E4M3X2:
+        return encode(&e4m3_format, v, rounding, true) & 0xff;
+    case PTX_E5M2X2:
+        return encode(&e5m2_format, v, rounding, true) & 0xff;
+    case PTX_E2M1X2:
+        return isnan(v) ? 7 : encode(&e2m1_format, v, rounding, true) & 15;
+    default:
+        break;
     }
     /* ue8m0: the magnitude's power of two, rounded up or to zero, clamped */
     if (isnan(v)) return 255;
@@ -273,11 +330,16 @@ static uint32_t encode_small(enum ptx_type to, double v, enum core_rounding roun
 static double decode_small(enum ptx_type from, uint32_t v)
 {
     switch (from) {
-    case PTX_F16X2: return (double)core_half_to_float((uint16_t)v);
-    case PTX_BF16X2: return (double)core_bf16_to_float((uint16_t)v);
-    case PTX_E4M3X2: return (double)core_fp8_to_float((uint8_t)v, false);
-    case PTX_E5M2X2: return (double)core_fp8_to_float((uint8_t)v, true);
-    case PTX_UE8M0X2: return v == 255 ? NAN : ldexp(1, (int)v - 127);
+    case PTX_F16X2:
+        return (double)core_half_to_float((uint16_t)v);
+    case PTX_BF16X2:
+        return (double)core_bf16_to_float((uint16_t)v);
+    case PTX_E4M3X2:
+        return (double)core_fp8_to_float((uint8_t)v, false);
+    case PTX_E5M2X2:
+        return (double)core_fp8_to_float((uint8_t)v, true);
+    case PTX_UE8M0X2:
+        return v == 255 ? NAN : ldexp(1, (int)v - 127);
     default: {
         static const double values[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
         return v & 8 ? -values[v & 7] : values[v & 7];
@@ -340,8 +402,10 @@ static void run_tf32(struct core_warp *w, const struct core_op *op)
     {
         uint32_t u = a->u[l];
         if ((u & 0x7f800000) != 0x7f800000) {
-            if (op->mode[2] == ROUND_AWAY) u += 0x1000;
-            else if (op->mode[2] == ROUND_NEAREST) u += 0xfff + (u >> 13 & 1);
+            if (op->mode[2] == ROUND_AWAY)
+                u += 0x1000;
+            else if (op->mode[2] == ROUND_NEAREST)
+                u += 0xfff + (u >> 13 & 1);
             u &= 0xffffe000;
         }
         if ((op->mode[3] & RELU) && (u >> 31)) u = 0;
@@ -352,16 +416,19 @@ static void run_tf32(struct core_warp *w, const struct core_op *op)
 static void decode_cvt(struct core_decode *d)
 {
     static const char *const names[] = {"rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi", NULL};
-    static const enum core_rounding roundings[] = {ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP, ROUND_AWAY, ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP};
+    static const enum core_rounding roundings[] = {ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP, ROUND_AWAY,
+                                                   ROUND_NEAREST, ROUND_ZERO, ROUND_DOWN, ROUND_UP};
     if (decode_take(d, "pack")) decode_fail(d, "cvt.pack is not supported");
     int rounding = decode_choice(d, names);
-    int flags = (decode_take(d, "sat") ? SAT : 0) | (decode_take(d, "ftz") ? FTZ : 0) | (decode_take(d, "relu") ? RELU : 0) |
-                (decode_take(d, "satfinite") ? FINITE : 0) | (rounding >= 5 ? INTEGRAL : 0);
+    int flags = (decode_take(d, "sat") ? SAT : 0) | (decode_take(d, "ftz") ? FTZ : 0) |
+                (decode_take(d, "relu") ? RELU : 0) | (decode_take(d, "satfinite") ? FINITE : 0) |
+                (rounding >= 5 ? INTEGRAL : 0);
     enum ptx_type to = decode_type(d), from = decode_type(d);
     bool pair = to >= PTX_F16X2 && to != PTX_F32X2, from_pair = from >= PTX_F16X2 && from != PTX_F32X2;
     d->op.mode[0] = (uint8_t)to;
     d->op.mode[1] = (uint8_t)from;
-    d->op.mode[2] = rounding < 0 ? (is_float(from) && !is_float(to) ? ROUND_ZERO : ROUND_NEAREST) : (uint8_t)roundings[rounding];
+    d->op.mode[2] =
+        rounding < 0 ? (is_float(from) && !is_float(to) ? ROUND_ZERO : ROUND_NEAREST) : (uint8_t)roundings[rounding];
     d->op.mode[3] = (uint8_t)flags;
     if (to == PTX_TF32) {
         if (from != PTX_F32 || rounding < 0) decode_fail(d, "expected cvt.{rn,rz,rna}.tf32.f32");
@@ -374,10 +441,12 @@ static void decode_cvt(struct core_decode *d)
     if (pair) {
         bool small = to == PTX_E4M3X2 || to == PTX_E5M2X2 || from == PTX_E4M3X2 || from == PTX_E5M2X2;
         if (small) decode_needs(d, 89, false);
-        if (to == PTX_UE8M0X2 || from == PTX_UE8M0X2 || to == PTX_E2M1X2 || from == PTX_E2M1X2) decode_needs(d, 100, true);
+        if (to == PTX_UE8M0X2 || from == PTX_UE8M0X2 || to == PTX_E2M1X2 || from == PTX_E2M1X2)
+            decode_needs(d, 100, true);
         if (from != PTX_F32 && !from_pair) decode_fail(d, "not known for these types");
         if (rounding < 0 || rounding > 4) decode_fail(d, "a rounding modifier is missing");
-        if ((to == PTX_E4M3X2 || to == PTX_E5M2X2) && (!(flags & FINITE) || rounding)) decode_fail(d, "expected .rn.satfinite");
+        if ((to == PTX_E4M3X2 || to == PTX_E5M2X2) && (!(flags & FINITE) || rounding))
+            decode_fail(d, "expected .rn.satfinite");
         decode_operands(d, from_pair ? 2 : 3, from_pair ? 2 : 3);
         uint32_t target_bits = decode_bits(d, OPERAND(0));
         decode_target(d, OPERAND(0), target_bits == 64 ? PTX_B64 : PTX_B32);
@@ -386,9 +455,12 @@ static void decode_cvt(struct core_decode *d)
         decode_emit(d, to == PTX_BF16X2 && from == PTX_F32 && rounding == 0 && !flags ? bf16x2_from_f32 : run_pair);
         return;
     }
-    if (!ptx_type_bytes(to) || !ptx_type_bytes(from) || from_pair || to == PTX_E4M3 || from == PTX_E4M3) decode_fail(d, "not known for these types");
-    if (is_float(to) && (rounding < 0) && (!is_float(from) || ptx_type_bytes(to) < ptx_type_bytes(from))) decode_fail(d, "a rounding modifier is missing");
-    if (to == PTX_F64 && rounding >= 0 && rounding != 0 && rounding < 5) decode_fail(d, "f64 only rounds to nearest here");
+    if (!ptx_type_bytes(to) || !ptx_type_bytes(from) || from_pair || to == PTX_E4M3 || from == PTX_E4M3)
+        decode_fail(d, "not known for these types");
+    if (is_float(to) && (rounding < 0) && (!is_float(from) || ptx_type_bytes(to) < ptx_type_bytes(from)))
+        decode_fail(d, "a rounding modifier is missing");
+    if (to == PTX_F64 && rounding >= 0 && rounding != 0 && rounding < 5)
+        decode_fail(d, "f64 only rounds to nearest here");
     decode_operands(d, 2, 2);
     decode_target(d, OPERAND(0), to == PTX_U8 || to == PTX_S8 || to == PTX_B8 ? PTX_B32 : to);
     decode_source(d, OPERAND(1), ptx_type_bytes(from) == 1 ? PTX_B32 : from);

@@ -26,13 +26,18 @@ static void run_cp_async(struct core_warp *w, const struct core_op *op)
         uint64_t to = shared_address(value_at(w, op, 0, op->flags & 1, l) + (uint64_t)op->imm);
         uint64_t from = core_reg(w, op, 1)->ux[l] + (uint64_t)(int64_t)(int32_t)op->table_count;
         uint32_t n = op->bytes;
-        if (op->flags & 2) n = *core_pred(w, op, 2) >> l & 1 ? 0 : n;
-        else if (op->flags & 4) n = core_reg(w, op, 2)->u[l];
-        if (n > op->bytes) core_fault(w, (int)l, CORE_FAULT_LAUNCH, from, "cp.async: source size %u of a copy of %u bytes", n, op->bytes);
+        if (op->flags & 2)
+            n = *core_pred(w, op, 2) >> l & 1 ? 0 : n;
+        else if (op->flags & 4)
+            n = core_reg(w, op, 2)->u[l];
+        if (n > op->bytes)
+            core_fault(w, (int)l, CORE_FAULT_LAUNCH, from, "cp.async: source size %u of a copy of %u bytes", n,
+                       op->bytes);
         uint32_t offset = core_shared_offset(w, l, to, op->bytes, op->bytes);
         uint8_t data[16] = {0};
         if (n) {
-            if (from & (op->bytes - 1u)) core_fault(w, (int)l, CORE_FAULT_ADDRESS, from, "misaligned: cp.async of %u bytes", op->bytes);
+            if (from & (op->bytes - 1u))
+                core_fault(w, (int)l, CORE_FAULT_ADDRESS, from, "misaligned: cp.async of %u bytes", op->bytes);
             memcpy(data, core_global_range(w, l, from, n, false), n);
         }
         core_shadow_write(w, l, offset, op->bytes, 0, b->async_first + w->index * LANES + l, w->clocks.async_time[l]);
@@ -54,8 +59,10 @@ static void run_wait(struct core_warp *w, const struct core_op *op)
     EACH_LANE(l, w->mask)
     {
         uint32_t done = c->own_async[l], open = (uint32_t)op->imm;
-        if (op->mode[0]) done = c->async_time[l]++;
-        else if (c->async_groups[l] > open) done = c->async_group[l][(c->async_groups[l] - 1 - open) & 15];
+        if (op->mode[0])
+            done = c->async_time[l]++;
+        else if (c->async_groups[l] > open)
+            done = c->async_group[l][(c->async_groups[l] - 1 - open) & 15];
         if (done > c->own_async[l]) c->own_async[l] = done;
     }
 }
@@ -78,11 +85,14 @@ static void run_async_arrive(struct core_warp *w, const struct core_op *op)
 
 static void need_multiple(struct core_warp *w, uint32_t lane, uint64_t value, uint64_t of, const char *what)
 {
-    if (value % of) core_fault(w, (int)lane, CORE_FAULT_ADDRESS, value, "misaligned: the %s of a bulk copy must be a multiple of %llu", what, (unsigned long long)of);
+    if (value % of)
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, value,
+                   "misaligned: the %s of a bulk copy must be a multiple of %llu", what, (unsigned long long)of);
 }
 
 /* Bytes arrive in shared memory, to complete in the mbarrier's current phase. */
-static void arrive_bytes(struct core_warp *w, uint32_t lane, uint32_t offset, const uint8_t *data, uint32_t bytes, const struct core_mbarrier *m)
+static void arrive_bytes(struct core_warp *w, uint32_t lane, uint32_t offset, const uint8_t *data, uint32_t bytes,
+                         const struct core_mbarrier *m)
 {
     struct core_block *b = w->block;
     core_shadow_write(w, lane, offset, bytes, SHADOW_ASYNC, b->mbarrier_first + (uint32_t)(m - b->mbarrier), m->phase);
@@ -143,16 +153,21 @@ static void run_bulk_wait(struct core_warp *w, const struct core_op *op)
 static uint32_t swizzled(uint32_t address, uint32_t swizzle)
 {
     switch (swizzle) {
-    case 128: return address ^ (address >> 7 & 7) << 4;
-    case 64: return address ^ (address >> 7 & 3) << 4;
-    case 32: return address ^ (address >> 7 & 1) << 4;
-    default: return address;
+    case 128:
+        return address ^ (address >> 7 & 7) << 4;
+    case 64:
+        return address ^ (address >> 7 & 3) << 4;
+    case 32:
+        return address ^ (address >> 7 & 1) << 4;
+    default:
+        return address;
     }
 }
 
 /* The box's row at coordinates `at` (of the first element): copied between `row` and global memory where it lies inside the
  * tensor. */
-static void tensor_row(struct core_warp *w, uint32_t lane, const struct core_tensor_map *map, const int64_t at[5], uint32_t elements, uint8_t *row, bool store)
+static void tensor_row(struct core_warp *w, uint32_t lane, const struct core_tensor_map *map, const int64_t at[5],
+                       uint32_t elements, uint8_t *row, bool store)
 {
     uint32_t size = map->element_bytes, step = map->element_stride[0];
     uint64_t address = map->base;
@@ -165,14 +180,16 @@ static void tensor_row(struct core_warp *w, uint32_t lane, const struct core_ten
         int64_t first = at[0] < 0 ? 0 : at[0], last = at[0] + elements < length ? at[0] + elements : length;
         if (first >= last) return;
         uint64_t bytes = (uint64_t)(last - first) * size;
-        uint8_t *memory = core_global_range(w, lane, address + (uint64_t)first * size, bytes, store), *mine = row + (uint64_t)(first - at[0]) * size;
+        uint8_t *memory = core_global_range(w, lane, address + (uint64_t)first * size, bytes, store),
+                *mine = row + (uint64_t)(first - at[0]) * size;
         memcpy(store ? memory : mine, store ? mine : memory, bytes);
         return;
     }
     for (uint32_t i = 0; i < elements; i++) {
         int64_t x = at[0] + (int64_t)i * step;
         if (x < 0 || x >= length) continue;
-        uint8_t *memory = core_global_range(w, lane, address + (uint64_t)x * size, size, store), *mine = row + (uint64_t)i * size;
+        uint8_t *memory = core_global_range(w, lane, address + (uint64_t)x * size, size, store),
+                *mine = row + (uint64_t)i * size;
         memcpy(store ? memory : mine, store ? mine : memory, size);
     }
 }
@@ -189,10 +206,18 @@ static void run_tensor(struct core_warp *w, const struct core_op *op)
         struct core_tensor_map map;
         need_multiple(w, l, where, 64, "tensor map's address");
         memcpy(&map, core_global_range(w, l, where, sizeof(map), false), sizeof(map));
-        if (map.magic != CORE_TENSOR_MAP_MAGIC) core_fault(w, (int)l, CORE_FAULT_LAUNCH, where, "no tensor map of cuTensorMapEncodeTiled is there");
-        if (map.rank != op->mode[0]) core_fault(w, (int)l, CORE_FAULT_LAUNCH, where, "a %u-dimensional copy by a %u-dimensional tensor map", op->mode[0], map.rank);
+        if (map.magic != CORE_TENSOR_MAP_MAGIC)
+            core_fault(w, (int)l, CORE_FAULT_LAUNCH, where, "no tensor map of cuTensorMapEncodeTiled is there");
+        if (map.rank != op->mode[0])
+            core_fault(w, (int)l, CORE_FAULT_LAUNCH, where, "a %u-dimensional copy by a %u-dimensional tensor map",
+                       op->mode[0], map.rank);
         struct core_mbarrier *m = store ? NULL : core_mbarrier_at(w, l, value_at(w, op, 2, op->flags & 8, l));
-        need_multiple(w, l, shared, map.swizzle == 128 ? 1024 : map.swizzle == 64 ? 512 : map.swizzle == 32 ? 256 : 128, "shared address");
+        need_multiple(w, l, shared,
+                      map.swizzle == 128  ? 1024
+                      : map.swizzle == 64 ? 512
+                      : map.swizzle == 32 ? 256
+                                          : 128,
+                      "shared address");
         uint32_t count[5] = {0}, rows = 1;
         for (int k = 0; k < map.rank; k++) {
             count[k] = (map.box[k] + map.element_stride[k] - 1u) / map.element_stride[k];
@@ -210,7 +235,8 @@ static void run_tensor(struct core_warp *w, const struct core_op *op)
             }
             if (!store) tensor_row(w, l, &map, at, count[0], row, false);
             for (uint32_t i = 0; i < row_bytes; i += 16) {
-                uint32_t offset = swizzled((uint32_t)shared + r * row_bytes + i, map.swizzle) - SHARED_FIRST, n = row_bytes - i < 16 ? row_bytes - i : 16;
+                uint32_t offset = swizzled((uint32_t)shared + r * row_bytes + i, map.swizzle) - SHARED_FIRST,
+                         n = row_bytes - i < 16 ? row_bytes - i : 16;
                 if (store) {
                     core_shadow_bulk_read(w, l, offset, n);
                     memcpy(row + i, b->shared + offset, n);
@@ -245,7 +271,8 @@ static void decode_tensor(struct core_decode *d)
     static const char *const ranks[] = {"1d", "2d", "3d", "4d", "5d", NULL};
     bool prefetch = decode_take(d, "prefetch");
     int rank = decode_choice(d, ranks) + 1;
-    bool cta = decode_take(d, "shared::cta"), to_shared = decode_take(d, "shared::cluster") || !decode_take(d, "bulk_group");
+    bool cta = decode_take(d, "shared::cta"),
+         to_shared = decode_take(d, "shared::cluster") || !decode_take(d, "bulk_group");
     decode_take(d, "global");
     decode_take(d, "tile");
     if (prefetch) {
@@ -253,16 +280,20 @@ static void decode_tensor(struct core_decode *d)
         decode_emit(d, run_hint);
         return;
     }
-    if (to_shared && !decode_take(d, "mbarrier::complete_tx::bytes")) decode_fail(d, "expected .mbarrier::complete_tx::bytes");
+    if (to_shared && !decode_take(d, "mbarrier::complete_tx::bytes"))
+        decode_fail(d, "expected .mbarrier::complete_tx::bytes");
     bool hint = decode_take(d, "L2::cache_hint");
     if (!rank || (!to_shared && !cta)) decode_fail(d, "a rank from 1d to 5d or a state space is missing");
-    if (to_shared && cta && d->module->source->version < 86) decode_fail(d, "a .shared::cta destination needs .version 8.6");
+    if (to_shared && cta && d->module->source->version < 86)
+        decode_fail(d, "a .shared::cta destination needs .version 8.6");
     decode_operands(d, to_shared ? 3 : 2, (to_shared ? 3u : 2u) + hint);
     const struct ptx_operand *map = OPERAND(to_shared ? 1 : 0);
     d->op.flags = plain_address(d, OPERAND(to_shared ? 0 : 1), PTX_SPACE_SHARED) ? 1 : 0;
     if (!plain_address(d, map, PTX_SPACE_NONE)) decode_fail(d, "the tensor map needs a 64-bit address");
-    if (to_shared) d->op.flags |= plain_address(d, OPERAND(2), PTX_SPACE_SHARED) ? 8 : 0;
-    else d->r[d->r_count++] = 0;
+    if (to_shared)
+        d->op.flags |= plain_address(d, OPERAND(2), PTX_SPACE_SHARED) ? 8 : 0;
+    else
+        d->r[d->r_count++] = 0;
     if (map->item_count != (uint32_t)rank) decode_fail(d, "%u coordinates for %d dimensions", map->item_count, rank);
     for (int i = 0; i < rank; i++) decode_source(d, &map->items[i], PTX_S32);
     d->op.mode[0] = (uint8_t)rank;
@@ -291,10 +322,13 @@ static void decode_bulk(struct core_decode *d)
         decode_emit(d, run_hint);
     } else {
         bool load = !decode_take(d, "bulk_group");
-        if (load && !decode_take(d, "mbarrier::complete_tx::bytes")) decode_fail(d, "expected .mbarrier::complete_tx::bytes or .bulk_group");
+        if (load && !decode_take(d, "mbarrier::complete_tx::bytes"))
+            decode_fail(d, "expected .mbarrier::complete_tx::bytes or .bulk_group");
         bool cta = decode_take(d, "shared::cta"), cluster = decode_take(d, "shared::cluster");
-        if (!decode_take(d, "global") || cta == cluster || (!load && !cta)) decode_fail(d, "a pair of state spaces that is not supported");
-        if (load && cta && d->module->source->version < 86) decode_fail(d, "a .shared::cta destination needs .version 8.6");
+        if (!decode_take(d, "global") || cta == cluster || (!load && !cta))
+            decode_fail(d, "a pair of state spaces that is not supported");
+        if (load && cta && d->module->source->version < 86)
+            decode_fail(d, "a .shared::cta destination needs .version 8.6");
         uint32_t hint = decode_take(d, "L2::cache_hint");
         decode_operands(d, (load ? 4 : 3) + hint, (load ? 4 : 3) + hint);
         d->op.flags = plain_address(d, OPERAND(0), load ? PTX_SPACE_SHARED : PTX_SPACE_GLOBAL) ? 1 : 0;
@@ -332,7 +366,8 @@ static void decode_cp(struct core_decode *d)
         decode_emit(d, run_async_arrive);
     } else {
         bool ca = decode_take(d, "ca"), cg = decode_take(d, "cg");
-        if (ca == cg || (!decode_take(d, "shared") && !decode_take(d, "shared::cta")) || !decode_take(d, "global")) decode_fail(d, "expected cp.async.{ca,cg}.shared.global");
+        if (ca == cg || (!decode_take(d, "shared") && !decode_take(d, "shared::cta")) || !decode_take(d, "global"))
+            decode_fail(d, "expected cp.async.{ca,cg}.shared.global");
         decode_choice(d, hints);
         uint32_t hint = decode_take(d, "L2::cache_hint");
         decode_operands(d, 3, 4 + hint);

@@ -15,9 +15,9 @@ struct core_symbol {
     size_t name_length;
     uint32_t depth, count;
     enum ptx_type type;
-    uint32_t offset;                      /* registers: the first; shared and local variables: in the space */
+    uint32_t offset; /* registers: the first; shared and local variables: in the space */
     enum ptx_space space;
-    const struct ptx_variable *variable;  /* global and const */
+    const struct ptx_variable *variable; /* global and const */
     const struct ptx_operand *targets;
 };
 
@@ -92,8 +92,9 @@ void decode_needs(struct core_decode *d, int sm, bool family)
     const struct ptx_module *m = d->module->source;
     int have = d->module->options.sm;
     if (have >= sm && m->target >= sm && (!family || m->target_suffix)) return;
-    ptx_fail(d->load, CORE_NO_BINARY_FOR_GPU, d->line, "'%s' needs sm_%d%s; the text's target is sm_%d%.1s and the simulated part sm_%d",
-             d->in->opcode, sm, family ? (sm >= 100 ? "f" : "a") : "", m->target, &m->target_suffix, have);
+    ptx_fail(d->load, CORE_NO_BINARY_FOR_GPU, d->line,
+             "'%s' needs sm_%d%s; the text's target is sm_%d%.1s and the simulated part sm_%d", d->in->opcode, sm,
+             family ? (sm >= 100 ? "f" : "a") : "", m->target, &m->target_suffix, have);
 }
 
 void decode_operands(struct core_decode *d, uint32_t least, uint32_t most)
@@ -168,22 +169,30 @@ static void late_constant(struct core_decode *d, uint64_t value, const struct pt
     struct core_function *f = d->function;
     f->constant = ptx_grow(d->load, f->constant, f->constant_count, sizeof(*f->constant));
     struct core_constant *c = &f->constant[f->constant_count++];
-    *c = (struct core_constant){.offset = take_registers(d, 256), .wide = true, .value = value, .source = variable ? 1 : 2, .variable = variable};
+    *c = (struct core_constant){.offset = take_registers(d, 256),
+                                .wide = true,
+                                .value = value,
+                                .source = variable ? 1 : 2,
+                                .variable = variable};
     d->r[d->r_count - 1] = c->offset;
 }
 
 static const char *const special_names[SPECIAL_COUNT] = {
-    "%tid.x", "%tid.y", "%tid.z", "%ntid.x", "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y", "%ctaid.z", "%nctaid.x",
-    "%nctaid.y", "%nctaid.z", "%laneid", "%warpid", "%nwarpid", "%smid", "%nsmid", "%gridid", "%lanemask_eq",
-    "%lanemask_le", "%lanemask_lt", "%lanemask_ge", "%lanemask_gt", "%dynamic_smem_size", "%total_smem_size"};
+    "%tid.x",          "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y",      "%ntid.z",
+    "%ctaid.x",        "%ctaid.y",     "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",
+    "%laneid",         "%warpid",      "%nwarpid",     "%smid",        "%nsmid",       "%gridid",
+    "%lanemask_eq",    "%lanemask_le", "%lanemask_lt", "%lanemask_ge", "%lanemask_gt", "%dynamic_smem_size",
+    "%total_smem_size"};
 
 /* A cluster is one block here, as it is on sm_120. */
 static int special_named(const char *name)
 {
     for (int i = 0; i < SPECIAL_ZERO; i++)
         if (!strcmp(name, special_names[i])) return i;
-    static const char *const zeros[] = {"%cluster_ctaid.x", "%cluster_ctaid.y", "%cluster_ctaid.z", "%cluster_ctarank", "%envreg0"};
-    static const char *const ones[] = {"%cluster_nctaid.x", "%cluster_nctaid.y", "%cluster_nctaid.z", "%cluster_nctarank"};
+    static const char *const zeros[] = {"%cluster_ctaid.x", "%cluster_ctaid.y", "%cluster_ctaid.z", "%cluster_ctarank",
+                                        "%envreg0"};
+    static const char *const ones[] = {"%cluster_nctaid.x", "%cluster_nctaid.y", "%cluster_nctaid.z",
+                                       "%cluster_nctarank"};
     for (int i = 0; i < 5; i++)
         if (!strcmp(name, zeros[i])) return SPECIAL_ZERO;
     for (int i = 0; i < 4; i++)
@@ -212,15 +221,19 @@ static uint32_t register_offset(struct core_decode *d, const char *name, uint32_
     const struct core_symbol *s = lookup(d, name, &index);
     if (!s) decode_fail(d, "unknown name '%s'", name);
     if (s->kind != SYMBOL_REGISTERS) decode_fail(d, "'%s' is no register", name);
-    if (type_bits(s->type) != bits) decode_fail(d, "register '%s' has %u bits, the instruction works on %u", name, type_bits(s->type), bits);
+    if (type_bits(s->type) != bits)
+        decode_fail(d, "register '%s' has %u bits, the instruction works on %u", name, type_bits(s->type), bits);
     return s->offset + index * register_bytes(s->type);
 }
 
 void decode_target(struct core_decode *d, const struct ptx_operand *o, enum ptx_type type)
 {
-    if (o->kind == PTX_SINK) push(d, 0);
-    else if (o->kind != PTX_NAME || o->value) decode_fail(d, "a result needs a register");
-    else push(d, register_offset(d, o->name, type_bits(type)));
+    if (o->kind == PTX_SINK)
+        push(d, 0);
+    else if (o->kind != PTX_NAME || o->value)
+        decode_fail(d, "a result needs a register");
+    else
+        push(d, register_offset(d, o->name, type_bits(type)));
 }
 
 void decode_source(struct core_decode *d, const struct ptx_operand *o, enum ptx_type type)
@@ -235,12 +248,15 @@ void decode_source(struct core_decode *d, const struct ptx_operand *o, enum ptx_
             uint32_t bits;
             memcpy(&bits, &f, 4);
             v = bits;
-        } else if ((o->kind == PTX_INTEGER && (type == PTX_F32 || type == PTX_F64)) || (o->kind == PTX_SINGLE && wide)) {
+        } else if ((o->kind == PTX_INTEGER && (type == PTX_F32 || type == PTX_F64)) ||
+                   (o->kind == PTX_SINGLE && wide)) {
             decode_fail(d, "an immediate of the wrong kind");
         }
         uint32_t bytes = ptx_type_bytes(type);
-        if (bytes == 2) v &= 0xffff;
-        else if (!wide) v &= 0xffffffffu;
+        if (bytes == 2)
+            v &= 0xffff;
+        else if (!wide)
+            v &= 0xffffffffu;
         decode_constant(d, v, wide);
         return;
     }
@@ -275,16 +291,22 @@ void decode_source(struct core_decode *d, const struct ptx_operand *o, enum ptx_
 
 void decode_pred_target(struct core_decode *d, const struct ptx_operand *o)
 {
-    if (o->kind == PTX_SINK) push(d, 0);
-    else if (o->kind != PTX_NAME) decode_fail(d, "expected a predicate");
-    else push(d, register_offset(d, o->name, 1));
+    if (o->kind == PTX_SINK)
+        push(d, 0);
+    else if (o->kind != PTX_NAME)
+        decode_fail(d, "expected a predicate");
+    else
+        push(d, register_offset(d, o->name, 1));
 }
 
 void decode_pred_source(struct core_decode *d, const struct ptx_operand *o)
 {
-    if (o->kind == PTX_INTEGER) decode_constant(d, o->value ? ALL_LANES : 0, false);
-    else if (o->kind != PTX_NAME) decode_fail(d, "expected a predicate");
-    else push(d, register_offset(d, o->name, 1));
+    if (o->kind == PTX_INTEGER)
+        decode_constant(d, o->value ? ALL_LANES : 0, false);
+    else if (o->kind != PTX_NAME)
+        decode_fail(d, "expected a predicate");
+    else
+        push(d, register_offset(d, o->name, 1));
 }
 
 bool decode_address(struct core_decode *d, const struct ptx_operand *o, enum ptx_space *space)
@@ -361,7 +383,7 @@ struct label {
     uint32_t scope;
     uint32_t pc;
 };
-struct jump { /* waits for its label's pc */
+struct jump {                  /* waits for its label's pc */
     uint32_t op, label, entry; /* entry: of a table, when the op is brx.idx */
 };
 struct body {
@@ -423,10 +445,14 @@ static void decode_call(struct core_decode *d)
     const struct ptx_operand *results = NULL, *callee = NULL, *arguments = NULL;
     for (uint32_t i = 0; i < in->operand_count; i++) {
         const struct ptx_operand *o = OPERAND(i);
-        if (o->kind == PTX_NAME && !callee) callee = o;
-        else if (o->kind == PTX_LIST && !callee && !results) results = o;
-        else if (o->kind == PTX_LIST && callee && !arguments) arguments = o;
-        else decode_fail(d, "calls through pointers are not supported");
+        if (o->kind == PTX_NAME && !callee)
+            callee = o;
+        else if (o->kind == PTX_LIST && !callee && !results)
+            results = o;
+        else if (o->kind == PTX_LIST && callee && !arguments)
+            arguments = o;
+        else
+            decode_fail(d, "calls through pointers are not supported");
     }
     struct ptx_function *f = NULL;
     for (size_t i = 0; callee && i < d->module->source->function_count; i++)
@@ -435,7 +461,8 @@ static void decode_call(struct core_decode *d)
     for (uint32_t i = 0; i < d->call_depth; i++)
         if (d->calls[i] == f) decode_fail(d, "recursion is not supported");
     if (d->call_depth == 16) decode_fail(d, "calls nested too deeply");
-    if ((results ? results->item_count : 0) != f->result_count || (arguments ? arguments->item_count : 0) != f->param_count)
+    if ((results ? results->item_count : 0) != f->result_count ||
+        (arguments ? arguments->item_count : 0) != f->param_count)
         decode_fail(d, "'%s' is called with the wrong number of arguments", f->name);
     if (in->guard) decode_fail(d, "a call under a predicate is not supported");
 
@@ -447,7 +474,8 @@ static void decode_call(struct core_decode *d)
         const struct ptx_variable *formal = i < f->param_count ? f->param[i] : f->result[i - f->param_count];
         uint32_t index;
         const struct core_symbol *s = o->kind == PTX_NAME ? lookup(d, o->name, &index) : NULL;
-        if (!s || s->kind != SYMBOL_VARIABLE || s->space != PTX_SPACE_LOCAL) decode_fail(d, "arguments must be .param variables");
+        if (!s || s->kind != SYMBOL_VARIABLE || s->space != PTX_SPACE_LOCAL)
+            decode_fail(d, "arguments must be .param variables");
         struct core_symbol alias = *s;
         alias.name = formal->name;
         alias.name_length = strlen(formal->name);
@@ -496,9 +524,9 @@ static void decode_control(struct core_decode *d, struct body *b, uint32_t scope
 
 static const struct core_opcode *find_opcode(const char *name)
 {
-    static const struct core_opcode *const tables[] = {core_integer_opcodes, core_compare_opcodes, core_float_opcodes, core_convert_opcodes,
-                                                       core_memory_opcodes, core_warp_opcodes, core_mbarrier_opcodes,
-                                                       core_copy_opcodes, core_matrix_opcodes, core_mma_opcodes};
+    static const struct core_opcode *const tables[] = {
+        core_integer_opcodes, core_compare_opcodes,  core_float_opcodes, core_convert_opcodes, core_memory_opcodes,
+        core_warp_opcodes,    core_mbarrier_opcodes, core_copy_opcodes,  core_matrix_opcodes,  core_mma_opcodes};
     for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
         for (const struct core_opcode *o = tables[t]; o->name; o++)
             if (!strcmp(o->name, name)) return o;
@@ -511,8 +539,10 @@ static void decode_instruction(struct core_decode *d, struct body *b, uint32_t s
     d->used = 1;
     d->r_count = 0;
     memset(&d->op, 0, sizeof(d->op));
-    if (!strcmp(base, "call")) decode_call(d);
-    else if (!strcmp(base, "bra") || !strcmp(base, "brx") || !strcmp(base, "ret") || !strcmp(base, "exit")) decode_control(d, b, scope);
+    if (!strcmp(base, "call"))
+        decode_call(d);
+    else if (!strcmp(base, "bra") || !strcmp(base, "brx") || !strcmp(base, "ret") || !strcmp(base, "exit"))
+        decode_control(d, b, scope);
     else {
         const struct core_opcode *o = find_opcode(base);
         if (!o) decode_fail(d, "unknown instruction");
@@ -543,7 +573,8 @@ static void decode_body(struct core_decode *d, const struct ptx_function *f)
     }
     uint32_t opened = 0, depth = d->depth;
     size_t label = 0, symbols = d->symbol_count;
-    for (size_t i = 0; i < f->body_count; i++) { /* jump tables are declared after their use or before: before is enough */
+    for (size_t i = 0; i < f->body_count;
+         i++) { /* jump tables are declared after their use or before: before is enough */
         if (f->body[i].kind != PTX_TARGETS) continue;
         struct core_symbol *s = declare(d, f->body[i].name);
         s->kind = SYMBOL_TARGETS;
@@ -597,15 +628,18 @@ static void decode_body(struct core_decode *d, const struct ptx_function *f)
     for (size_t i = 0; i < b->jump_count; i++) {
         struct core_op *op = &d->function->op[b->jump[i].op];
         uint32_t pc = b->label[b->jump[i].label].pc;
-        if (op->kind == KIND_TABLE) ((uint32_t *)(uintptr_t)op->table)[b->jump[i].entry] = pc;
-        else op->target = pc;
+        if (op->kind == KIND_TABLE)
+            ((uint32_t *)(uintptr_t)op->table)[b->jump[i].entry] = pc;
+        else
+            op->target = pc;
     }
     for (size_t i = 0; i < b->return_count; i++) d->function->op[b->return_jump[i]].target = d->function->op_count;
     d->symbol_count = symbols;
     d->depth = depth;
 }
 
-static struct core_function *decode_function(struct ptx_load *load, struct core_module *module, const struct ptx_function *source)
+static struct core_function *decode_function(struct ptx_load *load, struct core_module *module,
+                                             const struct ptx_function *source)
 {
     struct core_function *f = ptx_alloc(load, sizeof(*f));
     struct core_decode decode = {.load = load, .module = module, .function = f, .line = source->line}, *d = &decode;
@@ -704,13 +738,15 @@ static void make_coverage(struct ptx_load *load, struct core_module *m)
         for (uint32_t k = 0; k < m->function[i]->op_count; k++) {
             struct core_op *op = &m->function[i]->op[k];
             struct core_coverage key = {m->function[i]->name, op->line, 0};
-            if (op->line != last) op->count = &((struct core_coverage *)bsearch(&key, all, kept, sizeof(*all), compare_lines))->count;
+            if (op->line != last)
+                op->count = &((struct core_coverage *)bsearch(&key, all, kept, sizeof(*all), compare_lines))->count;
             last = op->line;
         }
     }
 }
 
-struct core_module *core_load(const char *text, size_t length, const struct core_options *options, struct core_error *error)
+struct core_module *core_load(const char *text, size_t length, const struct core_options *options,
+                              struct core_error *error)
 {
     struct ptx_arena arena = {0};
     struct ptx_load load = {.arena = &arena, .error = error};
@@ -722,8 +758,10 @@ struct core_module *core_load(const char *text, size_t length, const struct core
         m->source = ptx_parse(&load, text, length);
         const struct ptx_module *s = m->source;
         bool same_family = s->target / 10 == options->sm / 10;
-        if (s->target > options->sm || (s->target_suffix == 'f' && !same_family) || (s->target_suffix == 'a' && s->target != options->sm))
-            ptx_fail(&load, CORE_NO_BINARY_FOR_GPU, 0, "the text is for sm_%d%.1s, the simulated part is sm_%d", s->target, &s->target_suffix, options->sm);
+        if (s->target > options->sm || (s->target_suffix == 'f' && !same_family) ||
+            (s->target_suffix == 'a' && s->target != options->sm))
+            ptx_fail(&load, CORE_NO_BINARY_FOR_GPU, 0, "the text is for sm_%d%.1s, the simulated part is sm_%d",
+                     s->target, &s->target_suffix, options->sm);
         for (size_t i = 0; i < s->function_count; i++) {
             if (!s->function[i]->entry) continue;
             m->function = ptx_grow(&load, m->function, m->function_count, sizeof(*m->function));
@@ -748,7 +786,8 @@ void core_unload(struct core_module *module)
 size_t core_variable_count(const struct core_module *module)
 {
     size_t n = 0;
-    for (size_t i = 0; i < module->source->variable_count; i++) n += module->source->variable[i]->space != PTX_SPACE_SHARED;
+    for (size_t i = 0; i < module->source->variable_count; i++)
+        n += module->source->variable[i]->space != PTX_SPACE_SHARED;
     return n;
 }
 
@@ -791,9 +830,15 @@ const struct core_function *core_function_find(const struct core_module *module,
 
 struct core_function_info core_function_info(const struct core_function *f)
 {
-    struct core_function_info info = {.name = f->name, .param_count = f->source->param_count, .param_bytes = f->param_bytes, .params = f->param,
-                                      .static_shared = f->static_shared, .local_bytes = f->local_bytes, .max_threads = f->source->max_threads,
-                                      .ptx_version = f->module->source->version, .ptx_target = f->module->source->target};
+    struct core_function_info info = {.name = f->name,
+                                      .param_count = f->source->param_count,
+                                      .param_bytes = f->param_bytes,
+                                      .params = f->param,
+                                      .static_shared = f->static_shared,
+                                      .local_bytes = f->local_bytes,
+                                      .max_threads = f->source->max_threads,
+                                      .ptx_version = f->module->source->version,
+                                      .ptx_target = f->module->source->target};
     memcpy(info.required, f->source->required, sizeof(info.required));
     return info;
 }

@@ -34,9 +34,7 @@ float core_round_float(double v, enum core_rounding rounding)
     return f;
 }
 
-enum operation {
-    ADD, SUB, MUL, FMA, DIV, MIN, MAX, ABS, NEG, RCP, SQRT, RSQRT, SIN, COS, LG2, EX2, TANH, COPYSIGN
-};
+enum operation { ADD, SUB, MUL, FMA, DIV, MIN, MAX, ABS, NEG, RCP, SQRT, RSQRT, SIN, COS, LG2, EX2, TANH, COPYSIGN };
 enum { FTZ = 1, SAT = 2, RELU = 4, KEEP_NAN = 8, ABS_XOR = 16 };
 
 static double smaller(double x, double y, bool keep_nan)
@@ -48,19 +46,27 @@ static double smaller(double x, double y, bool keep_nan)
 static double compute(enum operation what, double x, double y, double z, int flags)
 {
     switch (what) {
-    case ADD: return core_sum_odd(x, y);
-    case SUB: return core_sum_odd(x, -y);
-    case MUL: return x * y; /* exact: the operands have at most 24 bits */
-    case FMA: return core_sum_odd(x * y, z);
+    case ADD:
+        return core_sum_odd(x, y);
+    case SUB:
+        return core_sum_odd(x, -y);
+    case MUL:
+        return x * y; /* exact: the operands have at most 24 bits */
+    case FMA:
+        return core_sum_odd(x * y, z);
     case DIV: {
         double q = x / y;
         double rest = fma(-q, y, x);
         return sticky(q, y < 0 ? -rest : rest);
     }
-    case MIN: return smaller(x, y, flags & KEEP_NAN);
-    case MAX: return -smaller(-x, -y, flags & KEEP_NAN);
-    case ABS: return fabs(x);
-    case NEG: return -x;
+    case MIN:
+        return smaller(x, y, flags & KEEP_NAN);
+    case MAX:
+        return -smaller(-x, -y, flags & KEEP_NAN);
+    case ABS:
+        return fabs(x);
+    case NEG:
+        return -x;
     case RCP: {
         double q = 1 / x, rest = fma(-q, x, 1);
         return sticky(q, x < 0 ? -rest : rest);
@@ -69,13 +75,20 @@ static double compute(enum operation what, double x, double y, double z, int fla
         double q = sqrt(x);
         return sticky(q, fma(-q, q, x));
     }
-    case RSQRT: return 1 / sqrt(x);
-    case SIN: return sin(x);
-    case COS: return cos(x);
-    case LG2: return log2(x);
-    case EX2: return exp2(x);
-    case TANH: return tanh(x);
-    default: return copysign(y, x);
+    case RSQRT:
+        return 1 / sqrt(x);
+    case SIN:
+        return sin(x);
+    case COS:
+        return cos(x);
+    case LG2:
+        return log2(x);
+    case EX2:
+        return exp2(x);
+    case TANH:
+        return tanh(x);
+    default:
+        return copysign(y, x);
     }
 }
 
@@ -116,7 +129,8 @@ static uint32_t half(const struct core_op *op, uint32_t a, uint32_t b, uint32_t 
     float (*load)(uint16_t) = bf16 ? core_bf16_to_float : core_half_to_float;
     if (op->mode[0] == NEG) return (a ^ 0x8000) & 0xffff;
     if (op->mode[0] == ABS) return a & 0x7fff;
-    double x = (double)load((uint16_t)a), y = (double)load((uint16_t)b), z = (double)load((uint16_t)c), smallest = bf16 ? 0x1p-126 : 0x1p-14;
+    double x = (double)load((uint16_t)a), y = (double)load((uint16_t)b), z = (double)load((uint16_t)c),
+           smallest = bf16 ? 0x1p-126 : 0x1p-14;
     if (flags & FTZ) {
         x = flush(x, smallest);
         y = flush(y, smallest);
@@ -146,7 +160,10 @@ static void run_general(struct core_warp *w, const struct core_op *op)
         } else if (type == PTX_F16 || type == PTX_BF16) {
             d->u[l] = half(op, a->u[l] & 0xffff, b->u[l] & 0xffff, c->u[l] & 0xffff, bf16);
         } else if (type == PTX_F32X2) {
-            union { uint64_t x; float f[2]; } p = {a->ux[l]}, q = {b->ux[l]}, r = {c->ux[l]}, v;
+            union {
+                uint64_t x;
+                float f[2];
+            } p = {a->ux[l]}, q = {b->ux[l]}, r = {c->ux[l]}, v;
             for (int i = 0; i < 2; i++) v.f[i] = single(op, p.f[i], q.f[i], r.f[i]);
             d->ux[l] = v.x;
         } else {
@@ -171,14 +188,29 @@ static void run_double(struct core_warp *w, const struct core_op *op)
     {
         double x = a->d[l], y = b->d[l], v;
         switch ((enum operation)op->mode[0]) {
-        case ADD: v = x + y; break;
-        case SUB: v = x - y; break;
-        case MUL: v = x * y; break;
-        case FMA: v = fma(x, y, c->d[l]); break;
-        case DIV: v = x / y; break;
-        case RCP: v = 1 / x; break;
-        case SQRT: v = sqrt(x); break;
-        default: v = compute((enum operation)op->mode[0], x, y, 0, op->mode[2]);
+        case ADD:
+            v = x + y;
+            break;
+        case SUB:
+            v = x - y;
+            break;
+        case MUL:
+            v = x * y;
+            break;
+        case FMA:
+            v = fma(x, y, c->d[l]);
+            break;
+        case DIV:
+            v = x / y;
+            break;
+        case RCP:
+            v = 1 / x;
+            break;
+        case SQRT:
+            v = sqrt(x);
+            break;
+        default:
+            v = compute((enum operation)op->mode[0], x, y, 0, op->mode[2]);
         }
         d->d[l] = v;
     }
@@ -205,15 +237,24 @@ FAST(fast_ex2, exp2f(a->f[l]))
 static core_handler *fast(enum operation what)
 {
     switch (what) {
-    case ADD: return fast_add;
-    case SUB: return fast_sub;
-    case MUL: return fast_mul;
-    case FMA: return core_lanes()->fma;
-    case DIV: return fast_div;
-    case RCP: return fast_rcp;
-    case SQRT: return fast_sqrt;
-    case EX2: return fast_ex2;
-    default: return NULL;
+    case ADD:
+        return fast_add;
+    case SUB:
+        return fast_sub;
+    case MUL:
+        return fast_mul;
+    case FMA:
+        return core_lanes()->fma;
+    case DIV:
+        return fast_div;
+    case RCP:
+        return fast_rcp;
+    case SQRT:
+        return fast_sqrt;
+    case EX2:
+        return fast_ex2;
+    default:
+        return NULL;
     }
 }
 
@@ -240,30 +281,38 @@ void core_decode_float(struct core_decode *d)
         enum operation what;
         uint32_t sources;
         bool rounds; /* .rn must be there for f32 and f64, or .approx, .full */
-    } all[] = {{"add", ADD, 2, false},     {"sub", SUB, 2, false},  {"mul", MUL, 2, false},   {"fma", FMA, 3, true},
-               {"mad", FMA, 3, true},      {"div", DIV, 2, true},   {"min", MIN, 2, false},   {"max", MAX, 2, false},
-               {"abs", ABS, 1, false},     {"neg", NEG, 1, false},  {"rcp", RCP, 1, true},    {"sqrt", SQRT, 1, true},
-               {"rsqrt", RSQRT, 1, true},  {"sin", SIN, 1, true},   {"cos", COS, 1, true},    {"lg2", LG2, 1, true},
-               {"ex2", EX2, 1, true},      {"tanh", TANH, 1, true}, {"copysign", COPYSIGN, 2, false}};
+    } all[] = {
+        {"add", ADD, 2, false},    {"sub", SUB, 2, false},  {"mul", MUL, 2, false},          {"fma", FMA, 3, true},
+        {"mad", FMA, 3, true},     {"div", DIV, 2, true},   {"min", MIN, 2, false},          {"max", MAX, 2, false},
+        {"abs", ABS, 1, false},    {"neg", NEG, 1, false},  {"rcp", RCP, 1, true},           {"sqrt", SQRT, 1, true},
+        {"rsqrt", RSQRT, 1, true}, {"sin", SIN, 1, true},   {"cos", COS, 1, true},           {"lg2", LG2, 1, true},
+        {"ex2", EX2, 1, true},     {"tanh", TANH, 1, true}, {"copysign", COPYSIGN, 2, false}};
     static const char *const roundings[] = {"rn", "rz", "rm", "rp", "approx", "full", NULL};
     size_t i = 0;
     while (strcmp(all[i].name, d->in->part[0])) i++;
     enum operation what = all[i].what;
     int rounding = decode_choice(d, roundings);
-    int flags = (decode_take(d, "ftz") ? FTZ : 0) | (decode_take(d, "sat") ? SAT : 0) | (decode_take(d, "relu") ? RELU : 0) | (decode_take(d, "NaN") ? KEEP_NAN : 0);
+    int flags = (decode_take(d, "ftz") ? FTZ : 0) | (decode_take(d, "sat") ? SAT : 0) |
+                (decode_take(d, "relu") ? RELU : 0) | (decode_take(d, "NaN") ? KEEP_NAN : 0);
     enum ptx_type type = decode_type(d);
     bool half_type = type == PTX_F16 || type == PTX_BF16 || type == PTX_F16X2 || type == PTX_BF16X2;
-    if (type != PTX_F32 && type != PTX_F64 && type != PTX_F32X2 && !half_type) decode_fail(d, "not known for this type");
+    if (type != PTX_F32 && type != PTX_F64 && type != PTX_F32X2 && !half_type)
+        decode_fail(d, "not known for this type");
     if (all[i].rounds && rounding < 0 && !half_type) decode_fail(d, "a rounding modifier is missing");
-    if (half_type && ((what >= RCP && what != EX2 && what != TANH) || what == DIV || rounding == 1 || rounding == 2 || rounding == 3)) decode_fail(d, "not known for this type");
+    if (half_type && ((what >= RCP && what != EX2 && what != TANH) || what == DIV || rounding == 1 || rounding == 2 ||
+                      rounding == 3))
+        decode_fail(d, "not known for this type");
     if (type == PTX_F32X2) {
         decode_needs(d, 100, false);
         if (what > FMA) decode_fail(d, "not known for this type");
     }
     if ((flags & RELU) && (!half_type || what != FMA)) decode_fail(d, ".relu is for fma of 16 bits");
-    if ((type == PTX_BF16 || type == PTX_BF16X2) && (what == ADD || what == SUB || what == MUL || what == EX2 || what == TANH)) decode_needs(d, 90, false);
+    if ((type == PTX_BF16 || type == PTX_BF16X2) &&
+        (what == ADD || what == SUB || what == MUL || what == EX2 || what == TANH))
+        decode_needs(d, 90, false);
     if (type == PTX_F64 && rounding > 0 && rounding < 4) decode_fail(d, "f64 only rounds to nearest here");
-    if ((what == SIN || what == COS || what == LG2 || what == TANH || what == RSQRT || what == EX2) && rounding != 4) decode_fail(d, "expected .approx");
+    if ((what == SIN || what == COS || what == LG2 || what == TANH || what == RSQRT || what == EX2) && rounding != 4)
+        decode_fail(d, "expected .approx");
     uint32_t sources = all[i].sources;
     bool three = (what == MIN || what == MAX) && d->in->operand_count == 4 && type == PTX_F32;
     if (three) {
@@ -272,22 +321,35 @@ void core_decode_float(struct core_decode *d)
     }
     decode_operands(d, sources + 1, sources + 1);
     d->op.mode[0] = (uint8_t)what;
-    d->op.mode[1] = (uint8_t)(rounding < 0 || rounding > 3 ? ROUND_NEAREST : rounding); /* rn, rz, rm, rp as in the enum */
+    d->op.mode[1] =
+        (uint8_t)(rounding < 0 || rounding > 3 ? ROUND_NEAREST : rounding); /* rn, rz, rm, rp as in the enum */
     d->op.mode[2] = (uint8_t)flags;
     d->op.mode[3] = (uint8_t)type;
     decode_target(d, OPERAND(0), type);
     for (uint32_t k = 1; k <= sources; k++) decode_source(d, OPERAND(k), type);
     for (uint32_t k = sources; k < 3; k++) d->r[d->r_count++] = d->r[1];
     core_handler *run = run_general;
-    if (three) run = run_three;
-    else if (type == PTX_F64) run = run_double;
-    else if (type == PTX_F32 && what == NEG && !flags) run = fast_neg;
-    else if (type == PTX_F32 && what == ABS && !flags) run = fast_abs;
-    else if (type == PTX_F32 && !flags && d->op.mode[1] == ROUND_NEAREST && fast(what)) run = fast(what);
+    if (three)
+        run = run_three;
+    else if (type == PTX_F64)
+        run = run_double;
+    else if (type == PTX_F32 && what == NEG && !flags)
+        run = fast_neg;
+    else if (type == PTX_F32 && what == ABS && !flags)
+        run = fast_abs;
+    else if (type == PTX_F32 && !flags && d->op.mode[1] == ROUND_NEAREST && fast(what))
+        run = fast(what);
     decode_emit(d, run);
 }
 
-const struct core_opcode core_float_opcodes[] = {
-    {"fma", core_decode_float},   {"rcp", core_decode_float}, {"sqrt", core_decode_float}, {"rsqrt", core_decode_float},
-    {"sin", core_decode_float},   {"cos", core_decode_float}, {"lg2", core_decode_float},  {"ex2", core_decode_float},
-    {"tanh", core_decode_float},  {"copysign", core_decode_float}, {NULL, NULL}};
+const struct core_opcode core_float_opcodes[] = {{"fma", core_decode_float},
+                                                 {"rcp", core_decode_float},
+                                                 {"sqrt", core_decode_float},
+                                                 {"rsqrt", core_decode_float},
+                                                 {"sin", core_decode_float},
+                                                 {"cos", core_decode_float},
+                                                 {"lg2", core_decode_float},
+                                                 {"ex2", core_decode_float},
+                                                 {"tanh", core_decode_float},
+                                                 {"copysign", core_decode_float},
+                                                 {NULL, NULL}};

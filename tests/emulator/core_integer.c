@@ -41,10 +41,10 @@
         }                                                                                                              \
         PUT_##D(w, core_reg(w, op, 0), v);                                                                             \
     }
-#define TYPE_u uint32_t
+#define TYPE_u  uint32_t
 #define TYPE_ux uint64_t
-#define PUT_u core_put32
-#define PUT_ux core_put64
+#define PUT_u   core_put32
+#define PUT_ux  core_put64
 /* Results of 16 bits leave the upper half of the register zero. */
 #define HALF(e) (uint16_t)(e)
 
@@ -64,15 +64,14 @@
     HANDLER2(op##_16, u, u, uint16_t, HALF(e))                                                                         \
     HANDLER2(op##_32, u, u, uint32_t, e)                                                                               \
     HANDLER2(op##_64, ux, ux, uint64_t, e)                                                                             \
-    static const struct core_typed op##_typed[] = {{PTX_U16, op##_16}, {PTX_S16, op##_16}, {PTX_B16, op##_16},         \
-                                                   {PTX_U32, op##_32}, {PTX_S32, op##_32}, {PTX_B32, op##_32},         \
-                                                   {PTX_U64, op##_64}, {PTX_S64, op##_64}, {PTX_B64, op##_64},         \
-                                                   {PTX_NONE, NULL}};
+    static const struct core_typed op##_typed[] = {                                                                    \
+        {PTX_U16, op##_16}, {PTX_S16, op##_16}, {PTX_B16, op##_16}, {PTX_U32, op##_32}, {PTX_S32, op##_32},            \
+        {PTX_B32, op##_32}, {PTX_U64, op##_64}, {PTX_S64, op##_64}, {PTX_B64, op##_64}, {PTX_NONE, NULL}};
 
 ALL_WIDTHS2(add, x + y)
 ALL_WIDTHS2(sub, x - y)
 ALL_WIDTHS2(mul, x *(uint64_t)y)
-ALL_WIDTHS2(and, x & y)
+ALL_WIDTHS2(and, x &y)
 ALL_WIDTHS2(or, x | y)
 ALL_WIDTHS2(xor, x ^ y)
 ALL_TYPES2(min, x < y ? x : y, x < y ? x : y)
@@ -81,8 +80,14 @@ ALL_TYPES2(max, x > y ? x : y, x > y ? x : y)
 ALL_TYPES2(div, y ? x / y : ~0u, y == 0 ? -1 : y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y)
 ALL_TYPES2(rem, y ? x % y : x, y == 0 ? x : y == -1 ? 0 : x % y)
 
-HANDLER2(add_sat, u, u, int32_t, (int64_t)x + y > INT32_MAX ? INT32_MAX : (int64_t)x + y < INT32_MIN ? INT32_MIN : (int64_t)x + y)
-HANDLER2(sub_sat, u, u, int32_t, (int64_t)x - y > INT32_MAX ? INT32_MAX : (int64_t)x - y < INT32_MIN ? INT32_MIN : (int64_t)x - y)
+HANDLER2(add_sat, u, u, int32_t,
+         (int64_t)x + y > INT32_MAX   ? INT32_MAX
+         : (int64_t)x + y < INT32_MIN ? INT32_MIN
+                                      : (int64_t)x + y)
+HANDLER2(sub_sat, u, u, int32_t,
+         (int64_t)x - y > INT32_MAX   ? INT32_MAX
+         : (int64_t)x - y < INT32_MIN ? INT32_MIN
+                                      : (int64_t)x - y)
 
 static uint64_t high_unsigned(uint64_t x, uint64_t y)
 {
@@ -94,33 +99,40 @@ static uint64_t high_signed(int64_t x, int64_t y)
 {
     return high_unsigned((uint64_t)x, (uint64_t)y) - (x < 0 ? (uint64_t)y : 0) - (y < 0 ? (uint64_t)x : 0);
 }
-HANDLER2(mulhi_u16, u, u, uint16_t, (uint32_t)x * y >> 16)
-HANDLER2(mulhi_s16, u, u, int16_t, HALF((int32_t)x * y >> 16))
-HANDLER2(mulhi_u32, u, u, uint32_t, (uint64_t)x * y >> 32)
-HANDLER2(mulhi_s32, u, u, int32_t, (uint64_t)((int64_t)x * y) >> 32)
+HANDLER2(mulhi_u16, u, u, uint16_t, (uint32_t)x *y >> 16)
+HANDLER2(mulhi_s16, u, u, int16_t, HALF((int32_t)x *y >> 16))
+HANDLER2(mulhi_u32, u, u, uint32_t, (uint64_t)x *y >> 32)
+HANDLER2(mulhi_s32, u, u, int32_t, (uint64_t)((int64_t)x *y) >> 32)
 HANDLER2(mulhi_u64, ux, ux, uint64_t, high_unsigned(x, y))
 HANDLER2(mulhi_s64, ux, ux, int64_t, high_signed(x, y))
-static const struct core_typed mulhi_typed[] = {{PTX_U16, mulhi_u16}, {PTX_S16, mulhi_s16}, {PTX_U32, mulhi_u32}, {PTX_S32, mulhi_s32}, {PTX_U64, mulhi_u64}, {PTX_S64, mulhi_s64}, {PTX_NONE, NULL}};
-HANDLER2(mulwide_u16, u, u, uint16_t, (uint32_t)x * y)
-HANDLER2(mulwide_s16, u, u, int16_t, (int32_t)x * y)
-HANDLER2(mulwide_u32, ux, u, uint32_t, (uint64_t)x * y)
-HANDLER2(mulwide_s32, ux, u, int32_t, (int64_t)x * y)
-static const struct core_typed mulwide_typed[] = {{PTX_U16, mulwide_u16}, {PTX_S16, mulwide_s16}, {PTX_U32, mulwide_u32}, {PTX_S32, mulwide_s32}, {PTX_NONE, NULL}};
+static const struct core_typed mulhi_typed[] = {{PTX_U16, mulhi_u16}, {PTX_S16, mulhi_s16}, {PTX_U32, mulhi_u32},
+                                                {PTX_S32, mulhi_s32}, {PTX_U64, mulhi_u64}, {PTX_S64, mulhi_s64},
+                                                {PTX_NONE, NULL}};
+HANDLER2(mulwide_u16, u, u, uint16_t, (uint32_t)x *y)
+HANDLER2(mulwide_s16, u, u, int16_t, (int32_t)x *y)
+HANDLER2(mulwide_u32, ux, u, uint32_t, (uint64_t)x *y)
+HANDLER2(mulwide_s32, ux, u, int32_t, (int64_t)x *y)
+static const struct core_typed mulwide_typed[] = {
+    {PTX_U16, mulwide_u16}, {PTX_S16, mulwide_s16}, {PTX_U32, mulwide_u32}, {PTX_S32, mulwide_s32}, {PTX_NONE, NULL}};
 
-HANDLER3(mad_16, u, u, uint16_t, u, uint16_t, HALF((uint32_t)x * y + z))
-HANDLER3(mad_32, u, u, uint32_t, u, uint32_t, x * y + z)
-HANDLER3(mad_64, ux, ux, uint64_t, ux, uint64_t, x * y + z)
-static const struct core_typed mad_typed[] = {{PTX_U16, mad_16}, {PTX_S16, mad_16}, {PTX_U32, mad_32}, {PTX_S32, mad_32}, {PTX_U64, mad_64}, {PTX_S64, mad_64}, {PTX_NONE, NULL}};
+HANDLER3(mad_16, u, u, uint16_t, u, uint16_t, HALF((uint32_t)x *y + z))
+HANDLER3(mad_32, u, u, uint32_t, u, uint32_t, x *y + z)
+HANDLER3(mad_64, ux, ux, uint64_t, ux, uint64_t, x *y + z)
+static const struct core_typed mad_typed[] = {{PTX_U16, mad_16}, {PTX_S16, mad_16}, {PTX_U32, mad_32},
+                                              {PTX_S32, mad_32}, {PTX_U64, mad_64}, {PTX_S64, mad_64},
+                                              {PTX_NONE, NULL}};
 HANDLER3(madhi_u32, u, u, uint32_t, u, uint32_t, ((uint64_t)x * y >> 32) + z)
 HANDLER3(madhi_s32, u, u, int32_t, u, uint32_t, ((uint64_t)((int64_t)x * y) >> 32) + z)
 HANDLER3(madhi_u64, ux, ux, uint64_t, ux, uint64_t, high_unsigned(x, y) + z)
 HANDLER3(madhi_s64, ux, ux, int64_t, ux, uint64_t, high_signed(x, y) + z)
-static const struct core_typed madhi_typed[] = {{PTX_U32, madhi_u32}, {PTX_S32, madhi_s32}, {PTX_U64, madhi_u64}, {PTX_S64, madhi_s64}, {PTX_NONE, NULL}};
-HANDLER3(madwide_u16, u, u, uint16_t, u, uint32_t, (uint32_t)x * y + z)
-HANDLER3(madwide_s16, u, u, int16_t, u, uint32_t, (uint32_t)((int32_t)x * y) + z)
-HANDLER3(madwide_u32, ux, u, uint32_t, ux, uint64_t, (uint64_t)x * y + z)
-HANDLER3(madwide_s32, ux, u, int32_t, ux, uint64_t, (uint64_t)((int64_t)x * y) + z)
-static const struct core_typed madwide_typed[] = {{PTX_U16, madwide_u16}, {PTX_S16, madwide_s16}, {PTX_U32, madwide_u32}, {PTX_S32, madwide_s32}, {PTX_NONE, NULL}};
+static const struct core_typed madhi_typed[] = {
+    {PTX_U32, madhi_u32}, {PTX_S32, madhi_s32}, {PTX_U64, madhi_u64}, {PTX_S64, madhi_s64}, {PTX_NONE, NULL}};
+HANDLER3(madwide_u16, u, u, uint16_t, u, uint32_t, (uint32_t)x *y + z)
+HANDLER3(madwide_s16, u, u, int16_t, u, uint32_t, (uint32_t)((int32_t)x *y) + z)
+HANDLER3(madwide_u32, ux, u, uint32_t, ux, uint64_t, (uint64_t)x *y + z)
+HANDLER3(madwide_s32, ux, u, int32_t, ux, uint64_t, (uint64_t)((int64_t)x *y) + z)
+static const struct core_typed madwide_typed[] = {
+    {PTX_U16, madwide_u16}, {PTX_S16, madwide_s16}, {PTX_U32, madwide_u32}, {PTX_S32, madwide_s32}, {PTX_NONE, NULL}};
 
 HANDLER3(sad_u32, u, u, uint32_t, u, uint32_t, (x > y ? x - y : y - x) + z)
 HANDLER3(sad_s32, u, u, int32_t, u, uint32_t, (x > y ? (uint32_t)x - (uint32_t)y : (uint32_t)y - (uint32_t)x) + z)
@@ -129,19 +141,23 @@ static const struct core_typed sad_typed[] = {{PTX_U32, sad_u32}, {PTX_S32, sad_
 HANDLER1(abs_16, u, u, int16_t, HALF(x < 0 ? -x : x))
 HANDLER1(abs_32, u, u, int32_t, x < 0 ? 0u - (uint32_t)x : (uint32_t)x)
 HANDLER1(abs_64, ux, ux, int64_t, x < 0 ? 0u - (uint64_t)x : (uint64_t)x)
-static const struct core_typed abs_typed[] = {{PTX_S16, abs_16}, {PTX_S32, abs_32}, {PTX_S64, abs_64}, {PTX_NONE, NULL}};
+static const struct core_typed abs_typed[] = {
+    {PTX_S16, abs_16}, {PTX_S32, abs_32}, {PTX_S64, abs_64}, {PTX_NONE, NULL}};
 HANDLER1(neg_16, u, u, uint16_t, HALF(0u - x))
 HANDLER1(neg_32, u, u, uint32_t, 0u - x)
 HANDLER1(neg_64, ux, ux, uint64_t, 0u - x)
-static const struct core_typed neg_typed[] = {{PTX_S16, neg_16}, {PTX_S32, neg_32}, {PTX_S64, neg_64}, {PTX_NONE, NULL}};
+static const struct core_typed neg_typed[] = {
+    {PTX_S16, neg_16}, {PTX_S32, neg_32}, {PTX_S64, neg_64}, {PTX_NONE, NULL}};
 HANDLER1(not_16, u, u, uint16_t, HALF(~x))
 HANDLER1(not_32, u, u, uint32_t, ~x)
 HANDLER1(not_64, ux, ux, uint64_t, ~x)
-static const struct core_typed not_typed[] = {{PTX_B16, not_16}, {PTX_B32, not_32}, {PTX_B64, not_64}, {PTX_NONE, NULL}};
+static const struct core_typed not_typed[] = {
+    {PTX_B16, not_16}, {PTX_B32, not_32}, {PTX_B64, not_64}, {PTX_NONE, NULL}};
 HANDLER1(cnot_16, u, u, uint16_t, !x)
 HANDLER1(cnot_32, u, u, uint32_t, !x)
 HANDLER1(cnot_64, ux, ux, uint64_t, !x)
-static const struct core_typed cnot_typed[] = {{PTX_B16, cnot_16}, {PTX_B32, cnot_32}, {PTX_B64, cnot_64}, {PTX_NONE, NULL}};
+static const struct core_typed cnot_typed[] = {
+    {PTX_B16, cnot_16}, {PTX_B32, cnot_32}, {PTX_B64, cnot_64}, {PTX_NONE, NULL}};
 HANDLER1(popc_32, u, u, uint32_t, __builtin_popcount(x))
 HANDLER1(popc_64, u, ux, uint64_t, __builtin_popcountll(x))
 static const struct core_typed popc_typed[] = {{PTX_B32, popc_32}, {PTX_B64, popc_64}, {PTX_NONE, NULL}};
@@ -170,7 +186,8 @@ HANDLER1(bfind_u32, u, u, uint32_t, find_high(x, 32, op->mode[0]))
 HANDLER1(bfind_s32, u, u, int32_t, find_high((uint32_t)(x < 0 ? ~x : x), 32, op->mode[0]))
 HANDLER1(bfind_u64, u, ux, uint64_t, find_high(x, 64, op->mode[0]))
 HANDLER1(bfind_s64, u, ux, int64_t, find_high((uint64_t)(x < 0 ? ~x : x), 64, op->mode[0]))
-static const struct core_typed bfind_typed[] = {{PTX_U32, bfind_u32}, {PTX_S32, bfind_s32}, {PTX_U64, bfind_u64}, {PTX_S64, bfind_s64}, {PTX_NONE, NULL}};
+static const struct core_typed bfind_typed[] = {
+    {PTX_U32, bfind_u32}, {PTX_S32, bfind_s32}, {PTX_U64, bfind_u64}, {PTX_S64, bfind_s64}, {PTX_NONE, NULL}};
 
 /* Shifts clamp their amount. The amount is always a 32-bit register. */
 #define SHIFT(name, D, M, T, bits, expr)                                                                               \
@@ -194,11 +211,17 @@ SHIFT(shr_u64, ux, ux, uint64_t, 64, y < 64 ? x >> y : 0)
 SHIFT(shr_s16, u, u, int16_t, 16, HALF((int32_t)x >> y))
 SHIFT(shr_s32, u, u, int32_t, 32, (int64_t)x >> y)
 SHIFT(shr_s64, ux, ux, int64_t, 63, x >> y)
-static const struct core_typed shl_typed[] = {{PTX_B16, shl_16}, {PTX_B32, shl_32}, {PTX_B64, shl_64}, {PTX_NONE, NULL}};
-static const struct core_typed shr_typed[] = {{PTX_B16, shr_u16}, {PTX_B32, shr_u32}, {PTX_B64, shr_u64}, {PTX_U16, shr_u16}, {PTX_U32, shr_u32}, {PTX_U64, shr_u64},
-                                              {PTX_S16, shr_s16}, {PTX_S32, shr_s32}, {PTX_S64, shr_s64}, {PTX_NONE, NULL}};
+static const struct core_typed shl_typed[] = {
+    {PTX_B16, shl_16}, {PTX_B32, shl_32}, {PTX_B64, shl_64}, {PTX_NONE, NULL}};
+static const struct core_typed shr_typed[] = {
+    {PTX_B16, shr_u16}, {PTX_B32, shr_u32}, {PTX_B64, shr_u64}, {PTX_U16, shr_u16}, {PTX_U32, shr_u32},
+    {PTX_U64, shr_u64}, {PTX_S16, shr_s16}, {PTX_S32, shr_s32}, {PTX_S64, shr_s64}, {PTX_NONE, NULL}};
 /* shf: funnel of y:x by z; mode[0]: wrap the amount instead of clamping it */
-HANDLER3(shf_left, u, u, uint32_t, u, uint32_t, ((uint64_t)y << 32 | x) << (op->mode[0] ? z & 31 : z > 32 ? 32 : z) >> 32)
+HANDLER3(shf_left, u, u, uint32_t, u, uint32_t,
+         ((uint64_t)y << 32 | x) << (op->mode[0] ? z & 31
+                                     : z > 32    ? 32
+                                                 : z) >>
+             32)
 HANDLER3(shf_right, u, u, uint32_t, u, uint32_t, ((uint64_t)y << 32 | x) >> (op->mode[0] ? z & 31 : z > 32 ? 32 : z))
 
 /* bfe: len bits from pos on; signed ones repeat the field's top bit, or the value's own where the field reaches past it. */
@@ -225,7 +248,8 @@ BFE(bfe_u32, u, u, uint32_t, 32, false)
 BFE(bfe_s32, u, u, uint32_t, 32, true)
 BFE(bfe_u64, ux, ux, uint64_t, 64, false)
 BFE(bfe_s64, ux, ux, uint64_t, 64, true)
-static const struct core_typed bfe_typed[] = {{PTX_U32, bfe_u32}, {PTX_S32, bfe_s32}, {PTX_U64, bfe_u64}, {PTX_S64, bfe_s64}, {PTX_NONE, NULL}};
+static const struct core_typed bfe_typed[] = {
+    {PTX_U32, bfe_u32}, {PTX_S32, bfe_s32}, {PTX_U64, bfe_u64}, {PTX_S64, bfe_s64}, {PTX_NONE, NULL}};
 
 static uint64_t insert(uint64_t x, uint64_t into, uint32_t pos, uint32_t len, uint32_t bits)
 {
@@ -239,7 +263,8 @@ static uint64_t insert(uint64_t x, uint64_t into, uint32_t pos, uint32_t len, ui
 #define BFI(name, D, M, bits)                                                                                          \
     static void name(struct core_warp *w, const struct core_op *op)                                                    \
     {                                                                                                                  \
-        const union core_register *a = core_reg(w, op, 1), *b = core_reg(w, op, 2), *c = core_reg(w, op, 3), *e = core_reg(w, op, 4); \
+        const union core_register *a = core_reg(w, op, 1), *b = core_reg(w, op, 2), *c = core_reg(w, op, 3),           \
+                                  *e = core_reg(w, op, 4);                                                             \
         TYPE_##D v[LANES];                                                                                             \
         for (int l = 0; l < LANES; l++) v[l] = (TYPE_##D)insert(a->M[l], b->M[l], c->u[l], e->u[l], bits);             \
         PUT_##D(w, core_reg(w, op, 0), v);                                                                             \
@@ -266,13 +291,27 @@ static uint32_t permute(uint32_t x, uint32_t y, uint32_t z, int mode)
     for (uint32_t i = 0; i < 4; i++) {
         uint32_t pick = 0;
         switch (mode) {
-        case 0: pick = z >> (4 * i) & 15; break;
-        case 1: pick = (s + i) & 7; break;           /* f4e */
-        case 2: pick = (s - i) & 7; break;           /* b4e */
-        case 3: pick = s; break;                     /* rc8 */
-        case 4: pick = i > s ? i : s; break;         /* ecl */
-        case 5: pick = i < s ? i : s; break;         /* ecr */
-        default: pick = (s & 1) * 2 + (i & 1); break; /* rc16 */
+        case 0:
+            pick = z >> (4 * i) & 15;
+            break;
+        case 1:
+            pick = (s + i) & 7;
+            break; /* f4e */
+        case 2:
+            pick = (s - i) & 7;
+            break; /* b4e */
+        case 3:
+            pick = s;
+            break; /* rc8 */
+        case 4:
+            pick = i > s ? i : s;
+            break; /* ecl */
+        case 5:
+            pick = i < s ? i : s;
+            break; /* ecr */
+        default:
+            pick = (s & 1) * 2 + (i & 1);
+            break; /* rc16 */
         }
         uint32_t byte = (uint32_t)(both >> (8 * (pick & 7))) & 0xff;
         if (pick & 8) byte = byte & 0x80 ? 0xff : 0;
@@ -294,7 +333,8 @@ static uint32_t dot4(uint32_t x, uint32_t y, uint32_t z, bool sx, bool sy)
 HANDLER3(dp4a, u, u, uint32_t, u, uint32_t, dot4(x, y, z, op->mode[0], op->mode[1]))
 
 HANDLER2(mul24_u, u, u, uint32_t, (x & 0xffffff) * (y & 0xffffff))
-HANDLER2(mul24_s, u, u, int32_t, (uint32_t)((int32_t)((uint32_t)x << 8) >> 8) * (uint32_t)((int32_t)((uint32_t)y << 8) >> 8))
+HANDLER2(mul24_s, u, u, int32_t,
+         (uint32_t)((int32_t)((uint32_t)x << 8) >> 8) * (uint32_t)((int32_t)((uint32_t)y << 8) >> 8))
 
 /* Sums with carry. mode[0]: take the carry in, mode[1]: set it, mode[2]: subtract. A borrow is a carry of 0 on the
  * hardware; here the flag says "borrow" after subtractions, which programs cannot tell. */
@@ -342,7 +382,8 @@ static void carry(struct core_decode *d, bool take, bool subtract)
     d->op.mode[1] = decode_take(d, "cc");
     d->op.mode[2] = subtract;
     enum ptx_type type = decode_type(d);
-    if (type < PTX_B32 || (ptx_type_bytes(type) != 4 && ptx_type_bytes(type) != 8)) decode_fail(d, "not known for this type");
+    if (type < PTX_B32 || (ptx_type_bytes(type) != 4 && ptx_type_bytes(type) != 8))
+        decode_fail(d, "not known for this type");
     d->op.bytes = (uint8_t)ptx_type_bytes(type);
     decode_operands(d, 3, 3);
     decode_target(d, OPERAND(0), type);
@@ -374,17 +415,30 @@ static void sum(struct core_decode *d, bool subtract)
         simple(d, subtract ? sub_typed : add_typed, 2);
     }
 }
-static void decode_add(struct core_decode *d) { sum(d, false); }
-static void decode_sub(struct core_decode *d) { sum(d, true); }
-static void decode_addc(struct core_decode *d) { carry(d, true, false); }
-static void decode_subc(struct core_decode *d) { carry(d, true, true); }
+static void decode_add(struct core_decode *d)
+{
+    sum(d, false);
+}
+static void decode_sub(struct core_decode *d)
+{
+    sum(d, true);
+}
+static void decode_addc(struct core_decode *d)
+{
+    carry(d, true, false);
+}
+static void decode_subc(struct core_decode *d)
+{
+    carry(d, true, true);
+}
 
 static enum ptx_type twice(enum ptx_type type)
 {
     return type == PTX_U16 ? PTX_U32 : type == PTX_S16 ? PTX_S32 : type == PTX_U32 ? PTX_U64 : PTX_S64;
 }
 
-static void product(struct core_decode *d, const struct core_typed *low, const struct core_typed *high, const struct core_typed *wide, bool add)
+static void product(struct core_decode *d, const struct core_typed *low, const struct core_typed *high,
+                    const struct core_typed *wide, bool add)
 {
     static const char *const parts[] = {"lo", "hi", "wide", NULL};
     int part = decode_choice(d, parts);
@@ -400,13 +454,17 @@ static void product(struct core_decode *d, const struct core_typed *low, const s
 }
 static void decode_mul(struct core_decode *d)
 {
-    if (decode_is_float(d)) core_decode_float(d);
-    else product(d, mul_typed, mulhi_typed, mulwide_typed, false);
+    if (decode_is_float(d))
+        core_decode_float(d);
+    else
+        product(d, mul_typed, mulhi_typed, mulwide_typed, false);
 }
 static void decode_mad(struct core_decode *d)
 {
-    if (decode_is_float(d)) core_decode_float(d);
-    else product(d, mad_typed, madhi_typed, madwide_typed, true);
+    if (decode_is_float(d))
+        core_decode_float(d);
+    else
+        product(d, mad_typed, madhi_typed, madwide_typed, true);
 }
 static void decode_mul24(struct core_decode *d)
 {
@@ -418,25 +476,54 @@ static void decode_mul24(struct core_decode *d)
 #define INTEGER_OR_FLOAT(name, list, count)                                                                            \
     static void decode_##name(struct core_decode *d)                                                                   \
     {                                                                                                                  \
-        if (decode_is_float(d)) core_decode_float(d);                                                                  \
-        else simple(d, list, count);                                                                                   \
+        if (decode_is_float(d))                                                                                        \
+            core_decode_float(d);                                                                                      \
+        else                                                                                                           \
+            simple(d, list, count);                                                                                    \
     }
 INTEGER_OR_FLOAT(div, div_typed, 2)
 INTEGER_OR_FLOAT(min, min_typed, 2)
 INTEGER_OR_FLOAT(max, max_typed, 2)
 INTEGER_OR_FLOAT(abs, abs_typed, 1)
 INTEGER_OR_FLOAT(neg, neg_typed, 1)
-static void decode_rem(struct core_decode *d) { simple(d, rem_typed, 2); }
-static void decode_sad(struct core_decode *d) { simple(d, sad_typed, 3); }
-static void decode_cnot(struct core_decode *d) { simple(d, cnot_typed, 1); }
-static void decode_brev(struct core_decode *d) { simple(d, brev_typed, 1); }
+static void decode_rem(struct core_decode *d)
+{
+    simple(d, rem_typed, 2);
+}
+static void decode_sad(struct core_decode *d)
+{
+    simple(d, sad_typed, 3);
+}
+static void decode_cnot(struct core_decode *d)
+{
+    simple(d, cnot_typed, 1);
+}
+static void decode_brev(struct core_decode *d)
+{
+    simple(d, brev_typed, 1);
+}
 
 /* Predicates are bits of one word, so logic on them is one operation. */
-static void pred_and(struct core_warp *w, const struct core_op *op) { core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) & *core_pred(w, op, 2)); }
-static void pred_or(struct core_warp *w, const struct core_op *op) { core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) | *core_pred(w, op, 2)); }
-static void pred_xor(struct core_warp *w, const struct core_op *op) { core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) ^ *core_pred(w, op, 2)); }
-static void pred_not(struct core_warp *w, const struct core_op *op) { core_set_pred(w, core_pred(w, op, 0), ~*core_pred(w, op, 1)); }
-static void pred_mov(struct core_warp *w, const struct core_op *op) { core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1)); }
+static void pred_and(struct core_warp *w, const struct core_op *op)
+{
+    core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) & *core_pred(w, op, 2));
+}
+static void pred_or(struct core_warp *w, const struct core_op *op)
+{
+    core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) | *core_pred(w, op, 2));
+}
+static void pred_xor(struct core_warp *w, const struct core_op *op)
+{
+    core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1) ^ *core_pred(w, op, 2));
+}
+static void pred_not(struct core_warp *w, const struct core_op *op)
+{
+    core_set_pred(w, core_pred(w, op, 0), ~*core_pred(w, op, 1));
+}
+static void pred_mov(struct core_warp *w, const struct core_op *op)
+{
+    core_set_pred(w, core_pred(w, op, 0), *core_pred(w, op, 1));
+}
 
 static void logic(struct core_decode *d, const struct core_typed *list, core_handler *pred, uint32_t count)
 {
@@ -450,10 +537,22 @@ static void logic(struct core_decode *d, const struct core_typed *list, core_han
     for (uint32_t i = 1; i <= count; i++) decode_pred_source(d, OPERAND(i));
     decode_emit(d, pred);
 }
-static void decode_and(struct core_decode *d) { logic(d, and_typed, pred_and, 2); }
-static void decode_or(struct core_decode *d) { logic(d, or_typed, pred_or, 2); }
-static void decode_xor(struct core_decode *d) { logic(d, xor_typed, pred_xor, 2); }
-static void decode_not(struct core_decode *d) { logic(d, not_typed, pred_not, 1); }
+static void decode_and(struct core_decode *d)
+{
+    logic(d, and_typed, pred_and, 2);
+}
+static void decode_or(struct core_decode *d)
+{
+    logic(d, or_typed, pred_or, 2);
+}
+static void decode_xor(struct core_decode *d)
+{
+    logic(d, xor_typed, pred_xor, 2);
+}
+static void decode_not(struct core_decode *d)
+{
+    logic(d, not_typed, pred_not, 1);
+}
 
 /* Result of 32 bits whatever the source has. */
 static void counting(struct core_decode *d, const struct core_typed *list)
@@ -465,9 +564,18 @@ static void counting(struct core_decode *d, const struct core_typed *list)
     sources(d, 1, type);
     decode_emit(d, decode_typed(d, list, type));
 }
-static void decode_popc(struct core_decode *d) { counting(d, popc_typed); }
-static void decode_clz(struct core_decode *d) { counting(d, clz_typed); }
-static void decode_bfind(struct core_decode *d) { counting(d, bfind_typed); }
+static void decode_popc(struct core_decode *d)
+{
+    counting(d, popc_typed);
+}
+static void decode_clz(struct core_decode *d)
+{
+    counting(d, clz_typed);
+}
+static void decode_bfind(struct core_decode *d)
+{
+    counting(d, bfind_typed);
+}
 
 static void shift(struct core_decode *d, const struct core_typed *list)
 {
@@ -478,8 +586,14 @@ static void shift(struct core_decode *d, const struct core_typed *list)
     decode_source(d, OPERAND(2), PTX_U32);
     decode_emit(d, decode_typed(d, list, type));
 }
-static void decode_shl(struct core_decode *d) { shift(d, shl_typed); }
-static void decode_shr(struct core_decode *d) { shift(d, shr_typed); }
+static void decode_shl(struct core_decode *d)
+{
+    shift(d, shl_typed);
+}
+static void decode_shr(struct core_decode *d)
+{
+    shift(d, shr_typed);
+}
 
 static void decode_shf(struct core_decode *d)
 {
@@ -556,9 +670,12 @@ static void run_pack(struct core_warp *w, const struct core_op *op)
     EACH_LANE(l, w->mask)
     {
         uint64_t v = 0;
-        for (uint32_t i = 0; i < parts; i++) v |= (uint64_t)(core_reg(w, op, (int)i + 1)->u[l] & (uint32_t)(((uint64_t)1 << bits) - 1)) << (i * bits);
-        if (op->flags & 1) core_reg(w, op, 0)->ux[l] = v;
-        else core_reg(w, op, 0)->u[l] = (uint32_t)v;
+        for (uint32_t i = 0; i < parts; i++)
+            v |= (uint64_t)(core_reg(w, op, (int)i + 1)->u[l] & (uint32_t)(((uint64_t)1 << bits) - 1)) << (i * bits);
+        if (op->flags & 1)
+            core_reg(w, op, 0)->ux[l] = v;
+        else
+            core_reg(w, op, 0)->u[l] = (uint32_t)v;
     }
 }
 static void run_unpack(struct core_warp *w, const struct core_op *op)
@@ -568,7 +685,8 @@ static void run_unpack(struct core_warp *w, const struct core_op *op)
     EACH_LANE(l, w->mask)
     {
         uint64_t v = op->flags & 1 ? a->ux[l] : a->u[l];
-        for (uint32_t i = 0; i < parts; i++) core_reg(w, op, (int)i)->u[l] = (uint32_t)(v >> (i * bits) & (((uint64_t)1 << bits) - 1));
+        for (uint32_t i = 0; i < parts; i++)
+            core_reg(w, op, (int)i)->u[l] = (uint32_t)(v >> (i * bits) & (((uint64_t)1 << bits) - 1));
     }
 }
 /* Clocks are the host's: they only have to go on. mode[0]: 32 bits, mode[1]: upper half */
@@ -580,8 +698,10 @@ static void run_clock(struct core_warp *w, const struct core_op *op)
     w->yield = true;
     EACH_LANE(l, w->mask)
     {
-        if (op->mode[0]) core_reg(w, op, 0)->u[l] = (uint32_t)(op->mode[1] ? v >> 32 : v);
-        else core_reg(w, op, 0)->ux[l] = v;
+        if (op->mode[0])
+            core_reg(w, op, 0)->u[l] = (uint32_t)(op->mode[1] ? v >> 32 : v);
+        else
+            core_reg(w, op, 0)->ux[l] = v;
     }
 }
 
@@ -630,10 +750,12 @@ static void decode_mov(struct core_decode *d)
 }
 
 const struct core_opcode core_integer_opcodes[] = {
-    {"add", decode_add},     {"sub", decode_sub},     {"addc", decode_addc},   {"subc", decode_subc}, {"mul", decode_mul},
-    {"mad", decode_mad},     {"mul24", decode_mul24}, {"div", decode_div},     {"rem", decode_rem},   {"min", decode_min},
-    {"max", decode_max},     {"abs", decode_abs},     {"neg", decode_neg},     {"sad", decode_sad},   {"and", decode_and},
-    {"or", decode_or},       {"xor", decode_xor},     {"not", decode_not},     {"cnot", decode_cnot}, {"popc", decode_popc},
-    {"clz", decode_clz},     {"brev", decode_brev},   {"bfind", decode_bfind}, {"shl", decode_shl},   {"shr", decode_shr},
-    {"shf", decode_shf},     {"bfe", decode_bfe},     {"bfi", decode_bfi},     {"lop3", decode_lop3}, {"prmt", decode_prmt},
-    {"dp4a", decode_dp4a},   {"mov", decode_mov},     {NULL, NULL}};
+    {"add", decode_add},   {"sub", decode_sub},   {"addc", decode_addc},   {"subc", decode_subc},
+    {"mul", decode_mul},   {"mad", decode_mad},   {"mul24", decode_mul24}, {"div", decode_div},
+    {"rem", decode_rem},   {"min", decode_min},   {"max", decode_max},     {"abs", decode_abs},
+    {"neg", decode_neg},   {"sad", decode_sad},   {"and", decode_and},     {"or", decode_or},
+    {"xor", decode_xor},   {"not", decode_not},   {"cnot", decode_cnot},   {"popc", decode_popc},
+    {"clz", decode_clz},   {"brev", decode_brev}, {"bfind", decode_bfind}, {"shl", decode_shl},
+    {"shr", decode_shr},   {"shf", decode_shf},   {"bfe", decode_bfe},     {"bfi", decode_bfi},
+    {"lop3", decode_lop3}, {"prmt", decode_prmt}, {"dp4a", decode_dp4a},   {"mov", decode_mov},
+    {NULL, NULL}};

@@ -25,9 +25,9 @@ enum { LANES = 32, MAX_WARPS = 32, MAX_MBARRIERS = 128, MAX_BARRIERS = 16 };
 /* A generic address of shared or local memory is its address in the space plus a window no host pointer lies in. Shared
  * addresses start at 1024, as on the parts that keep the first KiB for themselves: 0 stays wild. */
 #define SHARED_WINDOW ((uint64_t)0x0100000000000000)
-#define LOCAL_WINDOW ((uint64_t)0x0200000000000000)
-#define WINDOW_BYTES ((uint64_t)1 << 32)
-#define SHARED_FIRST 1024u
+#define LOCAL_WINDOW  ((uint64_t)0x0200000000000000)
+#define WINDOW_BYTES  ((uint64_t)1 << 32)
+#define SHARED_FIRST  1024u
 
 /* What registers hold before anything is written to them: as an f32 a NaN. */
 #define POISON 0x7fc0deadu
@@ -48,9 +48,9 @@ struct core_op;
 typedef void core_handler(struct core_warp *w, const struct core_op *op);
 
 enum core_kind {
-    KIND_PLAIN,      /* each executing lane for itself */
-    KIND_BRANCH,     /* target */
-    KIND_TABLE,      /* brx.idx: table of targets, index in r[0] */
+    KIND_PLAIN,  /* each executing lane for itself */
+    KIND_BRANCH, /* target */
+    KIND_TABLE,  /* brx.idx: table of targets, index in r[0] */
     KIND_EXIT,
     KIND_COLLECTIVE, /* all lanes of the member mask in register r[0] come together first */
     KIND_WARP        /* all live lanes come together first */
@@ -60,16 +60,16 @@ struct core_op {
     core_handler *run;
     const uint32_t *r; /* byte offsets into the warp's registers */
     int64_t imm;
-    uint64_t *count;   /* coverage */
+    uint64_t *count; /* coverage */
     const uint32_t *table;
     uint32_t target, table_count;
-    uint32_t guard;    /* offset of the predicate, 0: none */
+    uint32_t guard; /* offset of the predicate, 0: none */
     uint32_t line;
     bool guard_negated;
     uint8_t kind;
     uint8_t space, bytes, vector; /* memory operations: state space, bytes of an element, elements */
-    uint8_t mode[5];   /* by handler */
-    uint16_t flags;    /* by handler */
+    uint8_t mode[5];              /* by handler */
+    uint16_t flags;               /* by handler */
 };
 
 struct core_constant {
@@ -82,11 +82,34 @@ struct core_constant {
 
 /* Special registers that are the same for a warp's whole life. */
 enum core_special {
-    SPECIAL_TID_X, SPECIAL_TID_Y, SPECIAL_TID_Z, SPECIAL_NTID_X, SPECIAL_NTID_Y, SPECIAL_NTID_Z,
-    SPECIAL_CTAID_X, SPECIAL_CTAID_Y, SPECIAL_CTAID_Z, SPECIAL_NCTAID_X, SPECIAL_NCTAID_Y, SPECIAL_NCTAID_Z,
-    SPECIAL_LANEID, SPECIAL_WARPID, SPECIAL_NWARPID, SPECIAL_SMID, SPECIAL_NSMID, SPECIAL_GRIDID,
-    SPECIAL_EQ, SPECIAL_LE, SPECIAL_LT, SPECIAL_GE, SPECIAL_GT, SPECIAL_DYNAMIC_SMEM, SPECIAL_TOTAL_SMEM,
-    SPECIAL_ZERO, SPECIAL_ONE, SPECIAL_COUNT
+    SPECIAL_TID_X,
+    SPECIAL_TID_Y,
+    SPECIAL_TID_Z,
+    SPECIAL_NTID_X,
+    SPECIAL_NTID_Y,
+    SPECIAL_NTID_Z,
+    SPECIAL_CTAID_X,
+    SPECIAL_CTAID_Y,
+    SPECIAL_CTAID_Z,
+    SPECIAL_NCTAID_X,
+    SPECIAL_NCTAID_Y,
+    SPECIAL_NCTAID_Z,
+    SPECIAL_LANEID,
+    SPECIAL_WARPID,
+    SPECIAL_NWARPID,
+    SPECIAL_SMID,
+    SPECIAL_NSMID,
+    SPECIAL_GRIDID,
+    SPECIAL_EQ,
+    SPECIAL_LE,
+    SPECIAL_LT,
+    SPECIAL_GE,
+    SPECIAL_GT,
+    SPECIAL_DYNAMIC_SMEM,
+    SPECIAL_TOTAL_SMEM,
+    SPECIAL_ZERO,
+    SPECIAL_ONE,
+    SPECIAL_COUNT
 };
 
 struct core_function {
@@ -123,22 +146,22 @@ enum core_state { STATE_RUN, STATE_MEET, STATE_BARRIER, STATE_MBARRIER };
 struct core_fragment {
     uint32_t pc, mask;
     enum core_state state;
-    uint32_t wait;          /* barrier or mbarrier slot */
+    uint32_t wait; /* barrier or mbarrier slot */
     uint32_t wait_phase;
-    uint32_t members;       /* STATE_MEET */
-    uint32_t turns;         /* backward branches taken while others could run */
+    uint32_t members; /* STATE_MEET */
+    uint32_t turns;   /* backward branches taken while others could run */
     uint64_t rest_until;
 };
 
 /* Vector clocks have an entry for each lane of each warp, for the asynchronous copies of each lane, for the bulk copies
  * out of shared memory of each warp, and for each mbarrier; first `known`, then `fenced` (see core_shadow.c). */
 struct core_clocks {
-    uint32_t *common;            /* what all lanes of the warp know */
-    uint32_t *own[LANES];        /* a lane that knows more, else NULL */
+    uint32_t *common;     /* what all lanes of the warp know */
+    uint32_t *own[LANES]; /* a lane that knows more, else NULL */
     uint32_t time;
-    uint32_t own_async[LANES];   /* asynchronous copies of the lane that it has waited for */
-    uint32_t own_fenced[LANES];  /* own accesses that a proxy fence followed */
-    uint32_t own_bulk;           /* bulk reads of the warp that were waited for */
+    uint32_t own_async[LANES];  /* asynchronous copies of the lane that it has waited for */
+    uint32_t own_fenced[LANES]; /* own accesses that a proxy fence followed */
+    uint32_t own_bulk;          /* bulk reads of the warp that were waited for */
     uint32_t async_time[LANES];
     uint32_t async_group[LANES][16];
     uint32_t async_groups[LANES];
@@ -147,21 +170,22 @@ struct core_clocks {
 
 struct core_block;
 struct core_warp {
-    uint8_t *registers;
-    uint32_t mask;         /* lanes that execute the current operation */
-    uint32_t wide[LANES];  /* the same, all ones for an executing lane */
-    uint32_t wide_mask;    /* the mask that `wide` shows */
+    uint8_t *registers; /* in register_memory, at a multiple of 64 */
+    void *register_memory;
+    uint32_t mask;        /* lanes that execute the current operation */
+    uint32_t wide[LANES]; /* the same, all ones for an executing lane */
+    uint32_t wide_mask;   /* the mask that `wide` shows */
     const struct core_op *op;
     struct core_block *block;
     uint32_t index;
     uint32_t live;
     struct core_fragment fragment[LANES];
     uint32_t fragment_count, current;
-    bool stay;             /* set by a handler: the fragment waits and executes this operation again */
-    bool pause;            /* set by a handler: the fragment waits behind this operation */
-    bool yield;            /* set by a handler: let other warps run first */
+    bool stay;  /* set by a handler: the fragment waits and executes this operation again */
+    bool pause; /* set by a handler: the fragment waits behind this operation */
+    bool yield; /* set by a handler: let other warps run first */
     uint64_t picks;
-    uint32_t carry;        /* lanes with the carry flag set */
+    uint32_t carry; /* lanes with the carry flag set */
     struct core_span span[4];
     uint32_t span_next;
     uint8_t *local;
@@ -264,11 +288,12 @@ static inline int core_first(uint32_t mask)
 {
     return __builtin_ctz(mask);
 }
-#define EACH_LANE(l, m) for (uint32_t l##_ = (m), l = 0; l##_ && (l = (uint32_t)__builtin_ctz(l##_), 1); l##_ &= l##_ - 1)
+#define EACH_LANE(l, m)                                                                                                \
+    for (uint32_t l##_ = (m), l = 0; l##_ && (l = (uint32_t)__builtin_ctz(l##_), 1); l##_ &= l##_ - 1)
 
 /* Report a fault at the current operation of lane (or of the warp's first executing lane, lane < 0) and leave the block. */
-_Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status, uint64_t address, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+_Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status, uint64_t address, const char *format,
+                          ...) __attribute__((format(printf, 5, 6)));
 
 /* ---- core_memory.c ---- */
 /* Checked host address of `bytes` of global (or parameter, or generic non-window) memory for one lane. */
@@ -285,7 +310,8 @@ uint8_t *core_global_range(struct core_warp *w, uint32_t lane, uint64_t address,
 enum { SHADOW_STRONG = 1, SHADOW_ASYNC = 2 /* through the async proxy: needs a fence after generic writes */ };
 void core_shadow_read(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how);
 /* A write ordered as one of the lane's, stamped (agent, time): the lane's own with core_shadow_store. */
-void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how, uint32_t agent, uint32_t time);
+void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how, uint32_t agent,
+                       uint32_t time);
 void core_shadow_store(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how);
 /* A bulk copy out of shared memory: a read by the warp's bulk agent. */
 void core_shadow_bulk_read(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes);
@@ -346,9 +372,9 @@ struct core_opcode {
     const char *name;
     core_decoder *decode;
 };
-extern const struct core_opcode core_integer_opcodes[], core_compare_opcodes[], core_float_opcodes[], core_convert_opcodes[],
-    core_memory_opcodes[], core_warp_opcodes[], core_mbarrier_opcodes[], core_copy_opcodes[], core_matrix_opcodes[],
-    core_mma_opcodes[];
+extern const struct core_opcode core_integer_opcodes[], core_compare_opcodes[], core_float_opcodes[],
+    core_convert_opcodes[], core_memory_opcodes[], core_warp_opcodes[], core_mbarrier_opcodes[], core_copy_opcodes[],
+    core_matrix_opcodes[], core_mma_opcodes[];
 
 enum { MAX_REGISTERS = 40 };
 struct core_symbol;

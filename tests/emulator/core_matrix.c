@@ -26,7 +26,8 @@ static void run_ldmatrix(struct core_warp *w, const struct core_op *op)
     }
     for (uint32_t i = 0; i < n; i++) {
         uint32_t v[LANES], u[LANES];
-        if (op->mode[1]) { /* m16n16.trans.b8: two registers a matrix, element (row, column) of the result is (column, row) */
+        if (op->mode
+                [1]) { /* m16n16.trans.b8: two registers a matrix, element (row, column) of the result is (column, row) */
             for (uint32_t l = 0; l < LANES; l++) {
                 v[l] = u[l] = 0;
                 for (uint32_t k = 0; k < 4; k++) {
@@ -63,7 +64,8 @@ static void run_stmatrix(struct core_warp *w, const struct core_op *op)
         const union core_register *s = core_reg(w, op, (int)i + 1);
         for (uint32_t l = 0; l < LANES; l++) {
             uint32_t g = l >> 2, t = l & 3, v = s->u[l];
-            if (op->mode[1]) { /* m16n8.trans.b8: lane's bytes are 4t..4t+3 of column g, a row in memory has the 16 of a column */
+            if (op->mode
+                    [1]) { /* m16n8.trans.b8: lane's bytes are 4t..4t+3 of column g, a row in memory has the 16 of a column */
                 for (uint32_t k = 0; k < 4; k++) rows[8 * i + g][4 * t + k] = (uint8_t)(v >> (8 * k));
             } else if (op->mode[0]) {
                 uint16_t low = (uint16_t)v, high = (uint16_t)(v >> 16);
@@ -92,7 +94,8 @@ static void decode_matrix(struct core_decode *d, bool store)
     decode_choice(d, spaces);
     enum ptx_type type = decode_type(d);
     bool bytes = shape == (store ? 2 : 1) && trans && type == PTX_B8;
-    if (!aligned || count < 0 || !(bytes || (shape == 0 && type == PTX_B16))) decode_fail(d, "a form that is not known");
+    if (!aligned || count < 0 || !(bytes || (shape == 0 && type == PTX_B16)))
+        decode_fail(d, "a form that is not known");
     if (store) decode_needs(d, 90, false);
     if (bytes) decode_needs(d, 100, true);
     if (bytes && !store && count == 2) decode_fail(d, "m16n16 has .x1 and .x2 only");
@@ -100,13 +103,16 @@ static void decode_matrix(struct core_decode *d, bool store)
     decode_operands(d, 2, 2);
     const struct ptx_operand *vector = OPERAND(store ? 1 : 0);
     const struct ptx_operand *items = vector->kind == PTX_VECTOR ? vector->items : vector;
-    if ((vector->kind == PTX_VECTOR ? vector->item_count : 1) != registers) decode_fail(d, "expected %u registers", registers);
+    if ((vector->kind == PTX_VECTOR ? vector->item_count : 1) != registers)
+        decode_fail(d, "expected %u registers", registers);
     enum ptx_space space = PTX_SPACE_SHARED;
     uint16_t flags = 0;
     if (store) flags = decode_address(d, OPERAND(0), &space);
     for (uint32_t i = 0; i < registers; i++) {
-        if (store) decode_source(d, &items[i], PTX_B32);
-        else decode_target(d, &items[i], PTX_B32);
+        if (store)
+            decode_source(d, &items[i], PTX_B32);
+        else
+            decode_target(d, &items[i], PTX_B32);
     }
     if (!store) flags = decode_address(d, OPERAND(1), &space);
     d->op.flags = flags;
@@ -117,8 +123,14 @@ static void decode_matrix(struct core_decode *d, bool store)
     decode_shared_access(d, 16);
     decode_emit(d, store ? run_stmatrix : run_ldmatrix);
 }
-static void decode_ldmatrix(struct core_decode *d) { decode_matrix(d, false); }
-static void decode_stmatrix(struct core_decode *d) { decode_matrix(d, true); }
+static void decode_ldmatrix(struct core_decode *d)
+{
+    decode_matrix(d, false);
+}
+static void decode_stmatrix(struct core_decode *d)
+{
+    decode_matrix(d, true);
+}
 
 static void run_movmatrix(struct core_warp *w, const struct core_op *op)
 {
@@ -126,14 +138,17 @@ static void run_movmatrix(struct core_warp *w, const struct core_op *op)
     uint32_t v[LANES];
     for (uint32_t l = 0; l < LANES; l++) {
         uint32_t g = l >> 2, t = l & 3; /* element (2t, g) is with lane 4*(2t) + g/2 */
-        uint32_t low = a->u[8 * t + g / 2] >> (g & 1) * 16 & 0xffff, high = a->u[8 * t + 4 + g / 2] >> (g & 1) * 16 & 0xffff;
+        uint32_t low = a->u[8 * t + g / 2] >> (g & 1) * 16 & 0xffff,
+                 high = a->u[8 * t + 4 + g / 2] >> (g & 1) * 16 & 0xffff;
         v[l] = low | high << 16;
     }
     core_put32(w, core_reg(w, op, 0), v);
 }
 static void decode_movmatrix(struct core_decode *d)
 {
-    if (!decode_take(d, "sync") || !decode_take(d, "aligned") || !decode_take(d, "m8n8") || !decode_take(d, "trans") || decode_type(d) != PTX_B16) decode_fail(d, "a form that is not known");
+    if (!decode_take(d, "sync") || !decode_take(d, "aligned") || !decode_take(d, "m8n8") || !decode_take(d, "trans") ||
+        decode_type(d) != PTX_B16)
+        decode_fail(d, "a form that is not known");
     decode_operands(d, 2, 2);
     decode_target(d, OPERAND(0), PTX_B32);
     decode_source(d, OPERAND(1), PTX_B32);
@@ -141,4 +156,5 @@ static void decode_movmatrix(struct core_decode *d)
     decode_emit(d, run_movmatrix);
 }
 
-const struct core_opcode core_matrix_opcodes[] = {{"ldmatrix", decode_ldmatrix}, {"stmatrix", decode_stmatrix}, {"movmatrix", decode_movmatrix}, {NULL, NULL}};
+const struct core_opcode core_matrix_opcodes[] = {
+    {"ldmatrix", decode_ldmatrix}, {"stmatrix", decode_stmatrix}, {"movmatrix", decode_movmatrix}, {NULL, NULL}};

@@ -38,7 +38,9 @@ static void finish_phase(struct core_warp *w, struct core_mbarrier *m)
 
 void core_mbarrier_arrive(struct core_warp *w, uint32_t lane, struct core_mbarrier *m, uint32_t count)
 {
-    if (count > m->pending) core_fault(w, (int)lane, CORE_FAULT_LAUNCH, m->address, "mbarrier: %u arrivals, %u are pending of %u", count, m->pending, m->count);
+    if (count > m->pending)
+        core_fault(w, (int)lane, CORE_FAULT_LAUNCH, m->address, "mbarrier: %u arrivals, %u are pending of %u", count,
+                   m->pending, m->count);
     m->pending -= count;
     w->block->progress = w->block->steps;
     finish_phase(w, m);
@@ -67,10 +69,12 @@ static void run_init(struct core_warp *w, const struct core_op *op)
         uint64_t address = address_at(w, op, 0, l);
         if (address - SHARED_WINDOW < WINDOW_BYTES) address -= SHARED_WINDOW;
         uint32_t offset = core_shared_offset(w, l, address, 8, 8), count = core_reg(w, op, 1)->u[l], i = 0;
-        if (!count || count >= 1u << 20) core_fault(w, (int)l, CORE_FAULT_LAUNCH, address, "mbarrier.init: a count of %u", count);
+        if (!count || count >= 1u << 20)
+            core_fault(w, (int)l, CORE_FAULT_LAUNCH, address, "mbarrier.init: a count of %u", count);
         core_shadow_store(w, l, offset, 8, 0);
         while (i < b->mbarriers && b->mbarrier[i].address != address) i++;
-        if (i == MAX_MBARRIERS) core_fault(w, (int)l, CORE_FAULT_LAUNCH, address, "more than %d mbarriers in a block", MAX_MBARRIERS);
+        if (i == MAX_MBARRIERS)
+            core_fault(w, (int)l, CORE_FAULT_LAUNCH, address, "more than %d mbarriers in a block", MAX_MBARRIERS);
         struct core_mbarrier *m = &b->mbarrier[i];
         if (!m->clocks) m->clocks = malloc(bytes);
         if (!m->done) m->done = malloc(bytes);
@@ -111,7 +115,8 @@ static void run_arrive(struct core_warp *w, const struct core_op *op)
         if (!op->mode[2]) core_release(w, 1u << l, m->clocks);
         uint32_t count = op->mode[0] ? 1 : value;
         if (op->mode[1]) {
-            if (count > m->count) core_fault(w, (int)l, CORE_FAULT_LAUNCH, m->address, "mbarrier.arrive_drop below zero");
+            if (count > m->count)
+                core_fault(w, (int)l, CORE_FAULT_LAUNCH, m->address, "mbarrier.arrive_drop below zero");
             m->count -= count;
         }
         core_mbarrier_arrive(w, l, m, count);
@@ -127,7 +132,8 @@ static void run_wait(struct core_warp *w, const struct core_op *op)
     EACH_LANE(l, w->mask)
     {
         struct core_mbarrier *m = core_mbarrier_at(w, l, address_at(w, op, 1, l));
-        bool yes = op->mode[0] ? (m->phase & 1) != (core_reg(w, op, 2)->u[l] & 1) : m->phase != (uint32_t)core_reg(w, op, 2)->ux[l];
+        bool yes = op->mode[0] ? (m->phase & 1) != (core_reg(w, op, 2)->u[l] & 1)
+                               : m->phase != (uint32_t)core_reg(w, op, 2)->ux[l];
         if (!yes) {
             wait = m;
             phase = m->phase;
@@ -148,7 +154,8 @@ static void run_wait(struct core_warp *w, const struct core_op *op)
     if (op->mode[2]) return;
     uint32_t left = done;
     while (left) { /* lanes that wait for the same object learn together */
-        struct core_mbarrier *m = core_mbarrier_at(w, (uint32_t)core_first(left), address_at(w, op, 1, (uint32_t)core_first(left)));
+        struct core_mbarrier *m =
+            core_mbarrier_at(w, (uint32_t)core_first(left), address_at(w, op, 1, (uint32_t)core_first(left)));
         uint32_t same = 0;
         EACH_LANE(l, left) same |= (uint32_t)(core_mbarrier_at(w, l, address_at(w, op, 1, l)) == m) << l;
         core_acquire(w, same, m->done);
@@ -159,7 +166,8 @@ static void run_wait(struct core_warp *w, const struct core_op *op)
 static void decode_mbarrier(struct core_decode *d)
 {
     enum { INIT, INVAL, EXPECT_TX, COMPLETE_TX, ARRIVE, ARRIVE_DROP, TEST_WAIT, TRY_WAIT };
-    static const char *const ways[] = {"init", "inval", "expect_tx", "complete_tx", "arrive", "arrive_drop", "test_wait", "try_wait"};
+    static const char *const ways[] = {"init",   "inval",       "expect_tx", "complete_tx",
+                                       "arrive", "arrive_drop", "test_wait", "try_wait"};
     static const char *const scopes[] = {"release", "acquire", "cta", "cluster", NULL};
     static const char *const spaces[] = {"shared", "shared::cta", "shared::cluster", NULL};
     int way = -1; /* the second part of the opcode: expect_tx is also a modifier of arrive */
@@ -167,7 +175,8 @@ static void decode_mbarrier(struct core_decode *d)
         if (!strcmp(d->in->part[1], ways[i])) way = i;
     if (way >= 0) decode_take(d, ways[way]);
     bool expect = (way == ARRIVE || way == ARRIVE_DROP) && decode_take(d, "expect_tx");
-    bool no_complete = decode_take(d, "noComplete"), parity = decode_take(d, "parity"), relaxed = decode_take(d, "relaxed");
+    bool no_complete = decode_take(d, "noComplete"), parity = decode_take(d, "parity"),
+         relaxed = decode_take(d, "relaxed");
     while (decode_choice(d, scopes) >= 0) continue;
     decode_choice(d, spaces);
     if (way < 0 || decode_type(d) != PTX_B64) decode_fail(d, "an operation that is not known, or no .b64");
@@ -196,8 +205,10 @@ static void decode_mbarrier(struct core_decode *d)
         decode_operands(d, expect || no_complete ? 3 : 2, 3);
         decode_target(d, OPERAND(0), PTX_B64);
         d->op.flags = decode_address(d, OPERAND(1), &space);
-        if (d->in->operand_count == 3) decode_source(d, OPERAND(2), PTX_U32);
-        else decode_constant(d, 1, false);
+        if (d->in->operand_count == 3)
+            decode_source(d, OPERAND(2), PTX_U32);
+        else
+            decode_constant(d, 1, false);
         d->op.mode[0] = expect;
         d->op.mode[1] = way == ARRIVE_DROP;
         d->op.mode[2] = relaxed;

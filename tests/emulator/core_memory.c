@@ -41,7 +41,8 @@ void core_span_mark(const struct core_span *span, uint64_t address, uint64_t byt
 }
 
 /* The allocation around an access; the last few are remembered by the warp. */
-static const struct core_span *find_span(struct core_warp *w, uint32_t lane, uint64_t address, uint64_t bytes, bool write)
+static const struct core_span *find_span(struct core_warp *w, uint32_t lane, uint64_t address, uint64_t bytes,
+                                         bool write)
 {
     for (int i = 0; i < 4; i++) {
         const struct core_span *s = &w->span[i];
@@ -53,9 +54,13 @@ static const struct core_span *find_span(struct core_warp *w, uint32_t lane, uin
     const char *what = write ? "write" : "read";
     if (!found || span.size - (address - span.base) < bytes) {
         if (span.size)
-            core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "out of bounds: %s of %llu bytes, %lld bytes from the start of an allocation of %llu bytes at 0x%llx",
-                       what, (unsigned long long)bytes, (long long)(address - span.base), (unsigned long long)span.size, (unsigned long long)span.base);
-        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "out of bounds: %s of %llu bytes outside every allocation", what, (unsigned long long)bytes);
+            core_fault(
+                w, (int)lane, CORE_FAULT_ADDRESS, address,
+                "out of bounds: %s of %llu bytes, %lld bytes from the start of an allocation of %llu bytes at 0x%llx",
+                what, (unsigned long long)bytes, (long long)(address - span.base), (unsigned long long)span.size,
+                (unsigned long long)span.base);
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address,
+                   "out of bounds: %s of %llu bytes outside every allocation", what, (unsigned long long)bytes);
     }
     struct core_span *s = &w->span[w->span_next++ & 3];
     *s = span;
@@ -71,16 +76,20 @@ uint8_t *core_global_range(struct core_warp *w, uint32_t lane, uint64_t address,
         return (uint8_t *)(uintptr_t)address;
     }
     const struct core_span *s = find_span(w, lane, address, bytes, write);
-    if (write) core_span_mark(s, address, bytes);
+    if (write)
+        core_span_mark(s, address, bytes);
     else if (!core_span_initialised(s, address, bytes))
-        core_fault(w, (int)lane, CORE_FAULT_LAUNCH, address, "read of uninitialised global memory (%llu bytes, %llu bytes into its allocation)", (unsigned long long)bytes,
-                   (unsigned long long)(address - s->base));
+        core_fault(w, (int)lane, CORE_FAULT_LAUNCH, address,
+                   "read of uninitialised global memory (%llu bytes, %llu bytes into its allocation)",
+                   (unsigned long long)bytes, (unsigned long long)(address - s->base));
     return (uint8_t *)(uintptr_t)address;
 }
 
 uint8_t *core_global(struct core_warp *w, uint32_t lane, uint64_t address, uint32_t bytes, bool write)
 {
-    if (address & (bytes - 1)) core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: %s of %u bytes", write ? "write" : "read", bytes);
+    if (address & (bytes - 1))
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: %s of %u bytes", write ? "write" : "read",
+                   bytes);
     return core_global_range(w, lane, address, bytes, write);
 }
 
@@ -92,9 +101,12 @@ uint32_t core_shared_offset(struct core_warp *w, uint32_t lane, uint64_t address
     uint64_t offset = address - SHARED_FIRST;
     uint32_t size = w->block->shared_bytes;
     if (address < SHARED_FIRST || offset >= size || size - offset < bytes)
-        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "out of bounds: access of %u bytes at shared address 0x%llx; the block has 0x%x to 0x%x", bytes,
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address,
+                   "out of bounds: access of %u bytes at shared address 0x%llx; the block has 0x%x to 0x%x", bytes,
                    (unsigned long long)address, SHARED_FIRST, SHARED_FIRST + size);
-    if (address & (align - 1)) core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: access of %u bytes at shared address 0x%llx", bytes, (unsigned long long)address);
+    if (address & (align - 1))
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: access of %u bytes at shared address 0x%llx",
+                   bytes, (unsigned long long)address);
     return (uint32_t)offset;
 }
 
@@ -103,13 +115,19 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_BOTH };
 static uint8_t *local_place(struct core_warp *w, uint32_t lane, uint64_t address, uint32_t bytes)
 {
     uint32_t size = w->block->job->function->local_bytes;
-    if (address >= size || size - address < bytes) core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "out of bounds: access of %u bytes at local address 0x%llx of %u", bytes, (unsigned long long)address, size);
-    if (address & (bytes - 1)) core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: access of %u bytes at local address 0x%llx", bytes, (unsigned long long)address);
+    if (address >= size || size - address < bytes)
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address,
+                   "out of bounds: access of %u bytes at local address 0x%llx of %u", bytes,
+                   (unsigned long long)address, size);
+    if (address & (bytes - 1))
+        core_fault(w, (int)lane, CORE_FAULT_ADDRESS, address, "misaligned: access of %u bytes at local address 0x%llx",
+                   bytes, (unsigned long long)address);
     return w->local + (size_t)lane * size + address;
 }
 
 /* The checked place of one lane's access. how: of core_shadow_read. */
-static uint8_t *place(struct core_warp *w, uint32_t lane, uint64_t address, enum ptx_space space, uint32_t bytes, enum access access, int how)
+static uint8_t *place(struct core_warp *w, uint32_t lane, uint64_t address, enum ptx_space space, uint32_t bytes,
+                      enum access access, int how)
 {
     if (space == PTX_SPACE_NONE) {
         if (address - SHARED_WINDOW < WINDOW_BYTES) {
@@ -177,7 +195,9 @@ static void run_load(struct core_warp *w, const struct core_op *op)
             union core_register *d = core_reg(w, op, (int)i);
             uint64_t v = 0;
             switch (bytes) {
-            case 1: v = op->flags & FLAG_SIGNED ? (uint64_t)(int64_t)(int8_t)*p : *p; break;
+            case 1:
+                v = op->flags & FLAG_SIGNED ? (uint64_t)(int64_t)(int8_t)*p : *p;
+                break;
             case 2: {
                 uint16_t x;
                 memcpy(&x, p, 2);
@@ -190,10 +210,13 @@ static void run_load(struct core_warp *w, const struct core_op *op)
                 v = op->flags & FLAG_SIGNED ? (uint64_t)(int64_t)(int32_t)x : x;
                 break;
             }
-            default: memcpy(&v, p, 8);
+            default:
+                memcpy(&v, p, 8);
             }
-            if (op->flags & FLAG_WIDE) d->ux[l] = v;
-            else d->u[l] = (uint32_t)v;
+            if (op->flags & FLAG_WIDE)
+                d->ux[l] = v;
+            else
+                d->u[l] = (uint32_t)v;
         }
     }
 }
@@ -215,12 +238,14 @@ static void run_store(struct core_warp *w, const struct core_op *op)
         }
         uint32_t total = bytes * vector;
         uint64_t in_window = op->space == PTX_SPACE_SHARED ? address : address - SHARED_WINDOW;
-        if ((op->space == PTX_SPACE_SHARED || op->space == PTX_SPACE_NONE) && in_window < WINDOW_BYTES && l != (uint32_t)core_first(w->mask)) {
+        if ((op->space == PTX_SPACE_SHARED || op->space == PTX_SPACE_NONE) && in_window < WINDOW_BYTES &&
+            l != (uint32_t)core_first(w->mask)) {
             /* lanes of one store that write the same value to one place do not harm each other */
             uint32_t offset = core_shared_offset(w, l, in_window, total, total);
             const struct core_cell *cell = &w->block->cell[offset >> w->block->granule];
-            if (cell->time == w->clocks.time && cell->agent / LANES == w->index && cell->agent % LANES < l && !memcmp(w->block->shared + offset, value, total) &&
-                (w->mask >> (cell->agent % LANES) & 1) && address_of(op, a, cell->agent % LANES) == address)
+            if (cell->time == w->clocks.time && cell->agent / LANES == w->index && cell->agent % LANES < l &&
+                !memcmp(w->block->shared + offset, value, total) && (w->mask >> (cell->agent % LANES) & 1) &&
+                address_of(op, a, cell->agent % LANES) == address)
                 continue;
         }
         uint8_t *p = place(w, l, address, (enum ptx_space)op->space, total, ACCESS_WRITE, how);
@@ -229,17 +254,36 @@ static void run_store(struct core_warp *w, const struct core_op *op)
     }
 }
 
-static const char *const cache_modifiers[] = {
-    "ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
-    "L1::no_allocate", "L2::evict_normal", "L2::evict_first", "L2::evict_last", "L2::64B", "L2::128B", "L2::256B", NULL};
+static const char *const cache_modifiers[] = {"ca",
+                                              "cg",
+                                              "cs",
+                                              "lu",
+                                              "cv",
+                                              "wb",
+                                              "wt",
+                                              "nc",
+                                              "L1::evict_normal",
+                                              "L1::evict_unchanged",
+                                              "L1::evict_first",
+                                              "L1::evict_last",
+                                              "L1::no_allocate",
+                                              "L2::evict_normal",
+                                              "L2::evict_first",
+                                              "L2::evict_last",
+                                              "L2::64B",
+                                              "L2::128B",
+                                              "L2::256B",
+                                              NULL};
 static const char *const scope_modifiers[] = {"cta", "cluster", "gpu", "sys", "gl", NULL};
 
 /* The state space among the modifiers; PTX_SPACE_NONE is generic. */
 static enum ptx_space take_space(struct core_decode *d)
 {
-    static const char *const names[] = {"global", "const", "shared", "shared::cta", "shared::cluster", "local", "param", "param::entry", "param::func", NULL};
-    static const enum ptx_space spaces[] = {PTX_SPACE_GLOBAL, PTX_SPACE_CONST, PTX_SPACE_SHARED, PTX_SPACE_SHARED, PTX_SPACE_SHARED,
-                                            PTX_SPACE_LOCAL, PTX_SPACE_PARAM, PTX_SPACE_PARAM, PTX_SPACE_PARAM};
+    static const char *const names[] = {"global", "const", "shared",       "shared::cta", "shared::cluster",
+                                        "local",  "param", "param::entry", "param::func", NULL};
+    static const enum ptx_space spaces[] = {PTX_SPACE_GLOBAL, PTX_SPACE_CONST,  PTX_SPACE_SHARED,
+                                            PTX_SPACE_SHARED, PTX_SPACE_SHARED, PTX_SPACE_LOCAL,
+                                            PTX_SPACE_PARAM,  PTX_SPACE_PARAM,  PTX_SPACE_PARAM};
     int i = decode_choice(d, names);
     return i < 0 ? PTX_SPACE_NONE : spaces[i];
 }
@@ -264,7 +308,8 @@ static void decode_access(struct core_decode *d, bool store)
     const struct ptx_operand *value = OPERAND(store ? 1 : 0), *address = OPERAND(store ? 0 : 1);
     const struct ptx_operand *items = value;
     if (vector >= 0) {
-        if (value->kind != PTX_VECTOR || value->item_count != elements) decode_fail(d, "expected a vector of %u", elements);
+        if (value->kind != PTX_VECTOR || value->item_count != elements)
+            decode_fail(d, "expected a vector of %u", elements);
         items = value->items;
     }
     uint16_t flags = order > 0 ? FLAG_STRONG : 0;
@@ -272,8 +317,12 @@ static void decode_access(struct core_decode *d, bool store)
     for (uint32_t i = 0; i < elements; i++) wide_value |= decode_bits(d, &items[i]) == 64;
     if (bytes == 8) wide_value = true;
     for (uint32_t i = 0; i < elements; i++)
-        if (bytes == 8 && items[i].kind != PTX_SINK && decode_bits(d, &items[i]) == 32) decode_fail(d, "a 64-bit access needs 64-bit registers");
-    enum ptx_type holds = wide_value ? (type == PTX_F64 ? PTX_F64 : PTX_B64) : type == PTX_F32 ? PTX_F32 : bytes == 2 ? PTX_B16 : PTX_B32;
+        if (bytes == 8 && items[i].kind != PTX_SINK && decode_bits(d, &items[i]) == 32)
+            decode_fail(d, "a 64-bit access needs 64-bit registers");
+    enum ptx_type holds = wide_value        ? (type == PTX_F64 ? PTX_F64 : PTX_B64)
+                          : type == PTX_F32 ? PTX_F32
+                          : bytes == 2      ? PTX_B16
+                                            : PTX_B32;
     if (store) {
         flags |= decode_address(d, address, &space) ? FLAG_WIDE_ADDRESS : 0;
         for (uint32_t i = 0; i < elements; i++) decode_source(d, &items[i], holds);
@@ -308,25 +357,39 @@ enum { ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_CAS, ATOM_EXCH, ATOM_ADD, ATOM_INC, ATO
 
 static uint32_t add_halves(uint32_t a, uint32_t b, bool bf16)
 {
-    if (bf16) return core_float_to_bf16((double)core_bf16_to_float((uint16_t)a) + (double)core_bf16_to_float((uint16_t)b), ROUND_NEAREST);
-    return core_float_to_half((double)core_half_to_float((uint16_t)a) + (double)core_half_to_float((uint16_t)b), ROUND_NEAREST);
+    if (bf16)
+        return core_float_to_bf16((double)core_bf16_to_float((uint16_t)a) + (double)core_bf16_to_float((uint16_t)b),
+                                  ROUND_NEAREST);
+    return core_float_to_half((double)core_half_to_float((uint16_t)a) + (double)core_half_to_float((uint16_t)b),
+                              ROUND_NEAREST);
 }
 
 static uint64_t combine(int operation, enum ptx_type type, uint64_t old, uint64_t b, uint64_t c)
 {
-    int64_t so = ptx_type_bytes(type) == 8 ? (int64_t)old : (int32_t)old, sb = ptx_type_bytes(type) == 8 ? (int64_t)b : (int32_t)b;
+    int64_t so = ptx_type_bytes(type) == 8 ? (int64_t)old : (int32_t)old,
+            sb = ptx_type_bytes(type) == 8 ? (int64_t)b : (int32_t)b;
     bool is_signed = type == PTX_S32 || type == PTX_S64;
     switch (operation) {
-    case ATOM_AND: return old & b;
-    case ATOM_OR: return old | b;
-    case ATOM_XOR: return old ^ b;
-    case ATOM_CAS: return old == b ? c : old;
-    case ATOM_EXCH: return b;
-    case ATOM_INC: return old >= b ? 0 : old + 1;
-    case ATOM_DEC: return old == 0 || old > b ? b : old - 1;
-    case ATOM_MIN: return is_signed ? (so < sb ? old : b) : old < b ? old : b;
-    case ATOM_MAX: return is_signed ? (so > sb ? old : b) : old > b ? old : b;
-    default: break;
+    case ATOM_AND:
+        return old & b;
+    case ATOM_OR:
+        return old | b;
+    case ATOM_XOR:
+        return old ^ b;
+    case ATOM_CAS:
+        return old == b ? c : old;
+    case ATOM_EXCH:
+        return b;
+    case ATOM_INC:
+        return old >= b ? 0 : old + 1;
+    case ATOM_DEC:
+        return old == 0 || old > b ? b : old - 1;
+    case ATOM_MIN:
+        return is_signed ? (so < sb ? old : b) : old < b ? old : b;
+    case ATOM_MAX:
+        return is_signed ? (so > sb ? old : b) : old > b ? old : b;
+    default:
+        break;
     }
     if (type == PTX_F32) {
         uint32_t x = (uint32_t)old, y = (uint32_t)b;
@@ -368,26 +431,37 @@ static void run_atomic(struct core_warp *w, const struct core_op *op)
         uint8_t *p = place(w, l, address, (enum ptx_space)op->space, op->bytes, ACCESS_BOTH, SHADOW_STRONG);
         if (op->bytes == 2) {
             uint16_t o = __atomic_load_n((uint16_t *)(void *)p, __ATOMIC_RELAXED);
-            while (!__atomic_compare_exchange_n((uint16_t *)(void *)p, &o, (uint16_t)combine(op->mode[0], type, o, x & 0xffff, y & 0xffff), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) continue;
+            while (!__atomic_compare_exchange_n((uint16_t *)(void *)p, &o,
+                                                (uint16_t)combine(op->mode[0], type, o, x & 0xffff, y & 0xffff), false,
+                                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+                continue;
             old = o;
         } else if (op->bytes == 4) {
             uint32_t o = __atomic_load_n((uint32_t *)(void *)p, __ATOMIC_RELAXED);
-            while (!__atomic_compare_exchange_n((uint32_t *)(void *)p, &o, (uint32_t)combine(op->mode[0], type, o, x, y), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) continue;
+            while (!__atomic_compare_exchange_n((uint32_t *)(void *)p, &o,
+                                                (uint32_t)combine(op->mode[0], type, o, x, y), false, __ATOMIC_SEQ_CST,
+                                                __ATOMIC_RELAXED))
+                continue;
             old = o;
         } else {
             uint64_t o = __atomic_load_n((uint64_t *)(void *)p, __ATOMIC_RELAXED);
-            while (!__atomic_compare_exchange_n((uint64_t *)(void *)p, &o, combine(op->mode[0], type, o, x, y), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) continue;
+            while (!__atomic_compare_exchange_n((uint64_t *)(void *)p, &o, combine(op->mode[0], type, o, x, y), false,
+                                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+                continue;
             old = o;
         }
-        if (wide) d->ux[l] = old;
-        else d->u[l] = (uint32_t)old;
+        if (wide)
+            d->ux[l] = old;
+        else
+            d->u[l] = (uint32_t)old;
     }
 }
 
 static void decode_atomic(struct core_decode *d, bool returns)
 {
     static const char *const semantics[] = {"relaxed", "acquire", "release", "acq_rel", NULL};
-    static const char *const operations[] = {"and", "or", "xor", "cas", "exch", "add", "inc", "dec", "min", "max", NULL};
+    static const char *const operations[] = {"and", "or",  "xor", "cas", "exch", "add",
+                                             "inc", "dec", "min", "max", NULL};
     decode_choice(d, semantics);
     decode_choice(d, scope_modifiers);
     enum ptx_space space = take_space(d);
@@ -396,14 +470,18 @@ static void decode_atomic(struct core_decode *d, bool returns)
     enum ptx_type type = decode_type(d);
     uint32_t bytes = ptx_type_bytes(type);
     bool packed = type == PTX_F16 || type == PTX_BF16 || type == PTX_F16X2 || type == PTX_BF16X2;
-    if (operation < 0 || bytes < 2 || bytes > 8 || type == PTX_S16 || type == PTX_U16) decode_fail(d, "an operation or type that is not supported");
+    if (operation < 0 || bytes < 2 || bytes > 8 || type == PTX_S16 || type == PTX_U16)
+        decode_fail(d, "an operation or type that is not supported");
     if (packed && (operation != ATOM_ADD || !noftz)) decode_fail(d, "only .add.noftz is known for this type");
     if (type == PTX_BF16X2 || type == PTX_BF16) decode_needs(d, 90, false);
-    if ((type == PTX_F32 || type == PTX_F64) && operation != ATOM_ADD && operation != ATOM_EXCH) decode_fail(d, "no such operation on floats");
+    if ((type == PTX_F32 || type == PTX_F64) && operation != ATOM_ADD && operation != ATOM_EXCH)
+        decode_fail(d, "no such operation on floats");
     uint32_t first = returns ? 1 : 0, sources = operation == ATOM_CAS ? 3 : 2;
     decode_operands(d, first + sources, first + sources);
-    if (returns) decode_target(d, OPERAND(0), type);
-    else d->r[d->r_count++] = 0;
+    if (returns)
+        decode_target(d, OPERAND(0), type);
+    else
+        d->r[d->r_count++] = 0;
     d->op.flags = decode_address(d, OPERAND(first), &space) ? FLAG_WIDE_ADDRESS : 0;
     decode_source(d, OPERAND(first + 1), type);
     decode_source(d, OPERAND(first + sources - 1), type);
@@ -445,7 +523,9 @@ static void decode_cvta(struct core_decode *d)
     decode_operands(d, 2, 2);
     decode_target(d, OPERAND(0), PTX_U64);
     decode_source(d, OPERAND(1), PTX_U64);
-    d->op.imm = space == PTX_SPACE_SHARED ? (int64_t)SHARED_WINDOW : space == PTX_SPACE_LOCAL ? (int64_t)LOCAL_WINDOW : 0;
+    d->op.imm = space == PTX_SPACE_SHARED  ? (int64_t)SHARED_WINDOW
+                : space == PTX_SPACE_LOCAL ? (int64_t)LOCAL_WINDOW
+                                           : 0;
     decode_emit(d, run_cvta);
 }
 
@@ -457,8 +537,8 @@ static void run_isspacep(struct core_warp *w, const struct core_op *op)
     EACH_LANE(l, w->mask)
     {
         uint64_t x = a->ux[l], params = (uint64_t)(uintptr_t)job->params;
-        enum ptx_space s = x - SHARED_WINDOW < WINDOW_BYTES  ? PTX_SPACE_SHARED
-                           : x - LOCAL_WINDOW < WINDOW_BYTES ? PTX_SPACE_LOCAL
+        enum ptx_space s = x - SHARED_WINDOW < WINDOW_BYTES          ? PTX_SPACE_SHARED
+                           : x - LOCAL_WINDOW < WINDOW_BYTES         ? PTX_SPACE_LOCAL
                            : x - params < job->function->param_bytes ? PTX_SPACE_PARAM
                                                                      : PTX_SPACE_GLOBAL;
         bits |= (uint32_t)(s == op->space) << l;
@@ -500,7 +580,8 @@ static void run_policy(struct core_warp *w, const struct core_op *op)
 
 static void decode_createpolicy(struct core_decode *d)
 {
-    static const char *const modifiers[] = {"fractional", "L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged", NULL};
+    static const char *const modifiers[] = {"fractional",      "L2::evict_last",      "L2::evict_normal",
+                                            "L2::evict_first", "L2::evict_unchanged", NULL};
     while (decode_choice(d, modifiers) >= 0) continue;
     if (decode_type(d) != PTX_B64) decode_fail(d, "expected .b64");
     decode_operands(d, 1, 2);
@@ -508,8 +589,14 @@ static void decode_createpolicy(struct core_decode *d)
     decode_emit(d, run_policy);
 }
 
-const struct core_opcode core_memory_opcodes[] = {
-    {"ld", decode_ld},     {"ldu", decode_ld},           {"st", decode_st},
-    {"atom", decode_atom}, {"red", decode_red},          {"cvta", decode_cvta},
-    {"isspacep", decode_isspacep}, {"prefetch", decode_prefetch}, {"prefetchu", decode_prefetch},
-    {"createpolicy", decode_createpolicy}, {NULL, NULL}};
+const struct core_opcode core_memory_opcodes[] = {{"ld", decode_ld},
+                                                  {"ldu", decode_ld},
+                                                  {"st", decode_st},
+                                                  {"atom", decode_atom},
+                                                  {"red", decode_red},
+                                                  {"cvta", decode_cvta},
+                                                  {"isspacep", decode_isspacep},
+                                                  {"prefetch", decode_prefetch},
+                                                  {"prefetchu", decode_prefetch},
+                                                  {"createpolicy", decode_createpolicy},
+                                                  {NULL, NULL}};

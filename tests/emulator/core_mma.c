@@ -36,7 +36,8 @@ static float float_of(uint32_t u)
 /* Exponent and mantissa moved into an f32 and rescaled: subnormals come out right, too. */
 static float from_f16(uint32_t v)
 {
-    float f = (v & 0x7c00) == 0x7c00 ? float_of(0x7f800000 | (v & 0x3ff) << 13) : float_of((v & 0x7fff) << 13) * 0x1p112f;
+    float f =
+        (v & 0x7c00) == 0x7c00 ? float_of(0x7f800000 | (v & 0x3ff) << 13) : float_of((v & 0x7fff) << 13) * 0x1p112f;
     return v & 0x8000 ? -f : f;
 }
 static float from_e4m3(uint32_t v)
@@ -45,28 +46,32 @@ static float from_e4m3(uint32_t v)
     return v & 0x80 ? -f : f;
 }
 #define FROM_BF16(v) float_of((v) << 16)
-#define FROM_TF32(v) float_of((v) & 0xffffe000) /* the low 13 bits are not looked at */
+#define FROM_TF32(v) float_of((v)&0xffffe000) /* the low 13 bits are not looked at */
 #define FROM_E5M2(v) from_f16((v) << 8)
 
 /* Registers first.. of a fragment as elements: A as [row][k], B as [k][column]. One function for each element type. */
 #define GATHER(name, T, PER, convert)                                                                                  \
-    static void name##_a(struct core_warp *w, const struct core_op *op, int first, uint32_t registers, T a[ROWS][MAX_K]) \
+    static void name##_a(struct core_warp *w, const struct core_op *op, int first, uint32_t registers,                 \
+                         T a[ROWS][MAX_K])                                                                             \
     {                                                                                                                  \
         for (uint32_t i = 0; i < registers; i++) {                                                                     \
             const union core_register *r = core_reg(w, op, first + (int)i);                                            \
             for (uint32_t l = 0; l < LANES; l++) {                                                                     \
                 T *to = &a[(l >> 2) + 8 * (i & 1)][(i >> 1) * 4 * PER + PER * (l & 3)];                                \
-                for (uint32_t j = 0; j < PER; j++) to[j] = convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER))); \
+                for (uint32_t j = 0; j < PER; j++)                                                                     \
+                    to[j] = convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER)));                \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    static void name##_b(struct core_warp *w, const struct core_op *op, int first, uint32_t registers, T b[MAX_K][COLUMNS]) \
+    static void name##_b(struct core_warp *w, const struct core_op *op, int first, uint32_t registers,                 \
+                         T b[MAX_K][COLUMNS])                                                                          \
     {                                                                                                                  \
         for (uint32_t i = 0; i < registers; i++) {                                                                     \
             const union core_register *r = core_reg(w, op, first + (int)i);                                            \
             for (uint32_t l = 0; l < LANES; l++)                                                                       \
                 for (uint32_t j = 0; j < PER; j++)                                                                     \
-                    b[i * 4 * PER + PER * (l & 3) + j][l >> 2] = convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER))); \
+                    b[i * 4 * PER + PER * (l & 3) + j][l >> 2] =                                                       \
+                        convert(r->u[l] >> (j * (32 / PER) % 32) & (ALL_LANES >> (32 - 32 / PER)));                    \
         }                                                                                                              \
     }
 GATHER(gather_bf16, float, 2, FROM_BF16)
@@ -77,22 +82,41 @@ GATHER(gather_e5m2, float, 4, FROM_E5M2)
 GATHER(gather_s8, int32_t, 4, (int8_t))
 GATHER(gather_u8, int32_t, 4, (uint8_t))
 
-static void gather_floats(struct core_warp *w, const struct core_op *op, struct shape s, float a[ROWS][MAX_K], float b[MAX_K][COLUMNS])
+static void gather_floats(struct core_warp *w, const struct core_op *op, struct shape s, float a[ROWS][MAX_K],
+                          float b[MAX_K][COLUMNS])
 {
     int at = (int)s.c, bt = (int)(s.c + s.a);
     switch ((enum ptx_type)op->mode[0]) {
-    case PTX_BF16: gather_bf16_a(w, op, at, s.a, a); break;
-    case PTX_F16: gather_f16_a(w, op, at, s.a, a); break;
-    case PTX_TF32: gather_tf32_a(w, op, at, s.a, a); break;
-    case PTX_E4M3: gather_e4m3_a(w, op, at, s.a, a); break;
-    default: gather_e5m2_a(w, op, at, s.a, a);
+    case PTX_BF16:
+        gather_bf16_a(w, op, at, s.a, a);
+        break;
+    case PTX_F16:
+        gather_f16_a(w, op, at, s.a, a);
+        break;
+    case PTX_TF32:
+        gather_tf32_a(w, op, at, s.a, a);
+        break;
+    case PTX_E4M3:
+        gather_e4m3_a(w, op, at, s.a, a);
+        break;
+    default:
+        gather_e5m2_a(w, op, at, s.a, a);
     }
     switch ((enum ptx_type)op->mode[1]) {
-    case PTX_BF16: gather_bf16_b(w, op, bt, s.b, b); break;
-    case PTX_F16: gather_f16_b(w, op, bt, s.b, b); break;
-    case PTX_TF32: gather_tf32_b(w, op, bt, s.b, b); break;
-    case PTX_E4M3: gather_e4m3_b(w, op, bt, s.b, b); break;
-    default: gather_e5m2_b(w, op, bt, s.b, b);
+    case PTX_BF16:
+        gather_bf16_b(w, op, bt, s.b, b);
+        break;
+    case PTX_F16:
+        gather_f16_b(w, op, bt, s.b, b);
+        break;
+    case PTX_TF32:
+        gather_tf32_b(w, op, bt, s.b, b);
+        break;
+    case PTX_E4M3:
+        gather_e4m3_b(w, op, bt, s.b, b);
+        break;
+    default:
+        gather_e5m2_b(w, op, bt, s.b, b);
     }
 }
 
@@ -101,10 +125,14 @@ static void run_integers(struct core_warp *w, const struct core_op *op)
     struct shape s = shape_of(op);
     int32_t a[ROWS][MAX_K], b[MAX_K][COLUMNS];
     uint32_t result[4][LANES]; /* D may share registers with C in another order */
-    if (op->mode[0] == PTX_S8) gather_s8_a(w, op, (int)s.c, s.a, a);
-    else gather_u8_a(w, op, (int)s.c, s.a, a);
-    if (op->mode[1] == PTX_S8) gather_s8_b(w, op, (int)(s.c + s.a), s.b, b);
-    else gather_u8_b(w, op, (int)(s.c + s.a), s.b, b);
+    if (op->mode[0] == PTX_S8)
+        gather_s8_a(w, op, (int)s.c, s.a, a);
+    else
+        gather_u8_a(w, op, (int)s.c, s.a, a);
+    if (op->mode[1] == PTX_S8)
+        gather_s8_b(w, op, (int)(s.c + s.a), s.b, b);
+    else
+        gather_u8_b(w, op, (int)(s.c + s.a), s.b, b);
     for (uint32_t row = 0; row < ROWS; row++) {
         uint32_t sum[COLUMNS] = {0};
         for (uint32_t k = 0; k < s.k; k++)
@@ -113,8 +141,10 @@ static void run_integers(struct core_warp *w, const struct core_op *op)
             uint32_t i = (row >> 3) * 2 + (n & 1), lane = (row & 7) * 4 + n / 2;
             uint32_t c = core_reg(w, op, (int)(s.c + s.a + s.b + i))->u[lane];
             int64_t exact = (int64_t)(int32_t)sum[n] + (int32_t)c;
-            if (op->mode[4]) result[i][lane] = (uint32_t)(exact > INT32_MAX ? INT32_MAX : exact < INT32_MIN ? INT32_MIN : exact);
-            else result[i][lane] = sum[n] + c;
+            if (op->mode[4])
+                result[i][lane] = (uint32_t)(exact > INT32_MAX ? INT32_MAX : exact < INT32_MIN ? INT32_MIN : exact);
+            else
+                result[i][lane] = sum[n] + c;
         }
     }
     for (int i = 0; i < 4; i++) memcpy(core_reg(w, op, i)->u, result[i], sizeof(result[i]));
@@ -145,8 +175,8 @@ static int least_exponent(enum ptx_type type)
 
 struct part { /* how the simulated part sums this type */
     int fraction;
-    bool halves;  /* the instruction is two half-K sums in sequence */
-    bool cut;     /* the result keeps only `fraction` bits */
+    bool halves; /* the instruction is two half-K sums in sequence */
+    bool cut;    /* the result keeps only `fraction` bits */
 };
 static struct part part_of(int sm, enum ptx_type type)
 {
@@ -156,7 +186,8 @@ static struct part part_of(int sm, enum ptx_type type)
     return fp8 ? (struct part){13, true, true} : (struct part){24, true, false};
 }
 
-static double exact_sum(const struct core_op *op, struct part part, double c, const struct factor *a, const struct factor b[MAX_K][COLUMNS], uint32_t n, uint32_t from, uint32_t to, int scale)
+static double exact_sum(const struct core_op *op, struct part part, double c, const struct factor *a,
+                        const struct factor b[MAX_K][COLUMNS], uint32_t n, uint32_t from, uint32_t to, int scale)
 {
     int most = -126;
     if (c != 0) {
@@ -191,7 +222,9 @@ static double exact_sum(const struct core_op *op, struct part part, double c, co
 static double load_c(struct core_warp *w, const struct core_op *op, struct shape s, uint32_t row, uint32_t n)
 {
     uint32_t lane = (row & 7) * 4 + n / 2, base = s.c + s.a + s.b;
-    if (op->mode[2] == PTX_F16) return (double)core_half_to_float((uint16_t)(core_reg(w, op, (int)(base + (row >> 3)))->u[lane] >> (n & 1) * 16));
+    if (op->mode[2] == PTX_F16)
+        return (double)core_half_to_float(
+            (uint16_t)(core_reg(w, op, (int)(base + (row >> 3)))->u[lane] >> (n & 1) * 16));
     return (double)core_reg(w, op, (int)(base + (row >> 3) * 2 + (n & 1)))->f[lane];
 }
 
@@ -211,23 +244,28 @@ static void store_d(struct core_warp *w, const struct core_op *op, uint32_t row,
 
 /* Scale exponents of the rows and columns; SCALE_NAN for the byte 255. */
 #define SCALE_NAN 100000
-static void gather_scales(struct core_warp *w, const struct core_op *op, struct shape s, int rows[ROWS], int columns[COLUMNS])
+static void gather_scales(struct core_warp *w, const struct core_op *op, struct shape s, int rows[ROWS],
+                          int columns[COLUMNS])
 {
     int at = (int)(2 * s.c + s.a + s.b);
     const union core_register *sa = core_reg(w, op, at), *sb = core_reg(w, op, at + 3);
     uint32_t byte_a = core_reg(w, op, at + 1)->u[0] & 0xffff, thread_a = core_reg(w, op, at + 2)->u[0] & 0xffff;
     uint32_t byte_b = core_reg(w, op, at + 4)->u[0] & 0xffff, thread_b = core_reg(w, op, at + 5)->u[0] & 0xffff;
     if (byte_a > 3 || byte_b > 3 || thread_a > 1 || thread_b > 3)
-        core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "mma: scale selectors {%u, %u} {%u, %u} out of range", byte_a, thread_a, byte_b, thread_b);
+        core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "mma: scale selectors {%u, %u} {%u, %u} out of range", byte_a, thread_a,
+                   byte_b, thread_b);
     for (uint32_t g = 0; g < 8; g++) {
-        uint32_t bytes[3] = {sa->u[4 * g + 2 * thread_a] >> (8 * byte_a) & 0xff, sa->u[4 * g + 2 * thread_a + 1] >> (8 * byte_a) & 0xff, sb->u[4 * g + thread_b] >> (8 * byte_b) & 0xff};
+        uint32_t bytes[3] = {sa->u[4 * g + 2 * thread_a] >> (8 * byte_a) & 0xff,
+                             sa->u[4 * g + 2 * thread_a + 1] >> (8 * byte_a) & 0xff,
+                             sb->u[4 * g + thread_b] >> (8 * byte_b) & 0xff};
         int *to[3] = {&rows[g], &rows[g + 8], &columns[g]};
         for (int i = 0; i < 3; i++) *to[i] = bytes[i] == 255 ? SCALE_NAN : (int)bytes[i] - 127;
     }
 }
 
 /* The frequent case, sums in double into f32 without scales: no branches but the loops. */
-static void run_fast(struct core_warp *w, const struct core_op *op, struct shape s, const float a[ROWS][MAX_K], const float b[MAX_K][COLUMNS])
+static void run_fast(struct core_warp *w, const struct core_op *op, struct shape s, const float a[ROWS][MAX_K],
+                     const float b[MAX_K][COLUMNS])
 {
     double sum[ROWS][COLUMNS];
     uint32_t result[4][LANES];
@@ -259,7 +297,8 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
     if (op->flags & 1) gather_scales(w, op, s, rows, columns);
     struct factor fa[ROWS][MAX_K], fb[MAX_K][COLUMNS];
     for (uint32_t k = 0; k < s.k && options->exact_mma; k++) {
-        for (uint32_t row = 0; row < ROWS; row++) fa[row][k] = split(a[row][k], least_exponent((enum ptx_type)op->mode[0]));
+        for (uint32_t row = 0; row < ROWS; row++)
+            fa[row][k] = split(a[row][k], least_exponent((enum ptx_type)op->mode[0]));
         for (uint32_t n = 0; n < COLUMNS; n++) fb[k][n] = split(b[k][n], least_exponent((enum ptx_type)op->mode[1]));
     }
     for (uint32_t row = 0; row < ROWS; row++) {
@@ -272,7 +311,8 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
                 struct part part = part_of(options->sm, (enum ptx_type)op->mode[0]);
                 uint32_t half = part.halves && s.k * 4 > 16 * s.per ? s.k / 2 : s.k;
                 v = c;
-                for (uint32_t k = 0; k < s.k; k += half) v = exact_sum(op, part, v, fa[row], (const struct factor(*)[COLUMNS])fb, n, k, k + half, scale);
+                for (uint32_t k = 0; k < s.k; k += half)
+                    v = exact_sum(op, part, v, fa[row], (const struct factor(*)[COLUMNS])fb, n, k, k + half, scale);
             }
             result[row][n] = v;
         }
@@ -283,12 +323,15 @@ static void run_floats(struct core_warp *w, const struct core_op *op)
 
 /* ------------------------------------------------------------------------------------------------------------------ */
 
-static void fragment(struct core_decode *d, const struct ptx_operand *o, uint32_t count, enum ptx_type type, bool target)
+static void fragment(struct core_decode *d, const struct ptx_operand *o, uint32_t count, enum ptx_type type,
+                     bool target)
 {
     if (o->kind != PTX_VECTOR || o->item_count != count) decode_fail(d, "expected a fragment of %u registers", count);
     for (uint32_t i = 0; i < count; i++) {
-        if (target) decode_target(d, &o->items[i], type);
-        else decode_source(d, &o->items[i], type);
+        if (target)
+            decode_target(d, &o->items[i], type);
+        else
+            decode_source(d, &o->items[i], type);
     }
 }
 
@@ -300,19 +343,28 @@ static void decode_mma(struct core_decode *d)
     int shape = decode_choice(d, shapes);
     ok = ok && shape >= 0 && decode_take(d, "row") && decode_take(d, "col");
     if (!ok) decode_fail(d, "a form that is not known");
-    bool mxf8 = decode_take(d, "kind::mxf8f6f4"), f8 = decode_take(d, "kind::f8f6f4"), scaled = decode_take(d, "block_scale");
+    bool mxf8 = decode_take(d, "kind::mxf8f6f4"), f8 = decode_take(d, "kind::f8f6f4"),
+         scaled = decode_take(d, "block_scale");
     decode_take(d, "scale_vec::1X");
     bool saturate = decode_take(d, "satfinite");
     enum ptx_type to = decode_type(d), a = decode_type(d), b = decode_type(d), c = decode_type(d);
     uint32_t k = ks[shape];
-    bool fp8 = (a == PTX_E4M3 || a == PTX_E5M2) && (b == PTX_E4M3 || b == PTX_E5M2), integer = (a == PTX_S8 || a == PTX_U8) && (b == PTX_S8 || b == PTX_U8);
-    if (fp8) ok = (k == 32 || k == 16) && (to == PTX_F32 || (to == PTX_F16 && !scaled));
-    else if (integer) ok = (k == 32 || k == 16) && to == PTX_S32;
-    else if (a == PTX_F16 && b == PTX_F16) ok = (k == 16 || k == 8) && (to == PTX_F32 || to == PTX_F16);
-    else if (a == PTX_BF16 && b == PTX_BF16) ok = (k == 16 || k == 8) && to == PTX_F32;
-    else if (a == PTX_TF32 && b == PTX_TF32) ok = (k == 8 || k == 4) && to == PTX_F32;
-    else ok = false;
-    if (!ok || c != to || (saturate && !integer) || mxf8 != scaled || ((mxf8 || f8) && (!fp8 || k != 32))) decode_fail(d, "a combination of shape and types that is not known");
+    bool fp8 = (a == PTX_E4M3 || a == PTX_E5M2) && (b == PTX_E4M3 || b == PTX_E5M2),
+         integer = (a == PTX_S8 || a == PTX_U8) && (b == PTX_S8 || b == PTX_U8);
+    if (fp8)
+        ok = (k == 32 || k == 16) && (to == PTX_F32 || (to == PTX_F16 && !scaled));
+    else if (integer)
+        ok = (k == 32 || k == 16) && to == PTX_S32;
+    else if (a == PTX_F16 && b == PTX_F16)
+        ok = (k == 16 || k == 8) && (to == PTX_F32 || to == PTX_F16);
+    else if (a == PTX_BF16 && b == PTX_BF16)
+        ok = (k == 16 || k == 8) && to == PTX_F32;
+    else if (a == PTX_TF32 && b == PTX_TF32)
+        ok = (k == 8 || k == 4) && to == PTX_F32;
+    else
+        ok = false;
+    if (!ok || c != to || (saturate && !integer) || mxf8 != scaled || ((mxf8 || f8) && (!fp8 || k != 32)))
+        decode_fail(d, "a combination of shape and types that is not known");
     if (fp8) decode_needs(d, 89, false);
     if (mxf8 || f8) decode_needs(d, 120, true);
     if (scaled && decode_type(d) != PTX_UE8M0) decode_fail(d, "expected .ue8m0 scales");

@@ -20,7 +20,8 @@ enum { TURNS_BEFORE_REST = 200, REST_PICKS = 400 };
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Faults */
 
-_Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status, uint64_t address, const char *format, ...)
+_Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status, uint64_t address, const char *format,
+                          ...)
 {
     struct core_block *b = w->block;
     struct core_job *job = b->job;
@@ -40,9 +41,11 @@ _Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status
         e->thread[0] = thread % n[0];
         e->thread[1] = thread / n[0] % n[1];
         e->thread[2] = thread / n[0] / n[1];
-        int k = snprintf(e->text, sizeof(e->text), "kernel %s, PTX line %u, block (%u,%u,%u), thread (%u,%u,%u)", e->kernel, e->line,
-                         e->block[0], e->block[1], e->block[2], e->thread[0], e->thread[1], e->thread[2]);
-        if (address) k += snprintf(e->text + k, sizeof(e->text) - (size_t)k, ", address 0x%llx", (unsigned long long)address);
+        int k =
+            snprintf(e->text, sizeof(e->text), "kernel %s, PTX line %u, block (%u,%u,%u), thread (%u,%u,%u)", e->kernel,
+                     e->line, e->block[0], e->block[1], e->block[2], e->thread[0], e->thread[1], e->thread[2]);
+        if (address)
+            k += snprintf(e->text + k, sizeof(e->text) - (size_t)k, ", address 0x%llx", (unsigned long long)address);
         k += snprintf(e->text + k, sizeof(e->text) - (size_t)k, ": ");
         va_list args;
         va_start(args, format);
@@ -55,7 +58,8 @@ _Noreturn void core_fault(struct core_warp *w, int lane, enum core_status status
 
 static _Noreturn void deadlock(struct core_block *b, const char *what)
 {
-    static const char *const names[] = {"running", "waiting for other lanes", "waiting at a barrier", "waiting for an mbarrier"};
+    static const char *const names[] = {"running", "waiting for other lanes", "waiting at a barrier",
+                                        "waiting for an mbarrier"};
     char text[1024];
     size_t n = (size_t)snprintf(text, sizeof(text), "deadlock, %s", what);
     struct core_warp *guilty = NULL;
@@ -64,9 +68,11 @@ static _Noreturn void deadlock(struct core_block *b, const char *what)
         for (uint32_t k = 0; k < w->fragment_count && n < sizeof(text) - 100; k++) {
             const struct core_fragment *f = &w->fragment[k];
             const struct core_op *op = &b->job->function->op[f->pc - (f->state == STATE_BARRIER && f->pc)];
-            n += (size_t)snprintf(text + n, sizeof(text) - n, "; warp %u lanes %08x %s at line %u", i, f->mask, names[f->state], op->line);
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "; warp %u lanes %08x %s at line %u", i, f->mask,
+                                  names[f->state], op->line);
             if (f->state == STATE_BARRIER && b->barrier[f->wait].expected)
-                n += (size_t)snprintf(text + n, sizeof(text) - n, " (barrier %u: %u of %u threads)", f->wait, b->barrier[f->wait].arrived, b->barrier[f->wait].expected);
+                n += (size_t)snprintf(text + n, sizeof(text) - n, " (barrier %u: %u of %u threads)", f->wait,
+                                      b->barrier[f->wait].arrived, b->barrier[f->wait].expected);
             if (!guilty) {
                 guilty = w;
                 w->op = op;
@@ -125,7 +131,8 @@ static bool pick(struct core_warp *w)
         if (f->state != STATE_RUN) continue;
         if (f->rest_until > w->picks) {
             if (rested == LANES || f->rest_until < w->fragment[rested].rest_until) rested = i;
-        } else if (best == LANES || f->pc < w->fragment[best].pc) best = i;
+        } else if (best == LANES || f->pc < w->fragment[best].pc)
+            best = i;
     }
     w->current = best < LANES ? best : rested;
     return w->current < LANES;
@@ -189,9 +196,13 @@ static void branch_table(struct core_warp *w, struct core_fragment *f, const str
     while (lanes) {
         uint32_t i = index->u[core_first(lanes)], same = 0;
         EACH_LANE(l, lanes) same |= (uint32_t)(index->u[l] == i) << l;
-        if (i >= op->table_count) core_fault(w, core_first(lanes), CORE_FAULT_LAUNCH, 0, "brx.idx: index %u, the table has %u", i, op->table_count);
-        if (f->mask == same) f->pc = op->table[i];
-        else split(w, same, op->table[i]);
+        if (i >= op->table_count)
+            core_fault(w, core_first(lanes), CORE_FAULT_LAUNCH, 0, "brx.idx: index %u, the table has %u", i,
+                       op->table_count);
+        if (f->mask == same)
+            f->pc = op->table[i];
+        else
+            split(w, same, op->table[i]);
         lanes &= ~same;
     }
 }
@@ -215,7 +226,8 @@ static bool met(struct core_warp *w, struct core_fragment *f, const struct core_
         group = same_members(w, op, left);
         members = op->kind == KIND_WARP ? ALL_LANES : core_reg(w, op, 0)->u[core_first(left)];
         if (group & ~members)
-            core_fault(w, core_first(group & ~members), CORE_FAULT_LAUNCH, 0, "a lane executes with a member mask (%08x) that does not name it", members);
+            core_fault(w, core_first(group & ~members), CORE_FAULT_LAUNCH, 0,
+                       "a lane executes with a member mask (%08x) that does not name it", members);
         all = !(members & w->live & ~group);
     }
     if (all) return true;
@@ -321,26 +333,59 @@ static void start_warp(struct core_warp *w, uint32_t threads)
         for (uint32_t l = 0; l < LANES; l++) {
             uint32_t t = w->index * LANES + l, v = 0;
             const uint32_t *n = launch->block;
-            if (s <= SPECIAL_TID_Z) v = s == SPECIAL_TID_X ? t % n[0] : s == SPECIAL_TID_Y ? t / n[0] % n[1] : t / n[0] / n[1];
-            else if (s <= SPECIAL_NTID_Z) v = n[s - SPECIAL_NTID_X];
-            else if (s <= SPECIAL_CTAID_Z) v = b->id[s - SPECIAL_CTAID_X];
-            else if (s <= SPECIAL_NCTAID_Z) v = launch->grid[s - SPECIAL_NCTAID_X];
-            else switch (s) {
-                case SPECIAL_LANEID: v = l; break;
-                case SPECIAL_WARPID: v = w->index; break;
-                case SPECIAL_NWARPID: v = b->warps; break;
-                case SPECIAL_SMID: v = (b->id[0] + b->id[1] * launch->grid[0]) % 4; break;
-                case SPECIAL_NSMID: v = 4; break;
-                case SPECIAL_GRIDID: case SPECIAL_ONE: v = 1; break;
-                case SPECIAL_EQ: v = 1u << l; break;
-                case SPECIAL_LE: v = (2u << l) - 1; break;
-                case SPECIAL_LT: v = (1u << l) - 1; break;
-                case SPECIAL_GE: v = ~((1u << l) - 1); break;
-                case SPECIAL_GT: v = ~((2u << l) - 1); break;
-                case SPECIAL_DYNAMIC_SMEM: v = launch->dynamic_shared; break;
-                case SPECIAL_TOTAL_SMEM: v = b->job->shared_bytes; break;
-                default: break;
-            }
+            if (s <= SPECIAL_TID_Z)
+                v = s == SPECIAL_TID_X ? t % n[0] : s == SPECIAL_TID_Y ? t / n[0] % n[1] : t / n[0] / n[1];
+            else if (s <= SPECIAL_NTID_Z)
+                v = n[s - SPECIAL_NTID_X];
+            else if (s <= SPECIAL_CTAID_Z)
+                v = b->id[s - SPECIAL_CTAID_X];
+            else if (s <= SPECIAL_NCTAID_Z)
+                v = launch->grid[s - SPECIAL_NCTAID_X];
+            else
+                switch (s) {
+                case SPECIAL_LANEID:
+                    v = l;
+                    break;
+                case SPECIAL_WARPID:
+                    v = w->index;
+                    break;
+                case SPECIAL_NWARPID:
+                    v = b->warps;
+                    break;
+                case SPECIAL_SMID:
+                    v = (b->id[0] + b->id[1] * launch->grid[0]) % 4;
+                    break;
+                case SPECIAL_NSMID:
+                    v = 4;
+                    break;
+                case SPECIAL_GRIDID:
+                case SPECIAL_ONE:
+                    v = 1;
+                    break;
+                case SPECIAL_EQ:
+                    v = 1u << l;
+                    break;
+                case SPECIAL_LE:
+                    v = (2u << l) - 1;
+                    break;
+                case SPECIAL_LT:
+                    v = (1u << l) - 1;
+                    break;
+                case SPECIAL_GE:
+                    v = ~((1u << l) - 1);
+                    break;
+                case SPECIAL_GT:
+                    v = ~((2u << l) - 1);
+                    break;
+                case SPECIAL_DYNAMIC_SMEM:
+                    v = launch->dynamic_shared;
+                    break;
+                case SPECIAL_TOTAL_SMEM:
+                    v = b->job->shared_bytes;
+                    break;
+                default:
+                    break;
+                }
             r->u[l] = v;
         }
     }
@@ -402,61 +447,11 @@ static void run_block(struct core_block *b, uint64_t index)
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Host threads */
 
-/* Tables of one host thread in one allocation; the registers are filled with poison and the constants. */
-static struct core_block *make_block(struct core_job *job)
-{
-    const struct core_function *f = job->function;
-    uint32_t warps = job->warps;
-    struct core_block *b = calloc(1, sizeof(*b));
-    if (!b) return NULL;
-    b->job = job;
-    b->warps = warps;
-    b->shared_bytes = job->shared_bytes;
-    b->granule = f->shared_granule;
-    b->cells = (b->shared_bytes + 15) >> b->granule;
-    b->async_first = warps * LANES;
-    b->bulk_first = b->async_first + warps * LANES;
-    b->mbarrier_first = b->bulk_first + warps;
-    b->clock_entries = b->mbarrier_first + MAX_MBARRIERS;
-    b->base_time = 1;
-    size_t clocks = (size_t)b->clock_entries * 2 * sizeof(uint32_t);
-    b->warp = calloc(warps, sizeof(*b->warp));
-    b->shared = aligned_alloc(1024, ((size_t)b->shared_bytes + 1024) & ~(size_t)1023);
-    b->cell = calloc((size_t)b->cells + 1, sizeof(*b->cell));
-    b->read = calloc((size_t)b->cells * warps + 1, sizeof(*b->read));
-    b->counts = calloc(f->op_count + 1, sizeof(*b->counts));
-    b->spare_clocks = calloc(1, clocks);
-    bool ok = b->warp && b->shared && b->cell && b->read && b->counts && b->spare_clocks;
-    for (uint32_t i = 0; ok && i < warps; i++) {
-        struct core_warp *w = &b->warp[i];
-        w->block = b;
-        w->index = i;
-        w->registers = aligned_alloc(64, f->register_bytes);
-        w->clocks.common = calloc(1, clocks);
-        w->local = calloc(f->local_bytes + 1, LANES);
-        ok = w->registers && w->clocks.common && w->local;
-        if (!ok) break;
-        for (uint32_t k = 0; k < f->register_bytes; k += 4) memcpy(w->registers + k, &(uint32_t){POISON}, 4);
-        for (uint32_t k = 0; k < f->constant_count; k++) {
-            const struct core_constant *c = &f->constant[k];
-            union core_register *r = (union core_register *)(void *)(w->registers + c->offset);
-            uint64_t v = c->value + (c->source == 1 ? c->variable->address : c->source == 2 ? (uint64_t)(uintptr_t)job->params : 0);
-            for (int l = 0; l < LANES; l++) {
-                if (c->wide) r->ux[l] = v;
-                else r->u[l] = (uint32_t)v;
-            }
-        }
-        w->wide_mask = 0;
-    }
-    if (ok) return b;
-    return NULL;
-}
-
 static void free_block(struct core_block *b)
 {
-    for (uint32_t i = 0; i < b->warps; i++) {
+    for (uint32_t i = 0; b->warp && i < b->warps; i++) {
         struct core_warp *w = &b->warp[i];
-        free(w->registers);
+        free(w->register_memory);
         free(w->clocks.common);
         for (int l = 0; l < LANES; l++) free(w->clocks.own[l]);
         free(w->local);
@@ -476,6 +471,77 @@ static void free_block(struct core_block *b)
     free(b);
 }
 
+/* The first multiple of `align` in memory that was allocated `align` bytes longer; NULL stays NULL. */
+static void *at_multiple(void *memory, size_t align)
+{
+    return memory ? (uint8_t *)memory + (align - (uintptr_t)memory % align) % align : NULL;
+}
+
+static long processors(void)
+{
+#ifdef _WIN32
+    return pthread_num_processors_np();
+#else
+    return sysconf(_SC_NPROCESSORS_ONLN);
+#endif
+}
+
+/* Tables of one host thread; the registers are filled with poison and the constants. */
+static struct core_block *make_block(struct core_job *job)
+{
+    const struct core_function *f = job->function;
+    uint32_t warps = job->warps;
+    struct core_block *b = calloc(1, sizeof(*b));
+    if (!b) return NULL;
+    b->job = job;
+    b->warps = warps;
+    b->shared_bytes = job->shared_bytes;
+    b->granule = f->shared_granule;
+    b->cells = (b->shared_bytes + 15) >> b->granule;
+    b->async_first = warps * LANES;
+    b->bulk_first = b->async_first + warps * LANES;
+    b->mbarrier_first = b->bulk_first + warps;
+    b->clock_entries = b->mbarrier_first + MAX_MBARRIERS;
+    b->base_time = 1;
+    size_t clocks = (size_t)b->clock_entries * 2 * sizeof(uint32_t);
+    b->warp = calloc(warps, sizeof(*b->warp));
+    b->shared = calloc((size_t)b->shared_bytes + 16, 1);
+    b->cell = calloc((size_t)b->cells + 1, sizeof(*b->cell));
+    b->read = calloc((size_t)b->cells * warps + 1, sizeof(*b->read));
+    b->counts = calloc(f->op_count + 1, sizeof(*b->counts));
+    b->spare_clocks = calloc(1, clocks);
+    bool ok = b->warp && b->shared && b->cell && b->read && b->counts && b->spare_clocks;
+    for (uint32_t i = 0; ok && i < warps; i++) {
+        struct core_warp *w = &b->warp[i];
+        w->block = b;
+        w->index = i;
+        w->register_memory = malloc((size_t)f->register_bytes + 64);
+        w->registers = at_multiple(w->register_memory, 64);
+        w->clocks.common = calloc(1, clocks);
+        w->local = calloc(f->local_bytes + 1, LANES);
+        ok = w->registers && w->clocks.common && w->local;
+        if (!ok) break;
+        for (uint32_t k = 0; k < f->register_bytes; k += 4) memcpy(w->registers + k, &(uint32_t){POISON}, 4);
+        for (uint32_t k = 0; k < f->constant_count; k++) {
+            const struct core_constant *c = &f->constant[k];
+            union core_register *r = (union core_register *)(void *)(w->registers + c->offset);
+            uint64_t v = c->value + (c->source == 1   ? c->variable->address
+                                     : c->source == 2 ? (uint64_t)(uintptr_t)job->params
+                                                      : 0);
+            for (int l = 0; l < LANES; l++) {
+                if (c->wide)
+                    r->ux[l] = v;
+                else
+                    r->u[l] = (uint32_t)v;
+            }
+        }
+        w->wide_mask = 0;
+    }
+    if (ok) return b;
+    free_block(b);
+    return NULL;
+}
+
 static void *work(void *argument)
 {
     struct core_job *job = argument;
@@ -484,7 +550,8 @@ static void *work(void *argument)
         pthread_mutex_lock(&job->lock);
         if (!atomic_exchange(&job->stop, 1)) {
             job->error->status = CORE_OUT_OF_MEMORY;
-            snprintf(job->error->text, sizeof(job->error->text), "kernel %s: no host memory to run a block", job->function->name);
+            snprintf(job->error->text, sizeof(job->error->text), "kernel %s: no host memory to run a block",
+                     job->function->name);
         }
         pthread_mutex_unlock(&job->lock);
         return NULL;
@@ -517,22 +584,27 @@ enum core_status core_run(const struct core_launch *launch, struct core_error *e
     const uint32_t *n = launch->block, *g = launch->grid, *need = f->source->required;
     memset(error, 0, sizeof(*error));
     uint64_t threads = (uint64_t)n[0] * n[1] * n[2];
-    if (!threads || !g[0] || !g[1] || !g[2] || n[0] > 1024 || n[1] > 1024 || n[2] > 64 || g[0] > 0x7fffffff || g[1] > 65535 || g[2] > 65535)
+    if (!threads || !g[0] || !g[1] || !g[2] || n[0] > 1024 || n[1] > 1024 || n[2] > 64 || g[0] > 0x7fffffff ||
+        g[1] > 65535 || g[2] > 65535)
         return refuse(error, CORE_INVALID_VALUE, f->name, "a grid or block size the device does not take");
-    if (threads > 1024 || threads > f->source->max_threads || (need[0] && (need[0] != n[0] || need[1] != n[1] || need[2] != n[2])))
-        return refuse(error, threads > 1024 ? CORE_INVALID_VALUE : CORE_LAUNCH_RESOURCES, f->name, "more threads in a block than the kernel declares, or others than it requires");
+    if (threads > 1024 || threads > f->source->max_threads ||
+        (need[0] && (need[0] != n[0] || need[1] != n[1] || need[2] != n[2])))
+        return refuse(error, threads > 1024 ? CORE_INVALID_VALUE : CORE_LAUNCH_RESOURCES, f->name,
+                      "more threads in a block than the kernel declares, or others than it requires");
     struct core_job job = {.launch = launch, .function = f, .error = error, .threads = (uint32_t)threads};
     job.warps = (job.threads + LANES - 1) / LANES;
     job.blocks = (uint64_t)g[0] * g[1] * g[2];
     job.shared_bytes = f->static_shared + launch->dynamic_shared;
     if (launch->dynamic_shared > 232448 || job.shared_bytes > 232448)
         return refuse(error, CORE_LAUNCH_RESOURCES, f->name, "more shared memory than any device has");
-    job.params = aligned_alloc(128, ((size_t)f->param_bytes + 128) & ~(size_t)127);
-    if (!job.params) return refuse(error, CORE_OUT_OF_MEMORY, f->name, "no host memory for the parameters");
+    void *params = malloc((size_t)f->param_bytes + 128);
+    job.params = at_multiple(params, 128); /* tensor maps want 64 */
+    if (!params) return refuse(error, CORE_OUT_OF_MEMORY, f->name, "no host memory for the parameters");
     if (f->param_bytes) memcpy(job.params, launch->params, f->param_bytes);
     pthread_mutex_init(&job.lock, NULL);
 
-    long workers = launch->options.threads > 0 ? launch->options.threads : sysconf(_SC_NPROCESSORS_ONLN);
+    long workers = launch->options.threads > 0 ? launch->options.threads : processors();
+    if (workers < 1) workers = 1;
     if (workers > 64) workers = 64;
     if ((uint64_t)workers > job.blocks) workers = (long)job.blocks;
     pthread_t thread[64];
@@ -541,6 +613,6 @@ enum core_status core_run(const struct core_launch *launch, struct core_error *e
     work(&job);
     for (long i = 0; i < started; i++) pthread_join(thread[i], NULL);
     pthread_mutex_destroy(&job.lock);
-    free(job.params);
+    free(params);
     return error->status;
 }

@@ -135,10 +135,15 @@ void core_proxy_fence(struct core_warp *w, uint32_t lanes)
 static const char *agent_name(struct core_block *b, uint32_t agent, char text[64])
 {
     uint32_t lanes = b->warps * LANES;
-    if (agent < lanes) snprintf(text, 64, "thread %u", agent);
-    else if (agent < b->bulk_first) snprintf(text, 64, "the cp.async of thread %u", agent - lanes);
-    else if (agent < b->mbarrier_first) snprintf(text, 64, "a bulk copy of warp %u", agent - b->bulk_first);
-    else snprintf(text, 64, "a bulk copy completing on the mbarrier at 0x%x", b->mbarrier[agent - b->mbarrier_first].address);
+    if (agent < lanes)
+        snprintf(text, 64, "thread %u", agent);
+    else if (agent < b->bulk_first)
+        snprintf(text, 64, "the cp.async of thread %u", agent - lanes);
+    else if (agent < b->mbarrier_first)
+        snprintf(text, 64, "a bulk copy of warp %u", agent - b->bulk_first);
+    else
+        snprintf(text, 64, "a bulk copy completing on the mbarrier at 0x%x",
+                 b->mbarrier[agent - b->mbarrier_first].address);
     return text;
 }
 
@@ -146,24 +151,28 @@ static bool ordered(const struct core_warp *w, uint32_t lane, const uint32_t *kn
 {
     const struct core_block *b = w->block;
     uint32_t self = w->index * LANES + lane;
-    return time <= known[agent] || agent == self || (agent == b->async_first + self && time <= w->clocks.own_async[lane]) ||
+    return time <= known[agent] || agent == self ||
+           (agent == b->async_first + self && time <= w->clocks.own_async[lane]) ||
            (agent == b->bulk_first + w->index && time <= w->clocks.own_bulk);
 }
 
-static _Noreturn void race(struct core_warp *w, uint32_t lane, uint32_t cell, uint32_t agent, const char *now, const char *before)
+static _Noreturn void race(struct core_warp *w, uint32_t lane, uint32_t cell, uint32_t agent, const char *now,
+                           const char *before)
 {
     struct core_block *b = w->block;
     char name[64];
     bool own = agent == b->async_first + w->index * LANES + lane;
-    core_fault(w, (int)lane, CORE_FAULT_LAUNCH, SHARED_FIRST + ((uint64_t)cell << b->granule), "race in shared memory: %s with the %s by %s%s", now, before,
-               agent_name(b, agent, name),
+    core_fault(w, (int)lane, CORE_FAULT_LAUNCH, SHARED_FIRST + ((uint64_t)cell << b->granule),
+               "race in shared memory: %s with the %s by %s%s", now, before, agent_name(b, agent, name),
                own ? " (no wait for the copy between them)"
-               : agent < b->async_first && agent / LANES == w->index ? " of the same warp (no bar.warp.sync between them)"
-                                                                     : " (nothing orders the two)");
+               : agent < b->async_first && agent / LANES == w->index
+                   ? " of the same warp (no bar.warp.sync between them)"
+                   : " (nothing orders the two)");
 }
 
 /* The last write must be ordered before this access; for the async proxy it must be fenced, too. */
-static void after_write(struct core_warp *w, uint32_t lane, const uint32_t *known, uint32_t at, int how, const char *now)
+static void after_write(struct core_warp *w, uint32_t lane, const uint32_t *known, uint32_t at, int how,
+                        const char *now)
 {
     const struct core_block *b = w->block;
     const struct core_cell *cell = &b->cell[at];
@@ -174,7 +183,9 @@ static void after_write(struct core_warp *w, uint32_t lane, const uint32_t *know
         bool self = cell->agent == w->index * LANES + lane;
         if (cell->time > known[b->clock_entries + cell->agent] && !(self && cell->time <= w->clocks.own_fenced[lane]))
             core_fault(w, (int)lane, CORE_FAULT_LAUNCH, SHARED_FIRST + ((uint64_t)at << b->granule),
-                       "missing fence.proxy.async: %s through the async proxy of what thread %u wrote through the generic proxy", now, cell->agent);
+                       "missing fence.proxy.async: %s through the async proxy of what thread %u wrote through the "
+                       "generic proxy",
+                       now, cell->agent);
     }
 }
 
@@ -203,14 +214,16 @@ void core_shadow_bulk_read(struct core_warp *w, uint32_t lane, uint32_t offset, 
     uint32_t last = (offset + bytes - 1) >> b->granule;
     for (uint32_t i = offset >> b->granule; i <= last; i++) {
         if (b->cell[i].time <= b->base_time)
-            core_fault(w, (int)lane, CORE_FAULT_LAUNCH, SHARED_FIRST + (i << b->granule), "bulk copy of uninitialised shared memory");
+            core_fault(w, (int)lane, CORE_FAULT_LAUNCH, SHARED_FIRST + (i << b->granule),
+                       "bulk copy of uninitialised shared memory");
         after_write(w, lane, known, i, SHADOW_ASYNC, "read");
         /* lanes == 0 marks a read by the warp's bulk agent */
         b->read[(size_t)w->index * b->cells + i] = (struct core_read){w->clocks.bulk_time, 0};
     }
 }
 
-void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how, uint32_t agent, uint32_t time)
+void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint32_t bytes, int how, uint32_t agent,
+                       uint32_t time)
 {
     struct core_block *b = w->block;
     const uint32_t *known = clock_of(w, lane);
@@ -221,12 +234,14 @@ void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint
             struct core_read *r = &b->read[(size_t)v * b->cells + i];
             if (r->time <= b->base_time) continue;
             if (!r->lanes) {
-                if (!ordered(w, lane, known, b->bulk_first + v, r->time)) race(w, lane, i, b->bulk_first + v, "write", "read");
+                if (!ordered(w, lane, known, b->bulk_first + v, r->time))
+                    race(w, lane, i, b->bulk_first + v, "write", "read");
                 continue;
             }
             EACH_LANE(l, r->lanes)
             {
-                if (v * LANES + l != self && r->time > known[v * LANES + l]) race(w, lane, i, v * LANES + l, "write", "read");
+                if (v * LANES + l != self && r->time > known[v * LANES + l])
+                    race(w, lane, i, v * LANES + l, "write", "read");
             }
             r->time = 0; /* all of them are ordered before this write: who is ordered after the write is after them */
         }

@@ -43,7 +43,8 @@ static void run_shfl(struct core_warp *w, const struct core_op *op)
 
 static void pair_target(struct core_decode *d, const struct ptx_operand *o, enum ptx_type type)
 {
-    struct ptx_operand first = *o, second = {.kind = o->pair && strcmp(o->pair, "_") ? PTX_NAME : PTX_SINK, .name = o->pair};
+    struct ptx_operand first = *o,
+                       second = {.kind = o->pair && strcmp(o->pair, "_") ? PTX_NAME : PTX_SINK, .name = o->pair};
     first.pair = NULL;
     decode_target(d, &first, type);
     decode_pred_target(d, &second);
@@ -53,7 +54,8 @@ static void decode_shfl(struct core_decode *d)
 {
     static const char *const ways[] = {"up", "down", "bfly", "idx", NULL};
     int way = decode_choice(d, ways);
-    if (!decode_take(d, "sync") || way < 0 || decode_type(d) != PTX_B32) decode_fail(d, "expected shfl.sync.{up,down,bfly,idx}.b32");
+    if (!decode_take(d, "sync") || way < 0 || decode_type(d) != PTX_B32)
+        decode_fail(d, "expected shfl.sync.{up,down,bfly,idx}.b32");
     decode_operands(d, 5, 5);
     d->op.mode[0] = (uint8_t)way;
     d->op.kind = KIND_COLLECTIVE;
@@ -84,14 +86,17 @@ static void decode_vote(struct core_decode *d)
     static const char *const ways[] = {"all", "any", "uni", "ballot", NULL};
     if (!decode_take(d, "sync")) decode_fail(d, "expected vote.sync");
     int way = decode_choice(d, ways);
-    if (way < 0 || decode_type(d) != (way == 3 ? PTX_B32 : PTX_PRED)) decode_fail(d, "expected vote.sync.{all,any,uni}.pred or .ballot.b32");
+    if (way < 0 || decode_type(d) != (way == 3 ? PTX_B32 : PTX_PRED))
+        decode_fail(d, "expected vote.sync.{all,any,uni}.pred or .ballot.b32");
     decode_operands(d, 3, 3);
     d->op.mode[0] = (uint8_t)way;
     d->op.mode[1] = OPERAND(1)->negated;
     d->op.kind = KIND_COLLECTIVE;
     decode_source(d, OPERAND(2), PTX_B32);
-    if (way == 3) decode_target(d, OPERAND(0), PTX_B32);
-    else decode_pred_target(d, OPERAND(0));
+    if (way == 3)
+        decode_target(d, OPERAND(0), PTX_B32);
+    else
+        decode_pred_target(d, OPERAND(0));
     decode_pred_source(d, OPERAND(1));
     decode_emit(d, run_vote);
 }
@@ -139,12 +144,23 @@ static void run_redux(struct core_warp *w, const struct core_op *op)
         uint32_t x = a->u[l];
         bool less = op->mode[1] ? (int32_t)x < (int32_t)first : x < first;
         switch (op->mode[0]) {
-        case 0: first += x; break;
-        case 1: first = less ? x : first; break;
-        case 2: first = less ? first : x; break;
-        case 3: first &= x; break;
-        case 4: first |= x; break;
-        default: first ^= x;
+        case 0:
+            first += x;
+            break;
+        case 1:
+            first = less ? x : first;
+            break;
+        case 2:
+            first = less ? first : x;
+            break;
+        case 3:
+            first &= x;
+            break;
+        case 4:
+            first |= x;
+            break;
+        default:
+            first ^= x;
         }
     }
     for (int l = 0; l < LANES; l++) v[l] = first;
@@ -155,7 +171,8 @@ static void decode_redux(struct core_decode *d)
     static const char *const ways[] = {"add", "min", "max", "and", "or", "xor", NULL};
     int way = decode_choice(d, ways);
     enum ptx_type type = decode_take(d, "sync") ? decode_type(d) : PTX_NONE;
-    if (way < 0 || (way < 3 ? type != PTX_U32 && type != PTX_S32 : type != PTX_B32)) decode_fail(d, "not known for this type (f32 is absent on these parts)");
+    if (way < 0 || (way < 3 ? type != PTX_U32 && type != PTX_S32 : type != PTX_B32))
+        decode_fail(d, "not known for this type (f32 is absent on these parts)");
     decode_operands(d, 3, 3);
     d->op.mode[0] = (uint8_t)way;
     d->op.mode[1] = type == PTX_S32;
@@ -246,7 +263,8 @@ static void open_barrier(struct core_block *b, uint32_t id)
 void core_barriers_left(struct core_block *b)
 {
     for (uint32_t i = 0; i < MAX_BARRIERS; i++)
-        if (b->barrier[i].expected == ALL_LANES && b->barrier[i].arrived && complete(b, &b->barrier[i])) open_barrier(b, i);
+        if (b->barrier[i].expected == ALL_LANES && b->barrier[i].arrived && complete(b, &b->barrier[i]))
+            open_barrier(b, i);
 }
 
 static void run_barrier(struct core_warp *w, const struct core_op *op)
@@ -255,10 +273,12 @@ static void run_barrier(struct core_warp *w, const struct core_op *op)
     int first = core_first(w->mask);
     uint32_t id = core_reg(w, op, 0)->u[first], count = op->mode[3] ? core_reg(w, op, 1)->u[first] : ALL_LANES;
     if (id >= MAX_BARRIERS) core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "barrier %u: there are 16", id);
-    if (op->mode[3] && (!count || count % LANES)) core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "barrier %u: %u threads is no multiple of the warp size", id, count);
+    if (op->mode[3] && (!count || count % LANES))
+        core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "barrier %u: %u threads is no multiple of the warp size", id, count);
     struct core_barrier *bar = &b->barrier[id];
     size_t bytes = (size_t)b->clock_entries * 2 * sizeof(uint32_t);
-    if (!bar->clocks && !(bar->clocks = malloc(bytes))) core_fault(w, -1, CORE_OUT_OF_MEMORY, 0, "no host memory for clocks");
+    if (!bar->clocks && !(bar->clocks = malloc(bytes)))
+        core_fault(w, -1, CORE_OUT_OF_MEMORY, 0, "no host memory for clocks");
     if (!bar->arrived) {
         memset(bar->clocks, 0, bytes);
         bar->expected = count;
@@ -271,7 +291,9 @@ static void run_barrier(struct core_warp *w, const struct core_op *op)
         uint32_t c = *core_pred(w, op, 3);
         bar->result += (uint32_t)__builtin_popcount((op->mode[2] ? ~c : c) & w->mask);
     }
-    if (op->mode[3] && bar->arrived > bar->expected) core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "barrier %u: more threads arrive (%u) than it is for (%u)", id, bar->arrived, bar->expected);
+    if (op->mode[3] && bar->arrived > bar->expected)
+        core_fault(w, -1, CORE_FAULT_LAUNCH, 0, "barrier %u: more threads arrive (%u) than it is for (%u)", id,
+                   bar->arrived, bar->expected);
     core_release(w, w->mask, bar->clocks);
     b->progress = b->steps;
     struct core_fragment *f = &w->fragment[w->current];
@@ -294,7 +316,8 @@ static void run_warp_sync(struct core_warp *w, const struct core_op *op)
 
 static void decode_bar(struct core_decode *d)
 {
-    static const char *const ways[] = {"sync", "arrive", "red", NULL}, *const reductions[] = {"popc", "and", "or", NULL};
+    static const char *const ways[] = {"sync", "arrive", "red", NULL}, *const reductions[] = {"popc", "and", "or",
+                                                                                              NULL};
     if (decode_take(d, "warp")) {
         if (!decode_take(d, "sync")) decode_fail(d, "expected bar.warp.sync");
         decode_operands(d, 1, 1);
@@ -309,7 +332,8 @@ static void decode_bar(struct core_decode *d)
     bool aligned = !strcmp(d->in->part[0], "bar") || decode_take(d, "aligned");
     int reduction = way == 2 ? decode_choice(d, reductions) + 1 : 0;
     if (way < 0 || (way == 2 && !reduction)) decode_fail(d, "expected .sync, .arrive or .red");
-    if (way == 2 && decode_type(d) != (reduction == 1 ? PTX_U32 : PTX_PRED)) decode_fail(d, "a type that does not fit the reduction");
+    if (way == 2 && decode_type(d) != (reduction == 1 ? PTX_U32 : PTX_PRED))
+        decode_fail(d, "a type that does not fit the reduction");
     uint32_t n = d->in->operand_count, at = way == 2 ? 1 : 0, last = way == 2 ? n - 1 : n;
     decode_operands(d, way == 2 ? 3 : 1, way == 2 ? 4 : 2);
     d->op.mode[0] = way != 1;
@@ -317,11 +341,15 @@ static void decode_bar(struct core_decode *d)
     d->op.mode[3] = last - at == 2;
     if (way == 1 && !d->op.mode[3]) decode_fail(d, "bar.arrive needs a number of threads");
     decode_source(d, OPERAND(at), PTX_U32);
-    if (d->op.mode[3]) decode_source(d, OPERAND(at + 1), PTX_U32);
-    else d->r[d->r_count++] = 0;
+    if (d->op.mode[3])
+        decode_source(d, OPERAND(at + 1), PTX_U32);
+    else
+        d->r[d->r_count++] = 0;
     if (way == 2) {
-        if (reduction == 1) decode_target(d, OPERAND(0), PTX_U32);
-        else decode_pred_target(d, OPERAND(0));
+        if (reduction == 1)
+            decode_target(d, OPERAND(0), PTX_U32);
+        else
+            decode_pred_target(d, OPERAND(0));
         d->op.mode[2] = OPERAND(n - 1)->negated;
         decode_pred_source(d, OPERAND(n - 1));
     }
@@ -345,12 +373,14 @@ static void run_proxy_fence(struct core_warp *w, const struct core_op *op)
 
 static void decode_fence(struct core_decode *d)
 {
-    static const char *const any[] = {"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl", "mbarrier_init", NULL};
+    static const char *const any[] = {"sc",  "acq_rel", "acquire", "release",       "cta", "cluster",
+                                      "gpu", "sys",     "gl",      "mbarrier_init", NULL};
     bool async = false;
     if (decode_take(d, "proxy")) {
         static const char *const where[] = {"global", "shared::cta", "shared::cluster", NULL};
         async = decode_take(d, "async");
-        if (!async && !decode_take(d, "alias") && !decode_take(d, "tensormap::generic")) decode_fail(d, "a proxy that is not known");
+        if (!async && !decode_take(d, "alias") && !decode_take(d, "tensormap::generic"))
+            decode_fail(d, "a proxy that is not known");
         decode_choice(d, where);
         if (async) decode_needs(d, 90, false);
     }
@@ -384,13 +414,15 @@ static void decode_trap(struct core_decode *d)
 static void decode_griddepcontrol(struct core_decode *d)
 {
     decode_needs(d, 90, false);
-    if (!decode_take(d, "wait") && !decode_take(d, "launch_dependents")) decode_fail(d, "expected .wait or .launch_dependents");
+    if (!decode_take(d, "wait") && !decode_take(d, "launch_dependents"))
+        decode_fail(d, "expected .wait or .launch_dependents");
     decode_emit(d, run_nothing);
 }
 static void decode_setmaxnreg(struct core_decode *d)
 {
     decode_needs(d, 90, true);
-    if ((!decode_take(d, "inc") && !decode_take(d, "dec")) || !decode_take(d, "sync") || !decode_take(d, "aligned") || decode_type(d) != PTX_U32)
+    if ((!decode_take(d, "inc") && !decode_take(d, "dec")) || !decode_take(d, "sync") || !decode_take(d, "aligned") ||
+        decode_type(d) != PTX_U32)
         decode_fail(d, "expected setmaxnreg.{inc,dec}.sync.aligned.u32");
     decode_operands(d, 1, 1);
     int64_t n = decode_immediate(d, OPERAND(0));
@@ -398,10 +430,24 @@ static void decode_setmaxnreg(struct core_decode *d)
     d->op.kind = KIND_WARP;
     decode_emit(d, run_nothing);
 }
-static void decode_pmevent(struct core_decode *d) { decode_emit(d, run_nothing); }
+static void decode_pmevent(struct core_decode *d)
+{
+    decode_emit(d, run_nothing);
+}
 
-const struct core_opcode core_warp_opcodes[] = {
-    {"shfl", decode_shfl},       {"vote", decode_vote},   {"match", decode_match},         {"redux", decode_redux},
-    {"elect", decode_elect},     {"activemask", decode_activemask}, {"bar", decode_bar},   {"barrier", decode_bar},
-    {"membar", decode_fence},    {"fence", decode_fence}, {"nanosleep", decode_nanosleep}, {"trap", decode_trap},
-    {"griddepcontrol", decode_griddepcontrol}, {"setmaxnreg", decode_setmaxnreg}, {"pmevent", decode_pmevent}, {NULL, NULL}};
+const struct core_opcode core_warp_opcodes[] = {{"shfl", decode_shfl},
+                                                {"vote", decode_vote},
+                                                {"match", decode_match},
+                                                {"redux", decode_redux},
+                                                {"elect", decode_elect},
+                                                {"activemask", decode_activemask},
+                                                {"bar", decode_bar},
+                                                {"barrier", decode_bar},
+                                                {"membar", decode_fence},
+                                                {"fence", decode_fence},
+                                                {"nanosleep", decode_nanosleep},
+                                                {"trap", decode_trap},
+                                                {"griddepcontrol", decode_griddepcontrol},
+                                                {"setmaxnreg", decode_setmaxnreg},
+                                                {"pmevent", decode_pmevent},
+                                                {NULL, NULL}};

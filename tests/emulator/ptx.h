@@ -34,12 +34,34 @@ _Noreturn void ptx_fail(struct ptx_load *load, enum core_status status, uint32_t
 enum ptx_type {
     PTX_NONE,
     PTX_PRED,
-    PTX_B8, PTX_B16, PTX_B32, PTX_B64, PTX_B128,
-    PTX_U8, PTX_U16, PTX_U32, PTX_U64,
-    PTX_S8, PTX_S16, PTX_S32, PTX_S64,
-    PTX_F16, PTX_BF16, PTX_F32, PTX_F64, PTX_TF32,
-    PTX_F16X2, PTX_BF16X2, PTX_F32X2,
-    PTX_E4M3, PTX_E5M2, PTX_E4M3X2, PTX_E5M2X2, PTX_UE8M0, PTX_UE8M0X2, PTX_E2M1X2,
+    PTX_B8,
+    PTX_B16,
+    PTX_B32,
+    PTX_B64,
+    PTX_B128,
+    PTX_U8,
+    PTX_U16,
+    PTX_U32,
+    PTX_U64,
+    PTX_S8,
+    PTX_S16,
+    PTX_S32,
+    PTX_S64,
+    PTX_F16,
+    PTX_BF16,
+    PTX_F32,
+    PTX_F64,
+    PTX_TF32,
+    PTX_F16X2,
+    PTX_BF16X2,
+    PTX_F32X2,
+    PTX_E4M3,
+    PTX_E5M2,
+    PTX_E4M3X2,
+    PTX_E5M2X2,
+    PTX_UE8M0,
+    PTX_UE8M0X2,
+    PTX_E2M1X2,
     PTX_TYPE_COUNT
 };
 /* The type that `name` (without dot) spells, PTX_NONE for no type; and its bytes in memory (0 for predicates). */
@@ -58,7 +80,7 @@ enum ptx_operand_kind {
 };
 struct ptx_operand {
     enum ptx_operand_kind kind;
-    bool negated;     /* !p */
+    bool negated; /* !p */
     const char *name;
     const char *pair; /* second name of p|q */
     int64_t value;
@@ -70,14 +92,21 @@ enum { PTX_MAX_PARTS = 20 };
 struct ptx_instruction {
     const char *guard; /* predicate's name or NULL */
     bool guard_negated;
-    const char *opcode; /* as written, for messages */
+    const char *opcode;              /* as written, for messages */
     const char *part[PTX_MAX_PARTS]; /* split at the dots; part[0] is the base opcode */
     uint32_t part_count;
     struct ptx_operand *operand;
     uint32_t operand_count;
 };
 
-enum ptx_space { PTX_SPACE_NONE, PTX_SPACE_GLOBAL, PTX_SPACE_CONST, PTX_SPACE_SHARED, PTX_SPACE_LOCAL, PTX_SPACE_PARAM };
+enum ptx_space {
+    PTX_SPACE_NONE,
+    PTX_SPACE_GLOBAL,
+    PTX_SPACE_CONST,
+    PTX_SPACE_SHARED,
+    PTX_SPACE_LOCAL,
+    PTX_SPACE_PARAM
+};
 struct ptx_variable {
     enum ptx_space space;
     const char *name;
@@ -85,12 +114,12 @@ struct ptx_variable {
     uint32_t align;
     bool open_array; /* [] : the dynamic shared memory */
     uint8_t *initial;
-    uint64_t address;           /* global and const: set by the driver half */
-    struct ptx_address_fix {    /* initialisers that are addresses of other variables */
+    uint64_t address;        /* global and const: set by the driver half */
+    struct ptx_address_fix { /* initialisers that are addresses of other variables */
         uint64_t at;
         const char *name;
         int64_t offset;
-    } *fix;
+    } * fix;
     size_t fix_count;
 };
 
@@ -98,12 +127,12 @@ enum ptx_statement_kind { PTX_INSTRUCTION, PTX_LABEL, PTX_OPEN, PTX_CLOSE, PTX_R
 struct ptx_statement {
     enum ptx_statement_kind kind;
     uint32_t line;
-    const char *name;             /* label; register or its prefix */
-    enum ptx_type type;           /* registers */
-    uint32_t count;               /* registers: 0 for one of that very name, else name0..name(count-1) */
+    const char *name;   /* label; register or its prefix */
+    enum ptx_type type; /* registers */
+    uint32_t count;     /* registers: 0 for one of that very name, else name0..name(count-1) */
     struct ptx_instruction *instruction;
     struct ptx_variable *variable;
-    struct ptx_operand *targets;  /* .branchtargets: a list of names */
+    struct ptx_operand *targets; /* .branchtargets: a list of names */
 };
 
 struct ptx_function {
@@ -119,8 +148,8 @@ struct ptx_function {
 };
 
 struct ptx_module {
-    int version; /* 90 for 9.0 */
-    int target;  /* 120 for sm_120f */
+    int version;        /* 90 for 9.0 */
+    int target;         /* 120 for sm_120f */
     char target_suffix; /* 'f', 'a' or 0 */
     struct ptx_variable **variable;
     size_t variable_count;

@@ -72,36 +72,16 @@ static const struct {
     const char *name;
     uint32_t bytes;
 } types[PTX_TYPE_COUNT] = {
-    [PTX_NONE] = {"", 0},
-    [PTX_PRED] = {"pred", 0},
-    [PTX_B8] = {"b8", 1},
-    [PTX_B16] = {"b16", 2},
-    [PTX_B32] = {"b32", 4},
-    [PTX_B64] = {"b64", 8},
-    [PTX_B128] = {"b128", 16},
-    [PTX_U8] = {"u8", 1},
-    [PTX_U16] = {"u16", 2},
-    [PTX_U32] = {"u32", 4},
-    [PTX_U64] = {"u64", 8},
-    [PTX_S8] = {"s8", 1},
-    [PTX_S16] = {"s16", 2},
-    [PTX_S32] = {"s32", 4},
-    [PTX_S64] = {"s64", 8},
-    [PTX_F16] = {"f16", 2},
-    [PTX_BF16] = {"bf16", 2},
-    [PTX_F32] = {"f32", 4},
-    [PTX_F64] = {"f64", 8},
-    [PTX_TF32] = {"tf32", 4},
-    [PTX_F16X2] = {"f16x2", 4},
-    [PTX_BF16X2] = {"bf16x2", 4},
-    [PTX_F32X2] = {"f32x2", 8},
-    [PTX_E4M3] = {"e4m3", 1},
-    [PTX_E5M2] = {"e5m2", 1},
-    [PTX_E4M3X2] = {"e4m3x2", 2},
-    [PTX_E5M2X2] = {"e5m2x2", 2},
-    [PTX_UE8M0] = {"ue8m0", 1},
-    [PTX_UE8M0X2] = {"ue8m0x2", 2},
-    [PTX_E2M1X2] = {"e2m1x2", 1},
+    [PTX_NONE] = {"", 0},         [PTX_PRED] = {"pred", 0},       [PTX_B8] = {"b8", 1},
+    [PTX_B16] = {"b16", 2},       [PTX_B32] = {"b32", 4},         [PTX_B64] = {"b64", 8},
+    [PTX_B128] = {"b128", 16},    [PTX_U8] = {"u8", 1},           [PTX_U16] = {"u16", 2},
+    [PTX_U32] = {"u32", 4},       [PTX_U64] = {"u64", 8},         [PTX_S8] = {"s8", 1},
+    [PTX_S16] = {"s16", 2},       [PTX_S32] = {"s32", 4},         [PTX_S64] = {"s64", 8},
+    [PTX_F16] = {"f16", 2},       [PTX_BF16] = {"bf16", 2},       [PTX_F32] = {"f32", 4},
+    [PTX_F64] = {"f64", 8},       [PTX_TF32] = {"tf32", 4},       [PTX_F16X2] = {"f16x2", 4},
+    [PTX_BF16X2] = {"bf16x2", 4}, [PTX_F32X2] = {"f32x2", 8},     [PTX_E4M3] = {"e4m3", 1},
+    [PTX_E5M2] = {"e5m2", 1},     [PTX_E4M3X2] = {"e4m3x2", 2},   [PTX_E5M2X2] = {"e5m2x2", 2},
+    [PTX_UE8M0] = {"ue8m0", 1},   [PTX_UE8M0X2] = {"ue8m0x2", 2}, [PTX_E2M1X2] = {"e2m1x2", 1},
 };
 
 enum ptx_type ptx_type_named(const char *name)
@@ -251,8 +231,10 @@ static struct ptx_operand number(struct parser *p)
         if (minus) v = -v;
         memcpy(&o.value, &v, 8);
     } else {
-        if (digits[0] == '0' && (digits[1] == 'b' || digits[1] == 'B')) o.value = (int64_t)strtoull(digits + 2, &end, 2);
-        else o.value = (int64_t)strtoull(digits, &end, 0);
+        if (digits[0] == '0' && (digits[1] == 'b' || digits[1] == 'B'))
+            o.value = (int64_t)strtoull(digits + 2, &end, 2);
+        else
+            o.value = (int64_t)strtoull(digits, &end, 0);
         if (*end == 'U' || *end == 'u') end++;
         if (minus) o.value = (int64_t)(0 - (uint64_t)o.value);
     }
@@ -287,9 +269,12 @@ static int64_t offset(struct parser *p)
 {
     int64_t sum = 0;
     for (;;) {
-        if (accept(p, '+')) sum += number(p).value;
-        else if (peek(p, '-')) sum += number(p).value;
-        else return sum;
+        if (accept(p, '+'))
+            sum += number(p).value;
+        else if (peek(p, '-'))
+            sum += number(p).value;
+        else
+            return sum;
     }
 }
 
@@ -338,7 +323,8 @@ static struct ptx_instruction *instruction(struct parser *p, const char *opcode)
     in->opcode = opcode;
     char *parts = (char *)(uintptr_t)copy(p, opcode, strlen(opcode));
     for (char *s = parts; s;) {
-        if (in->part_count == PTX_MAX_PARTS) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "too many modifiers in '%s'", opcode);
+        if (in->part_count == PTX_MAX_PARTS)
+            ptx_fail(p->load, CORE_INVALID_PTX, p->line, "too many modifiers in '%s'", opcode);
         in->part[in->part_count++] = s;
         s = strchr(s, '.');
         if (s) *s++ = 0;
@@ -375,7 +361,8 @@ static void initialiser(struct parser *p, struct ptx_variable *v, uint32_t bytes
         }
         return;
     }
-    if (*at + bytes > v->size) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "too many initial values for '%s'", v->name);
+    if (*at + bytes > v->size)
+        ptx_fail(p->load, CORE_INVALID_PTX, p->line, "too many initial values for '%s'", v->name);
     if (peek_number(p)) {
         struct ptx_operand o = number(p);
         if (o.kind == PTX_DOUBLE && bytes == 4) {
@@ -420,15 +407,21 @@ static struct ptx_variable *variable(struct parser *p, enum ptx_space space)
     v->space = space;
     while (peek(p, '.')) {
         const char *w = word(p);
-        if (!strcmp(w, ".align")) align = (uint32_t)plain_number(p);
-        else if (!strcmp(w, ".v2")) vector = 2;
-        else if (!strcmp(w, ".v4")) vector = 4;
-        else if (!strcmp(w, ".ptr")) (void)0;          /* parameter attributes: where a pointer points is known anyway */
-        else if (space_named(w) != PTX_SPACE_NONE) (void)0;
+        if (!strcmp(w, ".align"))
+            align = (uint32_t)plain_number(p);
+        else if (!strcmp(w, ".v2"))
+            vector = 2;
+        else if (!strcmp(w, ".v4"))
+            vector = 4;
+        else if (!strcmp(w, ".ptr"))
+            (void)0; /* parameter attributes: where a pointer points is known anyway */
+        else if (space_named(w) != PTX_SPACE_NONE)
+            (void)0;
         else if ((type = ptx_type_named(w + 1)) == PTX_NONE)
             ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown directive '%s' in a declaration", w);
     }
-    if (type == PTX_NONE || !ptx_type_bytes(type)) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "a variable needs a type with a size");
+    if (type == PTX_NONE || !ptx_type_bytes(type))
+        ptx_fail(p->load, CORE_INVALID_PTX, p->line, "a variable needs a type with a size");
     v->name = name(p);
     uint32_t bytes = ptx_type_bytes(type);
     uint64_t count = vector;
@@ -438,13 +431,15 @@ static struct ptx_variable *variable(struct parser *p, enum ptx_space space)
             continue;
         }
         uint64_t n = plain_number(p);
-        if (n && count > ((uint64_t)1 << 40) / n) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "'%s' is too large", v->name);
+        if (n && count > ((uint64_t)1 << 40) / n)
+            ptx_fail(p->load, CORE_INVALID_PTX, p->line, "'%s' is too large", v->name);
         count *= n;
         expect(p, ']');
     }
     v->size = v->open_array ? 0 : count * bytes;
     v->align = align ? align : bytes * vector;
-    if ((v->align & (v->align - 1)) || v->align > 65536) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "alignment %u is no power of two", v->align);
+    if ((v->align & (v->align - 1)) || v->align > 65536)
+        ptx_fail(p->load, CORE_INVALID_PTX, p->line, "alignment %u is no power of two", v->align);
     if (accept(p, '=')) {
         uint64_t at = 0;
         v->initial = ptx_alloc(p->load, v->size + 8);
@@ -474,7 +469,8 @@ static void registers(struct parser *p, struct ptx_function *f)
         s->name = name(p);
         if (accept(p, '<')) {
             s->count = (uint32_t)plain_number(p);
-            if (s->count == 0 || s->count > 1000000) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "%u registers", s->count);
+            if (s->count == 0 || s->count > 1000000)
+                ptx_fail(p->load, CORE_INVALID_PTX, p->line, "%u registers", s->count);
             expect(p, '>');
         }
     } while (accept(p, ','));
@@ -496,8 +492,10 @@ static void body(struct parser *p, struct ptx_function *f)
             continue;
         } else if (peek(p, '.')) {
             const char *w = word(p);
-            if (!strcmp(w, ".reg")) registers(p, f);
-            else if (!strcmp(w, ".loc")) skip_statement(p);
+            if (!strcmp(w, ".reg"))
+                registers(p, f);
+            else if (!strcmp(w, ".loc"))
+                skip_statement(p);
             else if (!strcmp(w, ".pragma")) {
                 while (p->at < p->end && *p->at != ';') p->at++;
                 expect(p, ';');
@@ -505,7 +503,8 @@ static void body(struct parser *p, struct ptx_function *f)
                 struct ptx_variable *v = variable(p, space_named(w));
                 expect(p, ';');
                 add(p, f, PTX_VARIABLE)->variable = v;
-            } else ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown directive '%s'", w);
+            } else
+                ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown directive '%s'", w);
         } else {
             const char *guard = NULL;
             bool negated = false;
@@ -602,7 +601,8 @@ static void function(struct parser *p, bool entry)
     struct ptx_module *m = p->module;
     for (size_t i = 0; i < m->function_count; i++) {
         if (strcmp(m->function[i]->name, f->name)) continue;
-        if (m->function[i]->defined && f->defined) ptx_fail(p->load, CORE_INVALID_PTX, f->line, "'%s' is defined twice", f->name);
+        if (m->function[i]->defined && f->defined)
+            ptx_fail(p->load, CORE_INVALID_PTX, f->line, "'%s' is defined twice", f->name);
         if (f->defined) m->function[i] = f;
         return;
     }
@@ -615,13 +615,15 @@ static void target(struct parser *p)
     do {
         const char *n = name(p);
         if (strncmp(n, "sm_", 3)) {
-            if (strcmp(n, "texmode_independent") && strcmp(n, "debug")) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown target '%s'", n);
+            if (strcmp(n, "texmode_independent") && strcmp(n, "debug"))
+                ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown target '%s'", n);
             continue;
         }
         char *end;
         p->module->target = (int)strtol(n + 3, &end, 10);
         p->module->target_suffix = *end;
-        if ((*end && *end != 'a' && *end != 'f') || (*end && end[1])) ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown target '%s'", n);
+        if ((*end && *end != 'a' && *end != 'f') || (*end && end[1]))
+            ptx_fail(p->load, CORE_INVALID_PTX, p->line, "unknown target '%s'", n);
     } while (accept(p, ','));
 }
 
@@ -638,24 +640,31 @@ struct ptx_module *ptx_parse(struct ptx_load *load, const char *text, size_t len
             unsigned major = 0, minor = 0;
             int used = 0;
             char number_text[16] = {0};
-            for (size_t i = 0; i < sizeof(number_text) - 1 && p->at + i < p->end && p->at[i] != '\n'; i++) number_text[i] = p->at[i];
-            if (sscanf(number_text, "%u.%u%n", &major, &minor, &used) != 2 || minor > 9) expected(p, "a version such as 9.0");
+            for (size_t i = 0; i < sizeof(number_text) - 1 && p->at + i < p->end && p->at[i] != '\n'; i++)
+                number_text[i] = p->at[i];
+            if (sscanf(number_text, "%u.%u%n", &major, &minor, &used) != 2 || minor > 9)
+                expected(p, "a version such as 9.0");
             p->at += used;
             p->module->version = (int)(major * 10 + minor);
             if (p->module->version > 90)
-                ptx_fail(load, CORE_UNSUPPORTED_PTX_VERSION, p->line, ".version %u.%u is newer than 9.0, the newest known here", major, minor);
-        } else if (!strcmp(w, ".target")) target(p);
+                ptx_fail(load, CORE_UNSUPPORTED_PTX_VERSION, p->line,
+                         ".version %u.%u is newer than 9.0, the newest known here", major, minor);
+        } else if (!strcmp(w, ".target"))
+            target(p);
         else if (!strcmp(w, ".address_size")) {
             if (plain_number(p) != 64) ptx_fail(load, CORE_INVALID_PTX, p->line, "only 64-bit addresses are known");
-        } else if (!strcmp(w, ".file") || !strcmp(w, ".loc")) skip_statement(p);
+        } else if (!strcmp(w, ".file") || !strcmp(w, ".loc"))
+            skip_statement(p);
         else if (!strcmp(w, ".section")) {
             while (p->at < p->end && *p->at != '}') {
                 if (*p->at == '\n') p->line++;
                 p->at++;
             }
             expect(p, '}');
-        } else if (!strcmp(w, ".entry")) function(p, true);
-        else if (!strcmp(w, ".func")) function(p, false);
+        } else if (!strcmp(w, ".entry"))
+            function(p, true);
+        else if (!strcmp(w, ".func"))
+            function(p, false);
         else if (space != PTX_SPACE_NONE) {
             struct ptx_variable *v = variable(p, space);
             expect(p, ';');
@@ -666,6 +675,7 @@ struct ptx_module *ptx_parse(struct ptx_load *load, const char *text, size_t len
         } else if (strcmp(w, ".visible") && strcmp(w, ".extern") && strcmp(w, ".weak") && strcmp(w, ".common"))
             ptx_fail(load, CORE_INVALID_PTX, p->line, "unknown directive '%s'", w);
     }
-    if (!p->module->version || !p->module->target) ptx_fail(load, CORE_INVALID_PTX, p->line, "the text has no .version or no .target");
+    if (!p->module->version || !p->module->target)
+        ptx_fail(load, CORE_INVALID_PTX, p->line, "the text has no .version or no .target");
     return p->module;
 }

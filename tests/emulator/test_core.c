@@ -15,8 +15,10 @@ static int passed, failed, skipped;
 void test_case(const char *name, bool ok, const char *detail)
 {
     printf("%s %s%s%s\n", ok ? "ok" : "FAIL", name, ok || !detail[0] ? "" : ": ", ok ? "" : detail);
-    if (ok) passed++;
-    else failed++;
+    if (ok)
+        passed++;
+    else
+        failed++;
 }
 void test_skip(const char *name, const char *why)
 {
@@ -30,7 +32,9 @@ void test_skip(const char *name, const char *why)
 void *device_alloc(struct device *d, size_t bytes, bool initialised)
 {
     struct core_span *s = &d->span[d->count++];
-    void *p = aligned_alloc(256, (bytes + 255) & ~(size_t)255);
+    void *p = malloc(bytes + 256);
+    d->memory[d->count - 1] = p;
+    p = (char *)p + (256 - (uintptr_t)p % 256) % 256;
     s->base = (uint64_t)(uintptr_t)p;
     s->size = bytes;
     s->init = calloc(bytes / 8 + 1, 1);
@@ -41,7 +45,7 @@ void *device_alloc(struct device *d, size_t bytes, bool initialised)
 void device_free(struct device *d)
 {
     for (int i = 0; i < d->count; i++) {
-        free((void *)(uintptr_t)d->span[i].base);
+        free(d->memory[i]);
         free(d->span[i].init);
     }
     d->count = 0;
@@ -92,15 +96,22 @@ struct core_module *load_text(const char *text, int sm, struct core_error *error
     return m;
 }
 
-enum core_status run_module(struct core_module *m, const char *kernel, struct device *d, uint32_t grid, uint32_t block, const void *params, const struct core_options *options, struct core_error *error)
+enum core_status run_module(struct core_module *m, const char *kernel, struct device *d, uint32_t grid, uint32_t block,
+                            const void *params, const struct core_options *options, struct core_error *error)
 {
     struct core_memory memory = {d, device_find};
-    struct core_launch launch = {.function = core_function_find(m, kernel), .grid = {grid, 1, 1}, .block = {block, 1, 1}, .params = params, .memory = &memory, .options = *options};
+    struct core_launch launch = {.function = core_function_find(m, kernel),
+                                 .grid = {grid, 1, 1},
+                                 .block = {block, 1, 1},
+                                 .params = params,
+                                 .memory = &memory,
+                                 .options = *options};
     return core_run(&launch, error);
 }
 
 /* Load tests/emulator/ptx/NAME.ptx, broken or not, and run the kernel of that name. */
-static enum core_status run_file(const char *name, const char *broken, struct device *d, uint32_t grid, uint32_t block, const void *params, uint64_t seed, struct core_error *error)
+static enum core_status run_file(const char *name, const char *broken, struct device *d, uint32_t grid, uint32_t block,
+                                 const void *params, uint64_t seed, struct core_error *error)
 {
     char path[256];
     snprintf(path, sizeof(path), "tests/emulator/ptx/%s.ptx", name);
@@ -128,7 +139,10 @@ static bool reduce_once(const char *broken, uint64_t seed, struct core_error *er
     enum { N = 1000 };
     float *in = device_alloc(&d, N * 4, true), *out = device_alloc(&d, 4, true), sum = 0;
     for (int i = 0; i < N; i++) sum += in[i] = (float)(i % 17);
-    struct { void *in, *out; uint32_t n; } params = {in, out, N};
+    struct {
+        void *in, *out;
+        uint32_t n;
+    } params = {in, out, N};
     enum core_status status = run_file("reduce", broken, &d, 4, 256, &params, seed, error);
     bool right = status == CORE_OK && *out == sum;
     device_free(&d);
@@ -157,8 +171,14 @@ static bool copy_once(const char *kernel, uint32_t flip, const char *broken, uin
     device_free(&d);
     return right;
 }
-static bool async_once(const char *broken, uint64_t seed, struct core_error *error) { return copy_once("copy", 4, broken, seed, error); }
-static bool bulk_once(const char *broken, uint64_t seed, struct core_error *error) { return copy_once("bulk", 0, broken, seed, error); }
+static bool async_once(const char *broken, uint64_t seed, struct core_error *error)
+{
+    return copy_once("copy", 4, broken, seed, error);
+}
+static bool bulk_once(const char *broken, uint64_t seed, struct core_error *error)
+{
+    return copy_once("bulk", 0, broken, seed, error);
+}
 
 static bool deadlock_once(const char *broken, uint64_t seed, struct core_error *error)
 {
@@ -200,7 +220,9 @@ static void test_twins(void)
         struct core_error error = {0};
         for (uint64_t seed = 1; seed <= 5 && ok; seed++) {
             bool right = cases[i].once(cases[i].broken, seed, &error);
-            ok = cases[i].status == CORE_OK ? right : error.status == cases[i].status && strstr(error.text, cases[i].says) && (error.line || !strcmp(cases[i].says, ""));
+            ok = cases[i].status == CORE_OK ? right
+                                            : error.status == cases[i].status && strstr(error.text, cases[i].says) &&
+                                                  (error.line || !strcmp(cases[i].says, ""));
         }
         test_case(cases[i].name, ok, error.text);
     }
@@ -215,10 +237,21 @@ static void test_tensor_map(void)
         struct device d = {0};
         uint8_t *in = device_alloc(&d, 112 * 5, true), *out = device_alloc(&d, 1024, false);
         for (int k = 0; k < 112 * 5; k++) in[k] = (uint8_t)(k * 7 + 1);
-        struct { struct core_tensor_map map; void *out; int32_t x, y; } params;
+        struct {
+            struct core_tensor_map map;
+            void *out;
+            int32_t x, y;
+        } params;
         memset(&params, 0, sizeof(params));
-        params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC, .rank = 2, .element_bytes = 1, .swizzle = (uint8_t)swizzle, .base = (uint64_t)(uintptr_t)in,
-                                              .stride = {1, 112}, .size_minus_1 = {99, 4}, .box = {(uint16_t)row, (uint16_t)rows}, .element_stride = {1, 1}};
+        params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC,
+                                              .rank = 2,
+                                              .element_bytes = 1,
+                                              .swizzle = (uint8_t)swizzle,
+                                              .base = (uint64_t)(uintptr_t)in,
+                                              .stride = {1, 112},
+                                              .size_minus_1 = {99, 4},
+                                              .box = {(uint16_t)row, (uint16_t)rows},
+                                              .element_stride = {1, 1}};
         params.out = out;
         bool ok = true;
         struct core_error error = {0};
@@ -231,7 +264,10 @@ static void test_tensor_map(void)
                     for (uint32_t c = 0; c < row && ok; c++) {
                         int32_t tx = x + (int32_t)c, ty = y + (int32_t)r;
                         uint8_t want = tx >= 0 && tx < 100 && ty >= 0 && ty < 5 ? in[ty * 112 + tx] : 0;
-                        uint32_t chunk = c / 16, phase = swizzle == 128 ? r & 7 : swizzle == 64 ? r >> 1 & 3 : swizzle == 32 ? r >> 2 & 1 : 0;
+                        uint32_t chunk = c / 16, phase = swizzle == 128  ? r & 7
+                                                         : swizzle == 64 ? r >> 1 & 3
+                                                         : swizzle == 32 ? r >> 2 & 1
+                                                                         : 0;
                         ok = out[r * row + (chunk ^ phase) * 16 + c % 16] == want;
                     }
             }
@@ -245,7 +281,9 @@ static void test_tensor_map(void)
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Text that has to be refused */
 
-#define HEAD(version, target) ".version " version "\n.target " target "\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<30>;\n.reg .f32 %f<9>;\n.reg .b64 %rd<4>;\n.reg .pred %p<3>;\n"
+#define HEAD(version, target)                                                                                          \
+    ".version " version "\n.target " target "\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<30>;\n.reg "     \
+                                            ".f32 %f<9>;\n.reg .b64 %rd<4>;\n.reg .pred %p<3>;\n"
 static void test_refusals(void)
 {
     static const struct {
@@ -255,7 +293,8 @@ static void test_refusals(void)
         uint32_t line;
     } cases[] = {
         {"unknown instruction", HEAD("7.0", "sm_80") "frobnicate.u32 %r1, %r2;\nret;\n}\n", 80, CORE_INVALID_PTX, 10},
-        {"unknown modifier", HEAD("7.0", "sm_80") "ret;\nadd.rainbow.u32 %r1, %r2, %r3;\n}\n", 80, CORE_INVALID_PTX, 11},
+        {"unknown modifier", HEAD("7.0", "sm_80") "ret;\nadd.rainbow.u32 %r1, %r2, %r3;\n}\n", 80, CORE_INVALID_PTX,
+         11},
         {"unknown register", HEAD("7.0", "sm_80") "add.u32 %r1, %q2, %r3;\n}\n", 80, CORE_INVALID_PTX, 10},
         {"register of the wrong size", HEAD("7.0", "sm_80") "add.u64 %rd1, %r2, %rd3;\n}\n", 80, CORE_INVALID_PTX, 10},
         {"unknown label", HEAD("7.0", "sm_80") "bra nowhere;\n}\n", 80, CORE_INVALID_PTX, 10},
@@ -265,9 +304,17 @@ static void test_refusals(void)
         {"family text on another family", HEAD("9.0", "sm_120f") "ret;\n}\n", 90, CORE_NO_BINARY_FOR_GPU, 0},
         {"90a text on 120", HEAD("8.0", "sm_90a") "ret;\n}\n", 120, CORE_NO_BINARY_FOR_GPU, 0},
         {"bulk copy on sm_89", HEAD("8.6", "sm_89") "cp.async.bulk.commit_group;\n}\n", 89, CORE_NO_BINARY_FOR_GPU, 10},
-        {"e4m3 mma on sm_80", HEAD("8.4", "sm_80") "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f1,%f2,%f3,%f4},{%r1,%r2,%r3,%r4},{%r5,%r6},{%f1,%f2,%f3,%f4};\n}\n", 80, CORE_NO_BINARY_FOR_GPU, 10},
-        {"block_scale without the family target", HEAD("8.7", "sm_120") "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.f32.e4m3.e4m3.f32.ue8m0 {%f1,%f2,%f3,%f4},{%r1,%r2,%r3,%r4},{%r5,%r6},{%f1,%f2,%f3,%f4},%r7,{0,0},%r8,{0,0};\n}\n", 120, CORE_NO_BINARY_FOR_GPU, 10},
-        {"stmatrix on sm_80", HEAD("8.0", "sm_80") "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r1], {%r2};\n}\n", 80, CORE_NO_BINARY_FOR_GPU, 10},
+        {"e4m3 mma on sm_80",
+         HEAD("8.4", "sm_80") "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 "
+                              "{%f1,%f2,%f3,%f4},{%r1,%r2,%r3,%r4},{%r5,%r6},{%f1,%f2,%f3,%f4};\n}\n",
+         80, CORE_NO_BINARY_FOR_GPU, 10},
+        {"block_scale without the family target",
+         HEAD("8.7",
+              "sm_120") "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.f32.e4m3.e4m3.f32.ue8m0 "
+                        "{%f1,%f2,%f3,%f4},{%r1,%r2,%r3,%r4},{%r5,%r6},{%f1,%f2,%f3,%f4},%r7,{0,0},%r8,{0,0};\n}\n",
+         120, CORE_NO_BINARY_FOR_GPU, 10},
+        {"stmatrix on sm_80", HEAD("8.0", "sm_80") "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r1], {%r2};\n}\n", 80,
+         CORE_NO_BINARY_FOR_GPU, 10},
         {"no text", "", 80, CORE_INVALID_PTX, 1},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -304,8 +351,10 @@ static void test_damage(void)
             struct core_error error;
             struct core_module *m = core_load(copy, (size_t)(end - copy), &options, &error);
             ok = ok && (m || (error.status && error.text[0]));
-            if (m) loaded++;
-            else refused++;
+            if (m)
+                loaded++;
+            else
+                refused++;
             core_unload(m);
             free(copy);
         }

@@ -56,7 +56,8 @@ static const struct {
     {"add.f32 %r0, %r1, %r2", 0x3f800000, 0x33800000, 0, 0x3f800000},    /* 1 + 2^-24: tie to even */
     {"add.rp.f32 %r0, %r1, %r2", 0x3f800000, 0x33800000, 0, 0x3f800001}, /* up */
     {"add.rz.f32 %r0, %r1, %r2", 0x3f800000, 0xb3000000, 0, 0x3f7fffff}, /* 1 - 2^-25 toward zero */
-    {"fma.rn.f32 %r0, %r1, %r2, %r3", 0x3f800001, 0x3f800001, 0xbf800002, 0x28800000}, /* (1+e)^2 - (1+2e) = e^2 = 2^-46 */
+    {"fma.rn.f32 %r0, %r1, %r2, %r3", 0x3f800001, 0x3f800001, 0xbf800002,
+     0x28800000}, /* (1+e)^2 - (1+2e) = e^2 = 2^-46 */
     {"fma.rz.f32 %r0, %r1, %r2, %r3", 0x3f800000, 0x3f800000, 0xb3000000, 0x3f7fffff},
     {"mul.ftz.f32 %r0, %r1, %r2", 0x00800000, 0x3f000000, 0, 0},
     {"add.sat.f32 %r0, %r1, %r2", 0x3f800000, 0x3f800000, 0, 0x3f800000},
@@ -72,25 +73,29 @@ static const struct {
     {"neg.f32 %r0, %r1", 0x3f800000, 0, 0, 0xbf800000},
     {"setp.lt.f32 %p0, %r1, %r2; selp.b32 %r0, 1, 2, %p0", 0x7fffffff, 0x3f800000, 0, 2},
     {"setp.ltu.f32 %p0, %r1, %r2; selp.b32 %r0, 1, 2, %p0", 0x7fffffff, 0x3f800000, 0, 1},
-    {"cvt.rzi.s32.f32 %r0, %r1", 0xc0200000, 0, 0, 0xfffffffe},  /* -2.5 */
-    {"cvt.rni.s32.f32 %r0, %r1", 0x40200000, 0, 0, 2},           /* 2.5 to even */
-    {"cvt.rzi.u32.f32 %r0, %r1", 0xc0200000, 0, 0, 0},           /* clamped */
-    {"cvt.rzi.s32.f32 %r0, %r1", 0x7fffffff, 0, 0, 0},           /* NaN */
+    {"cvt.rzi.s32.f32 %r0, %r1", 0xc0200000, 0, 0, 0xfffffffe}, /* -2.5 */
+    {"cvt.rni.s32.f32 %r0, %r1", 0x40200000, 0, 0, 2},          /* 2.5 to even */
+    {"cvt.rzi.u32.f32 %r0, %r1", 0xc0200000, 0, 0, 0},          /* clamped */
+    {"cvt.rzi.s32.f32 %r0, %r1", 0x7fffffff, 0, 0, 0},          /* NaN */
     {"cvt.rn.f32.u32 %r0, %r1", 0xffffffff, 0, 0, 0x4f800000},
     {"cvt.rz.f32.u32 %r0, %r1", 0xffffffff, 0, 0, 0x4f7fffff},
     {"cvt.rmi.f32.f32 %r0, %r1", 0xc0200000, 0, 0, 0xc0400000},
-    {"cvt.f64.f32 %d0, %r1; add.f64 %d0, %d0, 0d3FF0000000000000; cvt.rn.f32.f64 %r0, %d0", 0x40000000, 0, 0, 0x40400000},
+    {"cvt.f64.f32 %d0, %r1; add.f64 %d0, %d0, 0d3FF0000000000000; cvt.rn.f32.f64 %r0, %d0", 0x40000000, 0, 0,
+     0x40400000},
     /* small formats */
-    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x477ff000, 0, 0, 0x7c00},          /* 65520 rounds to infinity */
-    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x33800000, 0, 0, 1},               /* 2^-24 */
-    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x33000000, 0, 0, 0},               /* 2^-25: tie to even */
+    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x477ff000, 0, 0, 0x7c00}, /* 65520 rounds to infinity */
+    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x33800000, 0, 0, 1},      /* 2^-24 */
+    {"cvt.rn.f16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x33000000, 0, 0, 0},      /* 2^-25: tie to even */
     {"cvt.rn.bf16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x3f808000, 0, 0, 0x3f80},
     {"cvt.rn.bf16.f32 %h0, %r1; cvt.u32.u16 %r0, %h0", 0x3f818000, 0, 0, 0x3f82},
     {"cvt.rn.bf16x2.f32 %r0, %r1, %r2", 0x3f800000, 0x40000000, 0, 0x3f804000},
     {"cvt.rn.satfinite.e4m3x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x43e00000, 0x3f800000, 0, 0x7e38}, /* 448, 1 */
-    {"cvt.rn.satfinite.e4m3x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x7f800000, 0x3b000000, 0, 0x7e01}, /* inf, 2^-9 */
-    {"cvt.rn.satfinite.e4m3x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x7fc00000, 0xbfc00000, 0, 0x7fbc}, /* NaN, -1.5 */
-    {"cvt.rn.satfinite.e5m2x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x47c35000, 0x3f800000, 0, 0x7b3c}, /* 100000, 1 */
+    {"cvt.rn.satfinite.e4m3x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x7f800000, 0x3b000000, 0,
+     0x7e01}, /* inf, 2^-9 */
+    {"cvt.rn.satfinite.e4m3x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x7fc00000, 0xbfc00000, 0,
+     0x7fbc}, /* NaN, -1.5 */
+    {"cvt.rn.satfinite.e5m2x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x47c35000, 0x3f800000, 0,
+     0x7b3c}, /* 100000, 1 */
     {"cvt.u16.u32 %h0, %r1; cvt.rn.f16x2.e4m3x2 %r0, %h0", 0x7e01, 0, 0, 0x5f001800},
     {"cvt.rp.satfinite.ue8m0x2.f32 %h0, %r1, %r2; cvt.u32.u16 %r0, %h0", 0x3f800001, 0x3f800000, 0, 0x807f},
     {"cvt.rna.tf32.f32 %r0, %r1", 0x3f801000, 0, 0, 0x3f802000},
@@ -99,21 +104,32 @@ static const struct {
     {"add.f16x2 %r0, %r1, %r2", 0x3c007bff, 0x3c007bff, 0, 0x40007c00},
     {"max.bf16x2 %r0, %r1, %r2", 0x3f80c000, 0x4000bf80, 0, 0x4000bf80},
     /* lanes */
-    {"mov.u32 %r4, %laneid; shfl.sync.bfly.b32 %r4, %r4, 1, 31, -1; mov.u32 %r0, 0; setp.eq.u32 %p0, %r4, 1; @%p0 mov.u32 %r0, 9; shfl.sync.idx.b32 %r0, %r0, 0, 31, -1", 0, 0, 0, 9},
-    {"mov.u32 %r4, %laneid; shfl.sync.up.b32 %r0|%p0, %r4, 3, 0, -1; shfl.sync.idx.b32 %r0, %r0, 7, 31, -1", 0, 0, 0, 4},
-    {"mov.u32 %r4, %laneid; shfl.sync.down.b32 %r0|%p0, %r4, 3, 0x1807, -1; vote.sync.ballot.b32 %r0, %p0, -1", 0, 0, 0, 0x1f1f1f1f},
+    {"mov.u32 %r4, %laneid; shfl.sync.bfly.b32 %r4, %r4, 1, 31, -1; mov.u32 %r0, 0; setp.eq.u32 %p0, %r4, 1; @%p0 "
+     "mov.u32 %r0, 9; shfl.sync.idx.b32 %r0, %r0, 0, 31, -1",
+     0, 0, 0, 9},
+    {"mov.u32 %r4, %laneid; shfl.sync.up.b32 %r0|%p0, %r4, 3, 0, -1; shfl.sync.idx.b32 %r0, %r0, 7, 31, -1", 0, 0, 0,
+     4},
+    {"mov.u32 %r4, %laneid; shfl.sync.down.b32 %r0|%p0, %r4, 3, 0x1807, -1; vote.sync.ballot.b32 %r0, %p0, -1", 0, 0, 0,
+     0x1f1f1f1f},
     {"mov.u32 %r4, %laneid; setp.lt.u32 %p0, %r4, 5; vote.sync.ballot.b32 %r0, %p0, -1", 0, 0, 0, 31},
     {"mov.u32 %r4, %laneid; redux.sync.add.s32 %r0, %r4, -1", 0, 0, 0, 496},
-    {"mov.u32 %r4, %laneid; and.b32 %r4, %r4, 3; match.any.sync.b32 %r0, %r4, -1; shfl.sync.idx.b32 %r0, %r0, 1, 31, -1", 0, 0, 0, 0x22222222},
+    {"mov.u32 %r4, %laneid; and.b32 %r4, %r4, 3; match.any.sync.b32 %r0, %r4, -1; shfl.sync.idx.b32 %r0, %r0, 1, 31, "
+     "-1",
+     0, 0, 0, 0x22222222},
     {"elect.sync %r4|%p0, -1; mov.u32 %r0, 0; vote.sync.ballot.b32 %r0, %p0, -1", 0, 0, 0, 1},
-    {"mov.u32 %r4, %laneid; and.b32 %r4, %r4, 1; setp.eq.u32 %p0, %r4, 1; @%p0 bra ODD; activemask.b32 %r5; bra BOTH; ODD: activemask.b32 %r5; BOTH: bar.warp.sync -1; shfl.sync.idx.b32 %r0, %r5, 1, 31, -1", 0, 0, 0, 0xaaaaaaaa},
+    {"mov.u32 %r4, %laneid; and.b32 %r4, %r4, 1; setp.eq.u32 %p0, %r4, 1; @%p0 bra ODD; activemask.b32 %r5; bra BOTH; "
+     "ODD: activemask.b32 %r5; BOTH: bar.warp.sync -1; shfl.sync.idx.b32 %r0, %r5, 1, 31, -1",
+     0, 0, 0, 0xaaaaaaaa},
 };
 
 static void test_instructions(void)
 {
-    static const char head[] = ".version 9.0\n.target sm_120f\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out)\n{\n.reg .b32 %r<9>;\n.reg .b64 %rd<9>;\n.reg .b16 %h<4>;\n.reg .f64 %d<3>;\n"
-                               ".reg .pred %p<4>;\nld.param.u64 %rd7, [in];\nld.param.u64 %rd8, [out];\nld.global.u32 %r1, [%rd7];\nld.global.u32 %r2, [%rd7+4];\nld.global.u32 %r3, [%rd7+8];\n"
-                               "mov.u32 %r8, %laneid;\nmul.wide.u32 %rd6, %r8, 4;\nadd.s64 %rd8, %rd8, %rd6;\nsetp.ne.u32 %p2, %r8, %r8;\n";
+    static const char head[] =
+        ".version 9.0\n.target sm_120f\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out)\n{\n.reg "
+        ".b32 %r<9>;\n.reg .b64 %rd<9>;\n.reg .b16 %h<4>;\n.reg .f64 %d<3>;\n"
+        ".reg .pred %p<4>;\nld.param.u64 %rd7, [in];\nld.param.u64 %rd8, [out];\nld.global.u32 %r1, "
+        "[%rd7];\nld.global.u32 %r2, [%rd7+4];\nld.global.u32 %r3, [%rd7+8];\n"
+        "mov.u32 %r8, %laneid;\nmul.wide.u32 %rd6, %r8, 4;\nadd.s64 %rd8, %rd8, %rd6;\nsetp.ne.u32 %p2, %r8, %r8;\n";
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[4096], detail[1700] = "";
         snprintf(text, sizeof(text), "%s%s;\nst.global.u32 [%%rd8], %%r0;\nret;\n}\n", head, cases[i].text);
@@ -154,13 +170,26 @@ static float expected(const float *in, int n, int t)
         for (int i = 0; i < k; i++) part[i] += part[i + k];
     float v = part[0];
     switch (t % 7) {
-    case 0: v += 1; break;
-    case 1: v *= 2; break;
-    case 2: v -= (float)(t * ((n + t) % 6)); break;
-    case 3: v = -v; break;
-    case 4: v = fmaf(3, 0.25f, v); break;
-    case 5: v = (float)((long long)n * 1000000007LL % (t + 3)); break;
-    default: v = (float)(127 - t);
+    case 0:
+        v += 1;
+        break;
+    case 1:
+        v *= 2;
+        break;
+    case 2:
+        v -= (float)(t * ((n + t) % 6));
+        break;
+    case 3:
+        v = -v;
+        break;
+    case 4:
+        v = fmaf(3, 0.25f, v);
+        break;
+    case 5:
+        v = (float)((long long)n * 1000000007LL % (t + 3));
+        break;
+    default:
+        v = (float)(127 - t);
     }
     v += 16.0f + (float)(t ^ 5);
     return v + 32 + (float)(n / 7) + (float)(n % 13) + sqrtf((float)t) + (float)((unsigned short)(t * 700) / 3);
@@ -184,14 +213,24 @@ static void test_one_target(const char *text, int sm, const char *name)
     for (int i = 0; i < N; i++) in[i] = (float)(i % 11) - 5;
     if (ok) {
         core_bind(m);
-        struct { void *in, *out; int n, a; float b; } params = {in, out, N, 3, 0.25f};
-        struct core_launch launch = {.function = core_function_find(m, "compiled"), .grid = {1, 1, 1}, .block = {128, 1, 1}, .dynamic_shared = 128, .params = &params,
-                                     .memory = &(struct core_memory){&d, device_find}, .options = options};
+        struct {
+            void *in, *out;
+            int n, a;
+            float b;
+        } params = {in, out, N, 3, 0.25f};
+        struct core_launch launch = {.function = core_function_find(m, "compiled"),
+                                     .grid = {1, 1, 1},
+                                     .block = {128, 1, 1},
+                                     .dynamic_shared = 128,
+                                     .params = &params,
+                                     .memory = &(struct core_memory){&d, device_find},
+                                     .options = options};
         ok = core_run(&launch, &error) == CORE_OK;
         for (int t = 0; t < 128 && ok; t++) {
             float want = expected(in, N, t);
             ok = fabsf(out[t] - want) <= 1e-3f * fabsf(want);
-            if (!ok) snprintf(error.text, sizeof(error.text), "thread %d: %g, expected %g", t, (double)out[t], (double)want);
+            if (!ok)
+                snprintf(error.text, sizeof(error.text), "thread %d: %g, expected %g", t, (double)out[t], (double)want);
         }
         size_t run = 0;
         for (size_t i = 0; i < core_coverage_count(m); i++) run += core_coverage_at(m, i).count != 0;
@@ -212,13 +251,13 @@ static void test_pipeline(const char *text, const char *kernel, int broken)
         enum core_status status;
         const char *says, *name;
     } breaks[] = {{CORE_OK, "", "right"},
-                 {CORE_FAULT_LAUNCH, "race", "no wait_group"},
-                 {CORE_FAULT_LAUNCH, "shared memory", "no barrier a stage"},
-                 {CORE_FAULT_LAUNCH, "race", "producer does not wait"},
-                 {CORE_FAULT_LAUNCH, "shared memory", "consumers do not wait"},
-                 {CORE_FAULT_LAUNCH, "race", "one arrival for a warp that did not meet"},
-                 {CORE_FAULT_LAUNCH, "deadlock", "consumers never arrive"},
-                 {CORE_FAULT_LAUNCH, "", "no barrier after init"}};
+                  {CORE_FAULT_LAUNCH, "race", "no wait_group"},
+                  {CORE_FAULT_LAUNCH, "shared memory", "no barrier a stage"},
+                  {CORE_FAULT_LAUNCH, "race", "producer does not wait"},
+                  {CORE_FAULT_LAUNCH, "shared memory", "consumers do not wait"},
+                  {CORE_FAULT_LAUNCH, "race", "one arrival for a warp that did not meet"},
+                  {CORE_FAULT_LAUNCH, "deadlock", "consumers never arrive"},
+                  {CORE_FAULT_LAUNCH, "", "no barrier after init"}};
     struct core_error error = {0};
     bool ok = true;
     for (uint64_t seed = 1; seed <= 6 && ok; seed++) {
@@ -256,7 +295,9 @@ static char *compile(const char *file, const char *arch, const char *flags)
     int fd = mkstemp(path);
     if (fd < 0) return NULL;
     close(fd);
-    snprintf(command, sizeof(command), "PATH=$PATH:/usr/local/cuda/bin nvcc -arch=%s %s -ptx -o %s tests/emulator/ptx/%s >/dev/null 2>&1", arch, flags, path, file);
+    snprintf(command, sizeof(command),
+             "PATH=$PATH:/usr/local/cuda/bin nvcc -arch=%s %s -ptx -o %s tests/emulator/ptx/%s >/dev/null 2>&1", arch,
+             flags, path, file);
     char *text = system(command) ? NULL : read_text(path);
     remove(path);
     return text;
@@ -267,13 +308,18 @@ void test_compiled(void)
     static const struct {
         const char *arch, *flags;
         int sm;
-    } targets[] = {{"compute_80", "", 80}, {"compute_89", "-G", 89}, {"compute_90a", "--use_fast_math", 90}, {"compute_120f", "", 120}};
+    } targets[] = {{"compute_80", "", 80},
+                   {"compute_89", "-G", 89},
+                   {"compute_90a", "--use_fast_math", 90},
+                   {"compute_120f", "", 120}};
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
         char name[80];
         snprintf(name, sizeof(name), "kernel from nvcc for %s %s", targets[i].arch, targets[i].flags);
         char *text = compile("compiled.cu", targets[i].arch, targets[i].flags);
-        if (text) test_one_target(text, targets[i].sm, name);
-        else test_skip(name, "nvcc is not there or does not know the target");
+        if (text)
+            test_one_target(text, targets[i].sm, name);
+        else
+            test_skip(name, "nvcc is not there or does not know the target");
         free(text);
     }
     for (int broken = 0; broken < 8; broken++) {
