@@ -82,6 +82,7 @@ struct context {
 struct emulator {
     struct options options;
     bool initialised;
+    int process; /* that called cuInit */
     struct device devices[MAX_DEVICES];
     uint64_t random;         /* state of the generator that orders work */
     uint64_t allocations;    /* attempts so far, for fail_alloc */

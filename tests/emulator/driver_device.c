@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The cards of the specification's table for sm_89, sm_90 and sm_120; an A100 and an RTX 3090 (vendor's data sheets). */
 static const struct part parts[] = {
@@ -31,6 +32,7 @@ CUresult cuInit(unsigned flags)
         return leave(refuse(CUDA_ERROR_INVALID_VALUE, "%s", why));
     if (emu.options.devices == 0) return leave(CUDA_ERROR_NO_DEVICE);
     emu.random = emu.options.seed;
+    emu.process = getpid();
     for (int i = 0; i < emu.options.devices; i++) {
         struct device *d = &emu.devices[i];
         d->index = i;

@@ -64,9 +64,10 @@ static void coverage_write(const struct module *m)
     free(text);
 }
 
-/* Modules that the program left loaded. Work that it did not wait for has not run, as on a real device. */
+/* Modules that the program left loaded. A process forked after cuInit has its parent's counts, which the parent writes. */
 __attribute__((destructor)) static void coverage_at_exit(void)
 {
+    if (emu.process != getpid()) return;
     for (struct module *m = modules; m != NULL; m = m->next) coverage_write(m);
 }
 
