@@ -125,6 +125,7 @@ struct core_function {
     uint32_t static_shared, shared_align, local_bytes;
     struct core_param *param;
     uint32_t param_bytes;
+    bool fences;             /* it has fences of memory order */
     uint32_t shared_granule; /* log2 of the smallest access to shared memory */
 };
 
@@ -207,6 +208,8 @@ struct core_cell {
     uint32_t time; /* of the last write */
     uint16_t agent;
     uint16_t strong;
+    uint32_t weak_time; /* of the last ordinary write, when atomics followed it (strong) */
+    uint32_t weak_agent;
 };
 struct core_read {
     uint32_t time, lanes;

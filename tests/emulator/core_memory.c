@@ -351,7 +351,7 @@ static void decode_st(struct core_decode *d)
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
-/* atom, red. mode[0]: operation, mode[1]: type */
+/* atom, red. mode[0]: operation, mode[1]: type, mode[2]: acquires or releases */
 
 enum { ATOM_AND, ATOM_OR, ATOM_XOR, ATOM_CAS, ATOM_EXCH, ATOM_ADD, ATOM_INC, ATOM_DEC, ATOM_MIN, ATOM_MAX };
 
@@ -421,13 +421,15 @@ static void run_atomic(struct core_warp *w, const struct core_op *op)
     const union core_register *a = core_reg(w, op, 1), *b = core_reg(w, op, 2), *c = core_reg(w, op, 3);
     union core_register *d = core_reg(w, op, 0);
     enum ptx_type type = (enum ptx_type)op->mode[1];
+    /* Relaxed atomics order nothing by themselves; next to fences they may be half of a release or acquire pattern. */
+    bool orders = op->mode[2] || w->block->job->function->fences;
     w->block->progress = w->block->steps;
     EACH_LANE(l, w->mask)
     {
         uint64_t address = address_of(op, a, l);
         bool wide = op->bytes == 8;
         uint64_t x = wide ? b->ux[l] : b->u[l], y = wide ? c->ux[l] : c->u[l], old = 0;
-        if (op->space != PTX_SPACE_GLOBAL) synchronise(w, l, address, true, true);
+        if (op->space != PTX_SPACE_GLOBAL && orders) synchronise(w, l, address, true, true);
         uint8_t *p = place(w, l, address, (enum ptx_space)op->space, op->bytes, ACCESS_BOTH, SHADOW_STRONG);
         if (op->bytes == 2) {
             uint16_t o = __atomic_load_n((uint16_t *)(void *)p, __ATOMIC_RELAXED);
@@ -462,7 +464,7 @@ static void decode_atomic(struct core_decode *d, bool returns)
     static const char *const semantics[] = {"relaxed", "acquire", "release", "acq_rel", NULL};
     static const char *const operations[] = {"and", "or",  "xor", "cas", "exch", "add",
                                              "inc", "dec", "min", "max", NULL};
-    decode_choice(d, semantics);
+    d->op.mode[2] = decode_choice(d, semantics) > 0;
     decode_choice(d, scope_modifiers);
     enum ptx_space space = take_space(d);
     int operation = decode_choice(d, operations);

@@ -177,7 +177,11 @@ static void after_write(struct core_warp *w, uint32_t lane, const uint32_t *know
     const struct core_block *b = w->block;
     const struct core_cell *cell = &b->cell[at];
     if (cell->time <= b->base_time) return;
-    if (cell->strong && (how & SHADOW_STRONG)) return;
+    if (cell->strong && (how & SHADOW_STRONG)) { /* atomics do not race with each other */
+        if (cell->weak_time > b->base_time && !ordered(w, lane, known, cell->weak_agent, cell->weak_time))
+            race(w, lane, at, cell->weak_agent, now, "write");
+        return;
+    }
     if (!ordered(w, lane, known, cell->agent, cell->time)) race(w, lane, at, cell->agent, now, "write");
     if ((how & SHADOW_ASYNC) && cell->agent < b->async_first) {
         bool self = cell->agent == w->index * LANES + lane;
@@ -245,7 +249,14 @@ void core_shadow_write(struct core_warp *w, uint32_t lane, uint32_t offset, uint
             }
             r->time = 0; /* all of them are ordered before this write: who is ordered after the write is after them */
         }
-        b->cell[i] = (struct core_cell){time, (uint16_t)agent, (uint16_t)(how & SHADOW_STRONG)};
+        struct core_cell *cell = &b->cell[i];
+        if ((how & SHADOW_STRONG) && !cell->strong) {
+            cell->weak_time = cell->time;
+            cell->weak_agent = cell->agent;
+        }
+        cell->time = time;
+        cell->agent = (uint16_t)agent;
+        cell->strong = how & SHADOW_STRONG;
     }
 }
 

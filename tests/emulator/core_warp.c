@@ -386,6 +386,7 @@ static void decode_fence(struct core_decode *d)
     }
     while (decode_choice(d, any) >= 0) continue;
     if (d->in->operand_count > 2) decode_fail(d, "too many operands");
+    if (!async) d->function->fences = true;
     decode_emit(d, async ? run_proxy_fence : run_nothing);
 }
 

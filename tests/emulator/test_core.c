@@ -283,7 +283,10 @@ static void test_tensor_map(void)
 
 #define HEAD(version, target)                                                                                          \
     ".version " version "\n.target " target "\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<30>;\n.reg "     \
-                                            ".f32 %f<9>;\n.reg .b64 %rd<4>;\n.reg .pred %p<3>;\n"
+    ".f32 %f<9>;\n.reg .b64 %rd<4>;\n.reg .pred %p<3>;\n"
+#define HEAD_START                                                                                                     \
+    ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 in, .param .u64 out)\n{\n"           \
+    ".reg .b32 %%r<12>;\n.reg .b64 %%rd<5>;\n.reg .pred %%p<4>;\n.shared .align 16 .b8 tile[1024];\n"
 static void test_refusals(void)
 {
     static const struct {
@@ -324,6 +327,95 @@ static void test_refusals(void)
         snprintf(detail, sizeof(detail), "status %d line %u: %s", error.status, error.line, error.text);
         test_case(cases[i].name, !m && error.status == cases[i].status && error.line == cases[i].line, detail);
         core_unload(m);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+/* Small kernels over 64 threads: `in` has 16 initialised words and `out` 64 unwritten ones. */
+
+static void test_faults(void)
+{
+    static const struct {
+        const char *name, *text;
+        enum core_status status;
+        const char *says;
+    } cases[] = {
+        {"read inside the allocation", "ld.global.u32 %r1, [%rd1+60]", CORE_OK, ""},
+        {"read one byte past the allocation", "ld.global.u8 %r1, [%rd1+64]", CORE_FAULT_ADDRESS, "out of bounds"},
+        {"read across the end", "ld.global.v2.u32 {%r1, %r2}, [%rd1+64]", CORE_FAULT_ADDRESS, "out of bounds"},
+        {"read before the allocation", "ld.global.u32 %r1, [%rd1-4]", CORE_FAULT_ADDRESS, "out of bounds"},
+        {"read of address 0", "mov.u64 %rd3, 0; ld.global.u32 %r1, [%rd3]", CORE_FAULT_ADDRESS, "out of bounds"},
+        {"misaligned read", "ld.global.u32 %r1, [%rd1+2]", CORE_FAULT_ADDRESS, "misaligned"},
+        {"misaligned vector", "ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1+8]", CORE_FAULT_ADDRESS, "misaligned"},
+        {"read of unwritten global memory", "ld.global.u32 %r1, [%rd2]", CORE_FAULT_LAUNCH, "uninitialised"},
+        {"write, then read", "@%p1 st.global.u32 [%rd2], %r0; @%p1 ld.global.u32 %r1, [%rd2]", CORE_OK, ""},
+        {"shared memory past its end", "st.shared.u32 [%r9+1024], %r0", CORE_FAULT_ADDRESS, "out of bounds"},
+        {"shared memory misaligned", "st.shared.u32 [%r9+2], %r0", CORE_FAULT_ADDRESS, "misaligned"},
+        {"generic address of shared memory",
+         "cvta.shared.u64 %rd3, tile; @%p1 st.u32 [%rd3], %r0; bar.sync 0; ld.u32 %r1, [%rd3]", CORE_OK, ""},
+        {"generic address, no barrier", "cvta.shared.u64 %rd3, tile; @%p1 st.u32 [%rd3], %r0; ld.u32 %r1, [%rd3]",
+         CORE_FAULT_LAUNCH, "shared memory"},
+        {"all lanes store one value", "st.shared.u32 [%r9], 5; bar.sync 0; ld.shared.u32 %r1, [%r9]", CORE_FAULT_LAUNCH,
+         "race"}, /* the two warps are not ordered, equal values or not */
+        {"lanes of a warp store one value", "@!%p2 st.shared.u32 [%r9], 5; bar.sync 0; ld.shared.u32 %r1, [%r9]",
+         CORE_OK, ""},
+        {"lanes of a warp store different values", "@!%p2 st.shared.u32 [%r9], %r0; bar.sync 0", CORE_FAULT_LAUNCH,
+         "race"},
+        {"atomics of all threads",
+         "@%p1 st.shared.u32 [%r9], 0; bar.sync 0; atom.shared.add.u32 %r1, [%r9], 1; bar.sync 0; ld.shared.u32 %r1, "
+         "[%r9]; setp.ne.u32 %p3, %r1, 64; @%p3 trap",
+         CORE_OK, ""},
+        {"plain store beside atomics", "@%p1 st.shared.u32 [%r9], 0; atom.shared.add.u32 %r1, [%r9], 1",
+         CORE_FAULT_LAUNCH, "shared memory"},
+        {"bar.red", "bar.red.popc.u32 %r1, 0, %p2; setp.ne.u32 %p3, %r1, 32; @%p3 trap", CORE_OK, ""},
+        {"bar.arrive hands data on",
+         "@%p2 bra TAKE; @%p1 st.shared.u32 [%r9], 7; bar.arrive 1, 64; bra END; TAKE: bar.sync 1, 64; ld.shared.u32 "
+         "%r1, [%r9]; END: mov.u32 %r2, 0",
+         CORE_OK, ""},
+        {"exit of a warp before the barrier", "@%p2 exit; bar.sync 0", CORE_OK, ""},
+        {"barrier that one warp never reaches", "@%p2 bra END; bar.sync 1, 64; END: mov.u32 %r2, 0", CORE_FAULT_LAUNCH,
+         "deadlock"},
+        {"lanes of a warp at different barriers", "setp.lt.u32 %p3, %r0, 5; @%p3 bar.sync 1; @!%p3 bar.sync 2",
+         CORE_FAULT_LAUNCH, "deadlock"},
+        {"shuffle that a lane never reaches",
+         "setp.eq.u32 %p3, %r0, 5; @%p3 bra HALT; shfl.sync.idx.b32 %r1, %r0, 0, 31, -1; bra END; HALT: bar.sync 1; "
+         "END: mov.u32 %r2, 0",
+         CORE_FAULT_LAUNCH, "deadlock"},
+        {"lane outside its member mask", "shfl.sync.idx.b32 %r1, %r0, 0, 31, 1", CORE_FAULT_LAUNCH, "member mask"},
+        {"trap", "trap", CORE_FAULT_LAUNCH, "trap"},
+        {"mbarrier never initialised", "mbarrier.arrive.shared.b64 _, [%r9]", CORE_FAULT_LAUNCH, "mbarrier"},
+        {"cp.async that arrives on an mbarrier",
+         "@%p1 mbarrier.init.shared.b64 [%r9+512], 64; bar.sync 0; shl.b32 %r1, %r0, 2; add.u32 %r1, %r1, %r9; "
+         "cp.async.ca.shared.global [%r1], [%rd1], 4; cp.async.mbarrier.arrive.noinc.shared.b64 [%r9+512]; AGAIN: "
+         "mbarrier.test_wait.parity.shared.b64 %p3, [%r9+512], 0; @!%p3 bra AGAIN; xor.b32 %r1, %r1, 128; "
+         "ld.shared.u32 %r2, [%r1]",
+         CORE_OK, ""},
+        {"cp.async with nobody waiting for its mbarrier",
+         "@%p1 mbarrier.init.shared.b64 [%r9+512], 64; bar.sync 0; shl.b32 %r1, %r0, 2; add.u32 %r1, %r1, %r9; "
+         "cp.async.ca.shared.global [%r1], [%rd1], 4; cp.async.mbarrier.arrive.noinc.shared.b64 [%r9+512]; bar.sync 0; "
+         "ld.shared.u32 %r2, [%r1]",
+         CORE_FAULT_LAUNCH, "race"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[4096];
+        snprintf(text, sizeof(text),
+                 HEAD_START
+                 "mov.u32 %%r0, %%tid.x;\nld.param.u64 %%rd1, [in];\nld.param.u64 %%rd2, [out];\nmov.u32 %%r9, "
+                 "tile;\nsetp.eq.u32 %%p1, %%r0, 0;\nsetp.ge.u32 %%p2, %%r0, 32;\n%s;\nret;\n}\n",
+                 cases[i].text);
+        bool ok = true;
+        struct core_error error = {0};
+        for (uint64_t seed = 0; seed < 4 && ok; seed++) {
+            struct device d = {0};
+            void *params[2] = {device_alloc(&d, 64, true), device_alloc(&d, 256, false)};
+            struct core_module *m = load_text(text, 80, &error);
+            struct core_options options = {.sm = 80, .seed = seed};
+            if (m) run_module(m, "k", &d, 1, 64, params, &options, &error);
+            ok = error.status == cases[i].status && strstr(error.text, cases[i].says);
+            core_unload(m);
+            device_free(&d);
+        }
+        test_case(cases[i].name, ok, error.text[0] ? error.text : "no fault");
     }
 }
 
@@ -369,6 +461,7 @@ int main(void)
     test_twins();
     test_tensor_map();
     test_refusals();
+    test_faults();
     test_damage();
     test_fragments();
     test_arithmetic();
