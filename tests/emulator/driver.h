@@ -1,10 +1,10 @@
 /*
  * Inside the driver half of the emulator: devices, contexts, memory, streams, graphs, modules.
  *
- * One lock guards everything. An exported function calls enter(), which takes it and finds the calling thread's context,
- * works, and returns leave(status), which gives it back; whatever is declared here expects the lock to be held. Work put
- * on a stream is an `op`; nothing runs until a thread has to see its effect, then ops run one at a time, in an order that
- * is random and legal (driver_stream.c).
+ * One lock guards everything. An exported function calls enter(), which takes it and finds the calling thread's
+ * context, works, and returns leave(status), which gives it back; whatever is declared here expects the lock to be
+ * held. Work put on a stream is an `op`; nothing runs until a thread has to see its effect, then ops run one at a time,
+ * in an order that is random and legal (driver_stream.c).
  */
 #ifndef UPRES_TESTS_EMULATOR_DRIVER_H
 #define UPRES_TESTS_EMULATOR_DRIVER_H
@@ -133,7 +133,7 @@ void handle_remove(const void *handle);
 bool handle_is(const void *handle, enum handle_kind kind);
 
 /* -------------------------------------------------------------------------------------------------- driver_pages.c */
-/* Address space: ranges that nobody gets again, so that every stale address is known for what it is. NULL: none left. */
+/* Address space: ranges that nobody gets again, so that a stale address is known for what it is. NULL: none left. */
 void *pages_reserve(size_t bytes, size_t alignment);
 bool pages_commit(void *address, size_t bytes);   /* zeroed, readable, writable; costs memory where touched */
 void pages_decommit(void *address, size_t bytes); /* contents lost, no access */
@@ -294,7 +294,7 @@ CUresult capture_wait(struct stream *stream, struct event *event);
 CUresult capture_implicit(struct context *context);
 void capture_drop_stream(struct stream *stream);
 
-/* ---------------------------------------------------------------------- driver_copy.c, driver_module.c, driver_launch.c */
+/* ----------------------------------------------------------------- driver_copy.c, driver_module.c, driver_launch.c */
 void run_copy(const struct work *work);
 void run_fill(const struct work *work);
 void run_kernel(const struct work *work);

@@ -1,7 +1,7 @@
 /*
  * The part of the CUDA driver's binary interface that the emulator offers: types, structures and numbers, declared here
- * because no CUDA header is needed to build. Layouts and values are those of the driver's documentation (CUDA 13); names
- * of handles are the documented ones. Functions are declared with their definitions, in driver_functions.h.
+ * because no CUDA header is needed to build. Layouts and values are those of the driver's documentation (CUDA 13);
+ * names of handles are the documented ones. Functions are declared with their definitions, in driver_functions.h.
  */
 #ifndef UPRES_TESTS_EMULATOR_DRIVER_API_H
 #define UPRES_TESTS_EMULATOR_DRIVER_API_H
@@ -79,7 +79,7 @@ enum { CU_EVENT_DISABLE_TIMING = 2 };
 enum { CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_RELAXED };
 enum { CU_STREAM_CAPTURE_STATUS_NONE, CU_STREAM_CAPTURE_STATUS_ACTIVE, CU_STREAM_CAPTURE_STATUS_INVALIDATED };
 
-/* Device attributes: those upres and common programs ask for; others that the emulator answers are in driver_device.c. */
+/* Device attributes that upres and common programs ask for; driver_device.c answers more. */
 enum {
     CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK = 1,
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK = 8,

@@ -33,7 +33,7 @@ static bool range_find(uint64_t address, uint64_t bytes, bool device, const char
 
 /* ---------------------------------------------------------------------------------------------------------- running */
 
-/* The same, at the time the work runs: what is missing now was freed, or is not yet allocated, in the stream's order. */
+/* The same, at the time the work runs: what is missing now was freed or is not yet allocated, in stream order. */
 static bool range_check(const struct work *work, uint64_t address, uint64_t bytes, const char *what,
                         struct allocation **allocation)
 {
@@ -93,7 +93,7 @@ void run_fill(const struct work *work)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- enqueuing */
+/* ---------------------------------------------------------------------------------------------------- enqueuing */
 
 enum side { SIDE_DEVICE, SIDE_ANY };
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The cards of the specification's table for sm_89, sm_90 and sm_120; an A100 and an RTX 3090 (vendor's data sheets). */
+/* The cards of the specification's table for sm_89, sm_90 and sm_120; an A100 and an RTX 3090 (data sheets). */
 static const struct part parts[] = {
     {80, "Emulated A100", 108, 1410000, 1215000, 5120, 40 << 20, 2048, 32, 167936, 166912},
     {86, "Emulated RTX 3090", 82, 1695000, 9751000, 384, 6 << 20, 1536, 16, 102400, 101376},

@@ -1,11 +1,11 @@
 /*
  * Every function the emulated driver exports, once: FUNCTION(name, since, symbol, (parameters)).
  *
- * `name` is what a program asks cuGetProcAddress for, `since` the CUDA version (major * 1000 + minor * 10) from which that
- * name means `symbol`, and `symbol` what the library exports. Where a name has several rows, the newest that is not above
- * the version asked for is the answer. All return CUresult. ALIAS(name, since, symbol) is a second name of a symbol that
- * has its row. Included several times: for prototypes, for the table of cuGetProcAddress, and by the tests for their
- * pointers.
+ * `name` is what a program asks cuGetProcAddress for, `since` the CUDA version (major * 1000 + minor * 10) from
+ * which that name means `symbol`, and `symbol` what the library exports. Where a name has several rows, the newest
+ * that is not above the version asked for is the answer. All return CUresult. ALIAS(name, since, symbol) is a
+ * second name of a symbol that has its row. Included several times: for prototypes, for the table of
+ * cuGetProcAddress, and by the tests for their pointers.
  */
 /* clang-format off: it takes the pointers for products */
 FUNCTION(cuInit, 2000, cuInit, (unsigned flags))

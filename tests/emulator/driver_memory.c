@@ -2,9 +2,9 @@
  * Memory that programs allocate: the table of all allocations, to the byte; the bits that tell written bytes from those
  * never written; cuMemAlloc and its relatives, memory pools, pinned host memory, questions about pointers.
  *
- * An allocation begins at a random multiple of 512 bytes inside its first page (the real driver promises no more) and has
- * pages of nobody's on both sides; its addresses are never used again. A freed one is remembered, so that a stale pointer
- * can be explained.
+ * An allocation begins at a random multiple of 512 bytes inside its first page (the real driver promises no more) and
+ * has pages of nobody's on both sides; its addresses are never used again. A freed one is remembered, so that a stale
+ * pointer can be explained.
  */
 #include "tests/emulator/driver.h"
 
@@ -566,7 +566,7 @@ CUresult cuMemHostGetFlags(unsigned *flags, void *pointer)
     return leave(status);
 }
 
-/* ------------------------------------------------------------------------------------------ questions about pointers */
+/* ------------------------------------------------------------------------------------- questions about pointers */
 
 static CUresult pointer_attribute(void *data, int attribute, CUdeviceptr address)
 {

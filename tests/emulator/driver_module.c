@@ -26,8 +26,8 @@ static uint64_t hash_text(const char *text)
 /* --------------------------------------------------------------------------------------------------------- coverage */
 
 /*
- * One line for each PTX line with an instruction, columns separated by tabs: kernel, line, times it ran, hash of the PTX
- * text, simulated part. All lines of a module go out in one locked append, so that processes may share the file.
+ * One line for each PTX line with an instruction, columns separated by tabs: kernel, line, times it ran, hash of the
+ * PTX text, simulated part. All lines of a module go out in one locked append, so that processes may share the file.
  */
 static void coverage_write(const struct module *m)
 {
@@ -64,7 +64,7 @@ static void coverage_write(const struct module *m)
     free(text);
 }
 
-/* Modules that the program left loaded. A process forked after cuInit has its parent's counts, which the parent writes. */
+/* Modules that the program left loaded. A process forked after cuInit has its parent's counts: not written. */
 __attribute__((destructor)) static void coverage_at_exit(void)
 {
     if (emu.process != getpid()) return;

@@ -2,8 +2,9 @@
  * Memory from the operating system: address ranges that are never given out twice, and memory objects that can be seen
  * at several addresses.
  *
- * Device addresses are host addresses (the interpreter reads and writes in place), so the emulator must own them for good:
- * a freed range stays reserved without access, and a stale pointer can be told from all others to the end of the program.
+ * Device addresses are host addresses (the interpreter reads and writes in place), so the emulator must own them for
+ * good: a freed range stays reserved without access, and a stale pointer can be told from all others to the end of the
+ * program.
  */
 #include "tests/emulator/driver.h"
 

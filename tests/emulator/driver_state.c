@@ -1,5 +1,6 @@
 /*
- * What all of the driver half uses: its state, messages and faults, host memory, random numbers, the table of live handles.
+ * What all of the driver half uses: its state, messages and faults, host memory, random numbers, the table of live
+ * handles.
  */
 #include "tests/emulator/driver.h"
 

@@ -1,16 +1,16 @@
 /*
  * Streams, events, and the order in which work runs.
  *
- * Work put on a stream becomes an op that knows how many others must run before it: the stream's previous one, the events
- * it waits for, and by the rules of the legacy default stream those of the other blocking streams. Nothing runs until a
- * thread has to see an effect (a synchronisation, a query, a copy to pageable memory); then ops whose dependencies are
- * met run one at a time, the one with the highest priority first. By the seed, modulo 4:
+ * Work put on a stream becomes an op that knows how many others must run before it: the stream's previous one, the
+ * events it waits for, and by the rules of the legacy default stream those of the other blocking streams. Nothing runs
+ * until a thread has to see an effect (a synchronisation, a query, a copy to pageable memory); then ops whose
+ * dependencies are met run one at a time, the one with the highest priority first. By the seed, modulo 4:
  *
  *   1      the newest stream first: a consumer made after its producer runs before it, unless something holds it back
  *   2      the oldest stream first: the other way round, so that two seeds show most missing waits for certain
- *   3, 0   random, the same for a stretch of a stream's work, so that one stream runs far ahead of another and a missing
- *          wait has an even chance to show however long the streams are (the idea of PCT: Burckhardt et al., "A randomized
- *          scheduler with probabilistic guarantees of finding bugs", 2010)
+ *   3, 0   random, the same for a stretch of a stream's work, so that one stream runs far ahead of another and a
+ *          missing wait has an even chance to show however long the streams are (the idea of PCT: Burckhardt et al.,
+ *          "A randomized scheduler with probabilistic guarantees of finding bugs", 2010)
  */
 #include "tests/emulator/driver.h"
 
@@ -35,7 +35,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* --------------------------------------------------------------------------------------------------------- work, ops */
+/* ---------------------------------------------------------------------------------------------------- work, ops */
 
 struct work work_duplicate(const struct work *work)
 {

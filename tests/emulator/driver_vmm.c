@@ -1,8 +1,8 @@
 /*
  * Virtual memory management: reserved address ranges, physical allocations, mappings of one into the other.
  *
- * A physical allocation is an object of the operating system, and so are its init bits, so that one allocation mapped at
- * two addresses is one memory. A reservation keeps the state of each granule; consecutive granules with equal access
+ * A physical allocation is an object of the operating system, and so are its init bits, so that one allocation mapped
+ * at two addresses is one memory. A reservation keeps the state of each granule; consecutive granules with equal access
  * are one allocation of the table, because a kernel may run across the seam between two mappings.
  */
 #include "tests/emulator/driver.h"

@@ -1,6 +1,6 @@
 /*
- * The driver half of the emulator, tested through the library as programs use it: opened by its file, its exported symbols
- * called. Streams, events and graphs are in test_driver_streams.c, compilers' PTX in test_driver_compilers.c.
+ * The driver half of the emulator, tested through the library as programs use it: opened by its file, its exported
+ * symbols called. Streams, events and graphs are in test_driver_streams.c, compilers' PTX in test_driver_compilers.c.
  *
  *     test_driver [LIBRARY]      default build/tests/emulator/libcuda.so.1
  *
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --------------------------------------------------------------------------------------------------- symbols, options */
+/* ---------------------------------------------------------------------------------------------- symbols, options */
 
 static void symbols(void)
 {
@@ -768,8 +768,8 @@ static void covered(void)
     wait(NULL);
 }
 
-/* Two processes append; of two warps both run the compare in line 14, the store in line 23 is theirs as well (the second
- * with 8 lanes); a third runs nothing. */
+/* Two processes append; of two warps both run the compare in line 14, the store in line 23 is theirs as well (the
+ * second with 8 lanes); a third runs nothing. */
 static void test_coverage(void)
 {
     char file[] = "/tmp/upres-coverage-XXXXXX", options[128], line[256];

@@ -46,9 +46,9 @@ CUresult launch(CUfunction function, unsigned blocks, unsigned threads, CUstream
 CUdeviceptr filled(size_t bytes, unsigned value);
 
 /*
- * Run `body` in a process of its own with UPRES_EMULATOR=options, the library opened, stderr kept for told(). The number
- * of failed checks, at most 100; CASE_BROKEN when the library could not be opened, the process crashed, or ran for more
- * than a minute. With `quiet` failed checks are not printed: for cases that must fail with some seeds.
+ * Run `body` in a process of its own with UPRES_EMULATOR=options, the library opened, stderr kept for told(). The
+ * number of failed checks, at most 100; CASE_BROKEN when the library could not be opened, the process crashed, or ran
+ * for more than a minute. With `quiet` failed checks are not printed: for cases that must fail with some seeds.
  */
 enum { CASE_BROKEN = 1000 };
 int run_case(const char *options, void (*body)(void), bool quiet);

@@ -1,6 +1,6 @@
 /*
- * Streams, events, captured graphs and stream-ordered memory of the emulated driver. What must hold in every legal order
- * is run with several seeds; what is a bug must show with some of them.
+ * Streams, events, captured graphs and stream-ordered memory of the emulated driver. What must hold in every legal
+ * order is run with several seeds; what is a bug must show with some of them.
  */
 #include "tests/emulator/test_driver.h"
 #include "tests/emulator/test_driver_parts.h"
@@ -267,7 +267,7 @@ static void threads(void)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- stream-ordered memory */
+/* ----------------------------------------------------------------------------------------- stream-ordered memory */
 
 static void pool_right(void)
 {
@@ -319,8 +319,8 @@ static void pool_other_stream(void)
 
 /* ----------------------------------------------------------------------------------------------------------- graphs */
 
-/* Two branches of a captured graph: p gets * 2, a branch * 3 on p and * 5 on q, then q * 7. Without `join`, the branch's
- * end is not waited for before p is used once more. */
+/* Two branches of a captured graph: p gets * 2, a branch * 3 on p and * 5 on q, then q * 7. Without `join`, the
+ * branch's end is not waited for before p is used once more. */
 static void forked_graph(bool ordered)
 {
     CUstream a, b;
