@@ -42,8 +42,8 @@ struct core_error {
 };
 
 struct core_options {
-    int sm;         /* simulated compute capability x 10: 80, 86, 89, 90, 120 */
-    uint64_t seed;  /* order of warps and blocks; equal seeds give equal orders with threads == 1 */
+    int sm;        /* simulated compute capability x 10: 80, 86, 89, 90, 120 */
+    uint64_t seed; /* order of the warps of each block and the length of their turns; blocks start in ascending order */
     bool exact_mma; /* matrix products by the hardware's truncating sums instead of sums in double */
     int threads;    /* host threads for the blocks of a launch; 0: as many as the machine has */
 };

@@ -226,7 +226,7 @@ struct core_job {
     uint8_t *params;
     uint32_t warps, threads, shared_bytes;
     uint64_t blocks;
-    _Atomic uint64_t next;
+    _Atomic uint64_t next, finished;
     _Atomic int stop;
     pthread_mutex_t lock;
     struct core_error *error;
@@ -250,6 +250,7 @@ struct core_block {
     struct core_strong strong[64];
     uint32_t mbarriers, strongs;
     uint64_t random;
+    uint64_t finished; /* blocks of the job, when last looked at: another one's end may be what this one waits for */
     uint64_t steps, progress; /* operations so far; the count at the last visible progress */
     uint64_t *counts;         /* coverage of this thread, by operation */
     uint32_t *spare_clocks;

@@ -155,6 +155,7 @@ static void synchronise(struct core_warp *w, uint32_t lane, uint64_t address, bo
     struct core_block *b = w->block;
     if (address - SHARED_WINDOW < WINDOW_BYTES) address -= SHARED_WINDOW;
     if (address >= WINDOW_BYTES) return; /* global: other blocks have clocks of their own */
+    b->steps += 16;                      /* costly, and what endless waiting is made of */
     uint32_t i = 0;
     while (i < b->strongs && b->strong[i].address != (uint32_t)address) i++;
     if (i == 64) return;

@@ -423,6 +423,10 @@ static void run_block(struct core_block *b, uint64_t index)
         }
         if (!live) break;
         if (!ran) deadlock(b, "no warp can go on");
+        if (b->finished != atomic_load_explicit(&job->finished, memory_order_relaxed)) {
+            b->finished = atomic_load_explicit(&job->finished, memory_order_relaxed);
+            b->progress = b->steps;
+        }
         if (b->steps - b->progress > STUCK_STEPS) deadlock(b, "the block has been spinning without any progress");
         if (atomic_load_explicit(&job->stop, memory_order_relaxed)) return;
     }
@@ -561,6 +565,7 @@ static void *work(void *argument)
             uint64_t i = atomic_fetch_add(&job->next, 1);
             if (i >= job->blocks) break;
             run_block(b, i);
+            atomic_fetch_add(&job->finished, 1);
         }
     pthread_mutex_lock(&job->lock);
     for (uint32_t i = 0; i < job->function->op_count; i++)

@@ -381,6 +381,14 @@ static void test_faults(void)
          "setp.eq.u32 %p3, %r0, 5; @%p3 bra HALT; shfl.sync.idx.b32 %r1, %r0, 0, 31, -1; bra END; HALT: bar.sync 1; "
          "END: mov.u32 %r2, 0",
          CORE_FAULT_LAUNCH, "deadlock"},
+        {"spinning on a word that nobody writes",
+         "@%p1 st.shared.u32 [%r9], 0; bar.sync 0; AGAIN: ld.volatile.shared.u32 %r1, [%r9]; setp.eq.u32 %p3, %r1, 0; "
+         "@%p3 bra AGAIN",
+         CORE_FAULT_LAUNCH, "deadlock"},
+        {"spinning on a word that the other warp writes",
+         "@%p1 st.shared.u32 [%r9], 0; bar.sync 0; @%p2 bra AGAIN; st.volatile.shared.u32 [%r9], 1; bra END; AGAIN: "
+         "ld.volatile.shared.u32 %r1, [%r9]; setp.eq.u32 %p3, %r1, 0; @%p3 bra AGAIN; END: mov.u32 %r2, 0",
+         CORE_OK, ""},
         {"lane outside its member mask", "shfl.sync.idx.b32 %r1, %r0, 0, 31, 1", CORE_FAULT_LAUNCH, "member mask"},
         {"trap", "trap", CORE_FAULT_LAUNCH, "trap"},
         {"mbarrier never initialised", "mbarrier.arrive.shared.b64 _, [%r9]", CORE_FAULT_LAUNCH, "mbarrier"},
