@@ -358,6 +358,28 @@ static void run_carry(struct core_warp *w, const struct core_op *op)
     }
 }
 
+/* mad with carry, unsigned; mode[2]: the upper half of the product */
+static void run_mad_carry(struct core_warp *w, const struct core_op *op)
+{
+    const union core_register *a = core_reg(w, op, 1), *b = core_reg(w, op, 2), *c = core_reg(w, op, 3);
+    union core_register *d = core_reg(w, op, 0);
+    EACH_LANE(l, w->mask)
+    {
+        uint32_t in = op->mode[0] ? w->carry >> l & 1 : 0, out;
+        if (op->bytes == 8) {
+            uint64_t x = op->mode[2] ? high_unsigned(a->ux[l], b->ux[l]) : a->ux[l] * b->ux[l], v = x + c->ux[l] + in;
+            out = v < x || (in && v == x);
+            d->ux[l] = v;
+        } else {
+            uint64_t product = (uint64_t)a->u[l] * b->u[l];
+            uint64_t v = (op->mode[2] ? product >> 32 : (uint32_t)product) + (uint64_t)c->u[l] + in;
+            out = (uint32_t)(v >> 32);
+            d->u[l] = (uint32_t)v;
+        }
+        if (op->mode[1]) w->carry = (w->carry & ~(1u << l)) | out << l;
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------------------------ */
 /* Decoders */
 
@@ -459,10 +481,31 @@ static void decode_mul(struct core_decode *d)
     else
         product(d, mul_typed, mulhi_typed, mulwide_typed, false);
 }
+static void mad_carry(struct core_decode *d, bool take)
+{
+    d->op.mode[0] = take;
+    d->op.mode[1] = decode_take(d, "cc");
+    d->op.mode[2] = decode_take(d, "hi");
+    if (!d->op.mode[2] && !decode_take(d, "lo")) decode_fail(d, "expected .lo or .hi");
+    enum ptx_type type = decode_type(d);
+    if (type != PTX_U32 && type != PTX_U64 && (d->op.mode[2] || (type != PTX_S32 && type != PTX_S64)))
+        decode_fail(d, "not known for this type");
+    d->op.bytes = (uint8_t)ptx_type_bytes(type);
+    decode_operands(d, 4, 4);
+    decode_target(d, OPERAND(0), type);
+    sources(d, 3, type);
+    decode_emit(d, run_mad_carry);
+}
+static void decode_madc(struct core_decode *d)
+{
+    mad_carry(d, true);
+}
 static void decode_mad(struct core_decode *d)
 {
     if (decode_is_float(d))
         core_decode_float(d);
+    else if (has(d, "cc"))
+        mad_carry(d, false);
     else
         product(d, mad_typed, madhi_typed, madwide_typed, true);
 }
@@ -750,12 +793,12 @@ static void decode_mov(struct core_decode *d)
 }
 
 const struct core_opcode core_integer_opcodes[] = {
-    {"add", decode_add},   {"sub", decode_sub},   {"addc", decode_addc},   {"subc", decode_subc},
-    {"mul", decode_mul},   {"mad", decode_mad},   {"mul24", decode_mul24}, {"div", decode_div},
-    {"rem", decode_rem},   {"min", decode_min},   {"max", decode_max},     {"abs", decode_abs},
-    {"neg", decode_neg},   {"sad", decode_sad},   {"and", decode_and},     {"or", decode_or},
-    {"xor", decode_xor},   {"not", decode_not},   {"cnot", decode_cnot},   {"popc", decode_popc},
-    {"clz", decode_clz},   {"brev", decode_brev}, {"bfind", decode_bfind}, {"shl", decode_shl},
-    {"shr", decode_shr},   {"shf", decode_shf},   {"bfe", decode_bfe},     {"bfi", decode_bfi},
-    {"lop3", decode_lop3}, {"prmt", decode_prmt}, {"dp4a", decode_dp4a},   {"mov", decode_mov},
-    {NULL, NULL}};
+    {"add", decode_add},   {"sub", decode_sub},   {"addc", decode_addc}, {"subc", decode_subc},
+    {"mul", decode_mul},   {"mad", decode_mad},   {"madc", decode_madc}, {"mul24", decode_mul24},
+    {"div", decode_div},   {"rem", decode_rem},   {"min", decode_min},   {"max", decode_max},
+    {"abs", decode_abs},   {"neg", decode_neg},   {"sad", decode_sad},   {"and", decode_and},
+    {"or", decode_or},     {"xor", decode_xor},   {"not", decode_not},   {"cnot", decode_cnot},
+    {"popc", decode_popc}, {"clz", decode_clz},   {"brev", decode_brev}, {"bfind", decode_bfind},
+    {"shl", decode_shl},   {"shr", decode_shr},   {"shf", decode_shf},   {"bfe", decode_bfe},
+    {"bfi", decode_bfi},   {"lop3", decode_lop3}, {"prmt", decode_prmt}, {"dp4a", decode_dp4a},
+    {"mov", decode_mov},   {NULL, NULL}};

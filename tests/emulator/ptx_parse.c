@@ -186,12 +186,15 @@ static const char *name(struct parser *p)
     return copy(p, s, (size_t)(p->at - s));
 }
 
-/* An opcode or directive: letters, digits, dots and colons in one run. */
+/* An opcode (letters, digits, dots and colons in one run) or a directive (a dot and a name). */
 static const char *word(struct parser *p)
 {
     skip(p);
     const char *s = p->at;
-    while (p->at < p->end && (is_name(*p->at, false) || *p->at == '.' || *p->at == ':')) p->at++;
+    bool directive = p->at < p->end && *p->at == '.';
+    while (p->at < p->end && !(directive && *p->at == '.' && p->at > s) &&
+           (is_name(*p->at, false) || *p->at == '.' || *p->at == ':'))
+        p->at++;
     if (p->at == s) expected(p, "an instruction or directive");
     return copy(p, s, (size_t)(p->at - s));
 }

@@ -24,6 +24,7 @@ static const struct {
     {"rem.s32 %r0, %r1, %r2", 0xfffffff9, 2, 0, 0xffffffff},
     {"add.cc.u32 %r4, %r1, %r2; addc.u32 %r0, %r3, 0", 0xffffffff, 1, 5, 6},
     {"sub.cc.u32 %r4, %r1, %r2; subc.u32 %r0, %r3, 0", 1, 2, 5, 4},
+    {"mad.lo.cc.u32 %r4, %r1, %r2, %r3; madc.hi.u32 %r0, %r1, %r2, 1", 0xffffffff, 0xffffffff, 0xffffffff, 0},
     {"min.s32 %r0, %r1, %r2", 0xffffffff, 1, 0, 0xffffffff},
     {"max.u32 %r0, %r1, %r2", 0xffffffff, 1, 0, 0xffffffff},
     {"abs.s32 %r0, %r1", 0x80000000, 0, 0, 0x80000000},
