@@ -70,7 +70,10 @@ static _Noreturn void deadlock(struct core_block *b, const char *what)
             const struct core_op *op = &b->job->function->op[f->pc - (f->state == STATE_BARRIER && f->pc)];
             n += (size_t)snprintf(text + n, sizeof(text) - n, "; warp %u lanes %08x %s at line %u", i, f->mask,
                                   names[f->state], op->line);
-            if (f->state == STATE_BARRIER && b->barrier[f->wait].expected)
+            if (f->state == STATE_BARRIER && b->barrier[f->wait].expected == ALL_LANES)
+                n += (size_t)snprintf(text + n, sizeof(text) - n, " (barrier %u: %u threads have come)", f->wait,
+                                      b->barrier[f->wait].arrived);
+            else if (f->state == STATE_BARRIER)
                 n += (size_t)snprintf(text + n, sizeof(text) - n, " (barrier %u: %u of %u threads)", f->wait,
                                       b->barrier[f->wait].arrived, b->barrier[f->wait].expected);
             if (!guilty) {
