@@ -4,6 +4,7 @@
 #   $(B)/libupres.so    loader/ kernels/ runtime/; exports what runtime/upres.sym lists and nothing else
 #   $(B)/upres          tools/, linked with the library alone
 #   $(B)/tests/NAME     test programs; they link the library's objects, because they look inside
+#   $(B)/tests/emulator/libcuda.so.1   the emulated CUDA driver, which programs open in place of the real one
 
 B ?= build
 SANITIZE ?=
@@ -30,13 +31,16 @@ AVX512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mf16c
 endif
 
 # Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
-flags = $(BASE) $(if $(filter kernels/% loader/dequant.c,$(1)),$(O3),$(O2)) \
+flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/models/*.c)
 TOOL_SRC := $(wildcard tools/*.c)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
 GOLDEN_SRC := $(wildcard tests/goldens*.c)
+EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c)
+EMULATOR_CORE_TEST_SRC := $(wildcard tests/emulator/test_core*.c)
+EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c)
 SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c)
 # header.c and header.cpp are only compiled, by tests/run.sh
 SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
@@ -45,8 +49,12 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)) \
          $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels) \
          $(if $(wildcard tests/goldens.c),$(B)/tests/goldens) \
-         $(if $(wildcard tests/synth_main.c),$(B)/tests/synth)
-ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(wildcard tests/*.c)
+         $(if $(wildcard tests/synth_main.c),$(B)/tests/synth) \
+         $(if $(EMULATOR_SRC),$(B)/tests/emulator/libcuda.so.1) \
+         $(if $(EMULATOR_CORE_TEST_SRC),$(B)/tests/emulator/test_core) \
+         $(if $(EMULATOR_DRIVER_TEST_SRC),$(B)/tests/emulator/test_driver)
+ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_CORE_TEST_SRC) $(EMULATOR_DRIVER_TEST_SRC) \
+           $(wildcard tests/*.c)
 
 .PHONY: all library command tests clean FORCE
 .DELETE_ON_ERROR:
@@ -107,6 +115,23 @@ $(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
 $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
 $(B)/tests/loader: $(call obj,tests/goldens_formats.c)
+
+# A driver like any other: it links nothing of the library, and shows the driver's functions alone.
+$(B)/tests/emulator/libcuda.so.1: $(call obj,$(EMULATOR_SRC)) tests/emulator/libcuda.map
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -shared -pthread $(LDSAN) $(LDFLAGS) -Wl,-soname,libcuda.so.1 \
+	    -Wl,--version-script=tests/emulator/libcuda.map $(if $(LDSAN),,-Wl,-z,defs) -o $@ $(filter %.o,$^) -lm
+# Opens the driver by its file, as programs do.
+$(B)/tests/emulator/test_driver: $(call obj,$(EMULATOR_DRIVER_TEST_SRC)) $(B)/tests/emulator/libcuda.so.1
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl
+# The interpreter's own tests look inside.
+$(B)/tests/emulator/test_core: $(call obj,$(EMULATOR_CORE_TEST_SRC) $(EMULATOR_SRC))
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm
 
 clean:
 	rm -rf $(B)
