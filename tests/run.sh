@@ -130,7 +130,8 @@ if echo 'int main(void) { return 0; }' |
     "${CC:-cc}" -fsanitize=address,undefined -x c -o "$logs/sanitizer" - 2>/dev/null; then
     sanitizers=yes
     echo "== build with sanitizers"
-    programs=(upres tests/loader tests/api tests/kernels tests/decoders tests/goldens)
+    programs=(upres tests/loader tests/api tests/kernels tests/decoders tests/goldens
+        tests/emulator/test_core tests/emulator/test_driver)
     make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${programs[@]/#/build/asan/}" ||
         { add 0 1 0 && broken+=("build with sanitizers"); }
 fi
@@ -142,12 +143,16 @@ program pipeline
 program decoders
 program api build
 program stream
+program emulator/test_core
+program emulator/test_driver
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
 sanitized loader
 sanitized kernels
 sanitized decoders
+sanitized emulator/test_core
+sanitized emulator/test_driver
 sanitized api build/asan
 program goldens tests/data/goldens
 section "wrong goldens" bash -c wrong_goldens
