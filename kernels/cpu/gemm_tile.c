@@ -15,7 +15,8 @@ void gemm_tile_scalar(const GemmTile *t)
                 }
             }
             /* a tile's own sum first, then its addition: one long chain of K terms would lose digits with K */
-            for (int n = 0; n < GEMM_LANES; n++) acc[n] = t->accumulate ? acc[n] + sum[n] : sum[n];
+            for (int n = 0; t->accumulate && n < GEMM_LANES; n++) sum[n] += acc[n];
+            for (int n = 0; n < GEMM_LANES; n++) acc[n] = sum[n];
         }
     }
 }
