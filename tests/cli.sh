@@ -343,6 +343,10 @@ check "plan --json" "$upres" plan upscale -i in "${W[@]}" --scale 4 --json
 holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*\}$'
 check "plan decode" "$upres" plan decode -i lat.safetensors "${W[@]}"
 holds "plan decode has a peak" check.out 'host peak'
+header='{"latent":{"dtype":"F32","shape":[1,1,2,2],"data_offsets":[0,16]}}'
+{ printf '%b\0\0\0\0\0\0\0%s' "\\$(printf %o ${#header})" "$header" && head -c 16 /dev/zero; } >narrow.safetensors
+refused "plan decode of latents the decoder does not take" 3 'narrow.* 1 channels, but the network takes 16' \
+    plan decode -i narrow.safetensors "${W[@]}"
 check "plan encode" "$upres" plan encode -i in "${W[@]}"
 check "compare with a picture of both" "$upres" compare in whole -o both.png
 holds "compare's means" check.out '^000001.png PSNR' '^mean PSNR [0-9.]+ dB SSIM 0\.[0-9]+ over 7 frames' '^pooled PSNR'

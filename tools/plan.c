@@ -18,6 +18,9 @@ static bool measure_tensor(const char *path, upres_job what, const upres_weights
         upres_status s = upres_vae_form(w, &channels, &spatial, &temporal);
         fine = s == UPRES_OK || problem_library(p, s);
     }
+    const int32_t expected = fine && what == UPRES_JOB_DECODE ? channels : 3;
+    if (fine && t.shape.channels != expected)
+        fine = problem(p, EXIT_INPUT, "%s: %" PRId64 " channels, but the network takes %d", path, t.shape.channels, expected);
     if (fine) {
         int32_t factor = what == UPRES_JOB_DECODE ? spatial : 1;
         *clip = (upres_clip){.struct_size = sizeof *clip,
