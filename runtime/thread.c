@@ -154,11 +154,6 @@ void pool_close(Pool *p)
     free(p);
 }
 
-int pool_threads(const Pool *p)
-{
-    return p->threads;
-}
-
 void pool_run(Pool *p, int64_t count, void (*turn)(void *, int64_t, int), void *context)
 {
     if (p->threads == 1 || count <= 1) { /* waking the others costs more than a turn */

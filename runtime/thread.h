@@ -11,9 +11,8 @@ typedef struct Pool Pool;
 /* threads: how many work at once, the caller of pool_run among them. NULL when they cannot be started. */
 Pool *pool_open(int threads);
 void pool_close(Pool *p);
-int pool_threads(const Pool *p);
 
-/* Calls turn(context, i, thread) for every i in 0..count-1, in any order, thread < pool_threads(); returns when all are
+/* Calls turn(context, i, thread) for every i in 0..count-1, in any order, thread < the pool's threads; returns when all are
  * done. One caller at a time; a turn must not call pool_run. */
 void pool_run(Pool *p, int64_t count, void (*turn)(void *context, int64_t i, int thread), void *context);
 

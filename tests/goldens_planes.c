@@ -166,7 +166,7 @@ float *memory_room(Golden *g, const char *name)
 
 /* ---------------------------------------------------------------------------------------------------------- weights */
 
-void prefix_fill(void *rule, const SynthShape *s, float *out)
+static void prefix_fill(void *rule, const SynthShape *s, float *out)
 {
     const PrefixRule *r = rule;
     char name[512];
@@ -174,4 +174,19 @@ void prefix_fill(void *rule, const SynthShape *s, float *out)
     snprintf(name, sizeof name, "%s%s", r->prefix, s->name);
     synth_wan_rule(name, s->rank, s->shape, r->gain, &mean, &scale);
     synth_tensor(name, synth_count(s), mean, scale, out);
+}
+
+const WeightPart *prefix_part(Golden *g, WeightNetwork network, const char *key, SynthShape *shapes, int count, PrefixRule *rule)
+{
+    if (count < 0) {
+        golden_fail(g, "out of memory");
+        return NULL;
+    }
+    const WeightSet *set = golden_weights(g, key, shapes, count, prefix_fill, rule);
+    free(shapes);
+    if (!set) return NULL;
+    char error[512];
+    const WeightPart *part = weight_set_require(set, network, false, 0, error, sizeof error);
+    if (!part) golden_fail(g, "%s", error);
+    return part;
 }

@@ -57,11 +57,13 @@ void memory_compare(Golden *g, const char *name, const float *memory, int t, int
 /* Room for the memory of any layout memory_compare knows; NULL: the failure is recorded. */
 float *memory_room(Golden *g, const char *name);
 
-/* Values by synth_weight of prefix + name; those named ...gamma are 1 + 0.1 u. `user` of golden_weights' fill. */
+/* Values by synth_weight of prefix + name; those named ...gamma are 1 + 0.1 u. */
 typedef struct PrefixRule {
     const char *prefix;
     double gain;
 } PrefixRule;
-void prefix_fill(void *rule, const SynthShape *s, float *out);
+/* The one network of a case whose layout is `shapes` (malloc'ed; freed here; count < 0: no memory), with these values. key:
+ * as for golden_weights. NULL: the failure is recorded. */
+const WeightPart *prefix_part(Golden *g, WeightNetwork network, const char *key, SynthShape *shapes, int count, PrefixRule *rule);
 
 #endif

@@ -34,17 +34,7 @@ static const WeightPart *case_weights(Golden *g)
     }
     SynthShape *shapes;
     int count = synth_wan_layout(dim, latent, multipliers, levels, blocks, time, encoder, decoder, &shapes);
-    if (count < 0) {
-        golden_fail(g, "out of memory");
-        return NULL;
-    }
-    const WeightSet *set = golden_weights(g, key, shapes, count, prefix_fill, &rule);
-    free(shapes);
-    if (!set) return NULL;
-    char error[512];
-    const WeightPart *part = weight_set_require(set, NET_WAN_VAE, false, 0, error, sizeof error);
-    if (!part) golden_fail(g, "%s", error);
-    return part;
+    return prefix_part(g, NET_WAN_VAE, key, shapes, count, &rule);
 }
 
 /* What a run does: which way, and whether in tiles. */

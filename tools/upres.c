@@ -27,7 +27,7 @@ static const char usage[] =
     "       upres plan [upscale|encode|decode] (their options)    sizes, tiles, memory, time; computes nothing\n"
     "       upres compare A B [--json] [-o SIDE-BY-SIDE.png]      PSNR and SSIM\n"
     "       upres bench [PATTERN] [--json|--csv]                  time kernels, networks and phases\n"
-    "       upres demo-weights seedvr2 -o FILE                    constructed weights to try the program with\n"
+    "       upres demo-weights seedvr2|flashvsr -o FILE           constructed weights to try the program with\n"
     "       upres --version | --list-devices | -h | VERB -h\n"
     "\n"
     "IN is a PNG picture, a folder of them, or a pattern like in/%06d.png; \"upres upscale -h\" lists the options.\n";

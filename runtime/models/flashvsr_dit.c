@@ -157,11 +157,6 @@ int flash_dit_width(const FlashDit *m)
     return m->width;
 }
 
-int flash_dit_channels(const FlashDit *m)
-{
-    return m->channels;
-}
-
 void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap)
 {
     m->tap = tap;

@@ -44,9 +44,8 @@ typedef struct FlashDit FlashDit;
 /* prompt: [1, L, text width] or [L, text width]. Part and prompt must outlive it. NULL and a sentence on a missing
  * tensor or a wrong shape. */
 FlashDit *flash_dit_open(const WeightPart *part, const WeightTensor *prompt, char *error, size_t error_size);
-void flash_dit_close(FlashDit *m);         /* NULL is allowed */
-int flash_dit_width(const FlashDit *m);    /* channels of a token */
-int flash_dit_channels(const FlashDit *m); /* of a latent */
+void flash_dit_close(FlashDit *m);      /* NULL is allowed */
+int flash_dit_width(const FlashDit *m); /* channels of a token */
 void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap);
 
 /* One stream: what the fixed timestep and the fixed prompt come to, and the keys and values kept; in the arena. h,

@@ -97,11 +97,6 @@ void flash_lq_stream_close(FlashLqStream *s)
     free(s);
 }
 
-int flash_lq_frames(const FlashLqStream *s)
-{
-    return s->frame == 0 ? 1 : CALL;
-}
-
 Tensor flash_lq_tail(const FlashLqStream *s, int convolution)
 {
     return s->tail[convolution - 1];

@@ -28,9 +28,7 @@ typedef struct FlashLqStream FlashLqStream;
 FlashLqStream *flash_lq_stream_open(FlashLq *m, Dev *d, int h, int w, bool causal);
 void flash_lq_stream_close(FlashLqStream *s); /* NULL is allowed */
 
-/* The frames of the next call: 1, then 4. */
-int flash_lq_frames(const FlashLqStream *s);
-/* The next call. tokens [1][h / 16][w / 16][width] receives one latent frame; the first call gives none and leaves
+/* The next call, of 1 frame, then of 4. tokens [1][h / 16][w / 16][width] receives one latent frame; the first call gives none and leaves
  * it. */
 void flash_lq_call(FlashLqStream *s, VaeVideo frames, Tensor tokens);
 
