@@ -1,0 +1,122 @@
+/*
+ * Inside the CUDA device, for the files dev_cuda*.c that implement it.
+ *
+ * One stream; every operation enqueues on it and returns. On a plan (cuda_planning) the same code runs with addresses 0:
+ * launches and copies do nothing, arena memory is taken and given back all the same, so the peak that a plan finds is what
+ * the run needs. Operations allocate nothing but scratch from the arena; weights are made ready when they are first met.
+ *
+ * Errors latch in the Dev (dev_fail); faults that kernels cause show at the next cuda_wait.
+ */
+#ifndef UPRES_RUNTIME_DEV_CUDA_H
+#define UPRES_RUNTIME_DEV_CUDA_H
+
+#include "kernels/cuda/args.h"
+#include "runtime/cuda_kernels.h"
+#include "runtime/dev_internal.h"
+
+bool cuda_planning(const Dev *d);
+
+/* ------------------------------------------------------------------------------------------------- memory and copies */
+
+/* Device address of x's first element; 0 on a plan or for an invalid tensor. */
+CUdeviceptr cuda_at(const Dev *d, Tensor x);
+
+/* Arena memory of one operation, 256-byte aligned. Given back by cuda_scratch_free in any order. address 0 on a plan. */
+typedef struct CudaScratch {
+    uint64_t at;
+    CUdeviceptr address;
+} CudaScratch;
+CudaScratch cuda_scratch(Dev *d, uint64_t bytes);
+void cuda_scratch_free(Dev *d, CudaScratch *s);
+
+/* Host memory to the device, in stream order; the host's bytes may change once the call has returned. */
+void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes);
+void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes);
+void cuda_wait(Dev *d); /* until all work is done; latches faults */
+
+/* ----------------------------------------------------------------------------------------------------------- kernels */
+
+typedef struct CudaGrid {
+    unsigned x, y, z, threads, shared; /* blocks; threads of a block (x alone); bytes of dynamic shared memory */
+} CudaGrid;
+
+/* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
+void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
+
+const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */
+
+/* --------------------------------------------------------------------------------------------------- precision policy */
+
+/* In what type a stage multiplies (ELEMENT_F32, _BF16, _I8), given the channels it reads: narrow layers stay in bf16. */
+Element cuda_compute(const Dev *d, int stage, int channels);
+
+/* Elements of one pixel of c channels, padded to 16 bytes. */
+int element_pad(Element type, int c);
+int element_bytes(Element type);
+
+/* ----------------------------------------------------------------------------------------------------------- weights */
+
+typedef enum CudaTime { CUDA_TIME_ALL, CUDA_TIME_PAIR, CUDA_TIME_ONE } CudaTime; /* as CudaPack.time */
+
+/* What a product wants of a stored weight. */
+typedef struct CudaWeightForm {
+    const BoundWeight *weight, *glu; /* glu NULL: none */
+    Element type;
+    int ci, kt, khw;
+    bool channels_last, frames_in_channels;
+    CudaTime time;
+} CudaWeightForm;
+
+typedef struct CudaWeight {
+    CUdeviceptr data, scale; /* packed [n][taps][depth] and, int8, [n][taps][blocks]; rows padded with zeros to 16 */
+    int n, taps, depth, blocks;
+} CudaWeight;
+
+/*
+ * The weight in that form, uploaded, expanded and packed when it is asked for the first time; it stays until the device is
+ * closed. False after a failure. Counts towards DevTotals.device_weight_bytes, on a plan too.
+ */
+bool cuda_weight(Dev *d, const CudaWeightForm *form, CudaWeight *out);
+/* A stored vector as floats; 0 for NULL and on a plan. */
+CUdeviceptr cuda_vector(Dev *d, const BoundWeight *w);
+/* All elements of a weight as floats at `to`, now, on the device (fold, tables); needs scratch for its stored bytes. */
+void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to);
+void cuda_weights_close(Dev *d);
+
+/* --------------------------------------------------------------------------------------------------- shared by operations */
+
+/* Enqueue a product; type: of both operands. Picks the tile. */
+void cuda_gemm(Dev *d, const CudaGemm *g, Element type);
+
+/* Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. */
+typedef struct CudaFrames {
+    CUdeviceptr data, scale; /* scale: int8 */
+    Element type;
+    int h, w, c, pitch, blocks; /* with borders */
+    int frame_pixels;
+} CudaFrames;
+
+/* pre(x): frame t of x goes to picture slot[t] of `to`, from row top, column left on. */
+void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int *slot, int top, int left);
+void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
+/* Does pre change nothing, so that x itself can be read? */
+bool pre_is_identity(const Pre *pre);
+
+/* --------------------------------------------------------------------------------------------------------- operations */
+
+void cuda_conv3d(Dev *d, const ConvArgs *a);
+void cuda_upsample(Dev *d, const UpsampleArgs *a);
+void cuda_linear(Dev *d, const LinearArgs *a);
+void cuda_norm(Dev *d, const NormArgs *a);
+void cuda_stats(Dev *d, const StatsArgs *a);
+void cuda_attention(Dev *d, const AttentionArgs *a);
+void cuda_block_attention(Dev *d, const BlockAttentionArgs *a);
+void cuda_block_mask(Dev *d, const BlockMaskArgs *a);
+void cuda_rotate(Dev *d, const RotateArgs *a);
+void cuda_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
+void cuda_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
+void cuda_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
+void cuda_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
+void cuda_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
+
+#endif
