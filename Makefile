@@ -5,13 +5,20 @@
 #   $(B)/upres          tools/, linked with the library alone
 #   $(B)/tests/NAME     test programs; they link the library's objects, because they look inside
 #   $(B)/tests/emulator/libcuda.so.1   the emulated CUDA driver, which programs open in place of the real one
+#   $(GEN)/             the kernels for GPUs as C, made by tools/embed_kernels.c; the same for all trees
+#
+# Building for another machine: CC is the cross compiler, HOSTCC makes programs that run here.
 
 B ?= build
+GEN ?= build/gen
 SANITIZE ?=
 ifeq ($(origin CC),default)
 CC := $(shell command -v gcc >/dev/null && echo gcc || echo clang)
 endif
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
+HOSTCC ?= $(shell for c in gcc clang cc; do command -v $$c && break; done)
+# Older systems have dlopen in a library of its own, newer an empty one; Windows has none.
+LIBS := -lm $(if $(findstring mingw,$(MACHINE)),,-ldl)
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ifeq ($(SANITIZE),)
@@ -35,7 +42,9 @@ flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/models/*.c)
-TOOL_SRC := $(wildcard tools/*.c)
+TOOL_SRC := $(filter-out tools/embed_kernels.c,$(wildcard tools/*.c))
+CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
+CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
 GOLDEN_SRC := $(wildcard tests/goldens*.c)
 EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c)
@@ -46,6 +55,7 @@ SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c)
 SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+GEN_OBJ := $(patsubst %,$(B)/obj/gen/%.o,kernel_table $(basename $(notdir $(CUDA_SRC))))
 TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)) \
          $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels) \
          $(if $(wildcard tests/goldens.c),$(B)/tests/goldens) \
@@ -75,17 +85,44 @@ $(B)/obj/%.o: %.c $(B)/obj/flags
 	@echo "  CC   $<"
 	@$(CC) $(call flags,$<) $(if $(filter $<,$(LIB_SRC)),-DUPRES_BUILD) -MMD -MP -c -o $@ $<
 
-$(B)/obj/libupres.a: $(call obj,$(LIB_SRC))
+# Sources and PTX of the kernels. A file is compiled anew when it, a header, or the compiler changes.
+$(GEN)/embed_kernels: tools/embed_kernels.c runtime/nvrtc.c runtime/nvrtc.h runtime/library.c runtime/library.h
+	@mkdir -p $(@D)
+	@echo "  CC   tools/embed_kernels.c"
+	@$(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O1 -Wall -Wextra -Werror -pthread -o $@ $(filter %.c,$^) -ldl
+$(GEN)/compiler: $(GEN)/embed_kernels FORCE
+	@$< compiler > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+define embed_kernel
+	@echo "  PTX  $<"
+	@$(GEN)/embed_kernels file $< $@ $(CUDA_HEADERS)
+endef
+$(GEN)/%.c: kernels/cuda/%.cu $(CUDA_HEADERS) $(GEN)/embed_kernels $(GEN)/compiler
+	$(embed_kernel)
+$(GEN)/%.c: kernels/ptx/%.ptx $(GEN)/embed_kernels
+	$(embed_kernel)
+# Changes when a file comes or goes.
+$(GEN)/kernel_list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CUDA_SRC) $(CUDA_HEADERS)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(GEN)/kernel_table.c: $(CUDA_HEADERS) $(GEN)/embed_kernels $(GEN)/kernel_list
+	@$(GEN)/embed_kernels table $@ $(CUDA_SRC) $(CUDA_HEADERS)
+$(B)/obj/gen/%.o: $(GEN)/%.c runtime/cuda_kernels.h $(B)/obj/flags
+	@mkdir -p $(@D)
+	@$(CC) $(BASE) -c -o $@ $<
+
+$(B)/obj/libupres.a: $(call obj,$(LIB_SRC)) $(GEN_OBJ)
 	@rm -f $@ && $(AR) rcs $@ $^
 
 $(B)/obj/upres.map: runtime/upres.sym
 	@mkdir -p $(@D)
 	@{ echo '{ global:'; sed '/^#/d; /^$$/d; s/$$/;/' $<; echo 'local: *; };'; } > $@
 
-$(B)/libupres.so: $(call obj,$(LIB_SRC)) $(B)/obj/upres.map
+$(B)/libupres.so: $(call obj,$(LIB_SRC)) $(GEN_OBJ) $(B)/obj/upres.map
 	@echo "  LINK $@"
 	@$(CC) -shared -pthread $(LDSAN) $(LDFLAGS) -Wl,-soname,libupres.so.0 -Wl,--version-script=$(B)/obj/upres.map \
-	    $(if $(LDSAN),,-Wl,-z,defs) -o $@ $(filter %.o,$^) -lm
+	    $(if $(LDSAN),,-Wl,-z,defs) -o $@ $(filter %.o,$^) $(LIBS)
 $(B)/libupres.so.0: $(B)/libupres.so
 	@ln -sf libupres.so $@
 
@@ -97,7 +134,7 @@ $(B)/upres: $(call obj,$(TOOL_SRC)) $(B)/libupres.so $(B)/libupres.so.0
 define test_program
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/obj/libupres.a -ldeflate -lm
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/obj/libupres.a -ldeflate $(LIBS)
 endef
 $(B)/tests/kernels: $(call obj,$(KERNEL_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)

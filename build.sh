@@ -73,7 +73,8 @@ prepare() {
         grep -qw "$s" /proc/cpuinfo 2>/dev/null && sets="$sets $s"
     done
     echo "CPU       $(uname -m),$(jobs | sed 's/$/ cores;/; s/^/ /')${sets:- no vector extensions known here}"
-    echo "NVRTC     not used in this version"
+    make -s build/gen/compiler >/dev/null || fail "tools/embed_kernels.c does not build"
+    echo "NVRTC     $(cat build/gen/compiler)"
 }
 
 build() {

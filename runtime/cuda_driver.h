@@ -142,4 +142,10 @@ int cuda_device_count(void);
 /* What device `ordinal` is. False and a sentence: no driver, no such device, one older than compute capability 8.0. */
 bool cuda_device(int ordinal, CudaDevice *device, char *error, size_t error_size);
 
+/*
+ * Bytes that a job may take of device `ordinal`: what is free, less a tenth and 512 MiB for the display and other programs
+ * (less a tenth alone below 4 GiB). 0: not known. Opens and closes a context.
+ */
+uint64_t cuda_device_free(int ordinal);
+
 #endif

@@ -12,6 +12,7 @@
 #define UPRES_RUNTIME_CUDA_KERNELS_H
 
 #include "runtime/cuda_driver.h"
+#include "runtime/nvrtc.h"
 
 typedef struct CudaKernels CudaKernels;
 
@@ -39,5 +40,9 @@ typedef struct CudaSource {
 bool cuda_source(size_t index, CudaSource *source);
 /* A header that .cu files include by name ("ptx.cuh", "gemm_args.h"): given to NVRTC as text. False past the last. */
 bool cuda_source_header(size_t index, const char **name, const char **text);
+
+/* The same as the build makes them (tools/embed_kernels.c); NULL closes both. */
+extern const CudaSource *const cuda_built_in_sources[];
+extern const NvrtcHeader cuda_built_in_headers[];
 
 #endif
