@@ -71,37 +71,46 @@ typedef struct CudaGemm {
 /* -------------------------------------------------------------------------------------------------- weights to operands */
 
 /*
- * Stored blocks to float: count elements from `first` of a tensor whose bytes from element block_first on lie at `from`.
- * bad: a word that becomes nonzero when a value is not finite.
+ * Stored elements to float, by the function dequant_<type>: `count` of them, the first being number `skip` of the whole blocks
+ * at `from` (16-byte aligned). bad: a word that becomes 1 when a value is not finite.
  */
 typedef struct CudaDequant {
     uint64_t from, to, bad;
-    uint64_t scale;        /* float: one, or one a row of row_elements; 0: none */
-    int64_t first, count;  /* of the tensor; `from` holds whole blocks beginning with the one of `first` */
-    int64_t row_elements;
-    int32_t type, scale_rows; /* enum WeightType */
+    uint64_t scale;      /* float of each row, beginning with the first element's; 0: none */
+    uint32_t skip, count;
+    uint32_t row_offset; /* of the first element in its row */
+    uint32_t row_elements; /* of a row that has a scale of its own */
 } CudaDequant;
 
 /*
- * Float weights [rows][ci][kt][khw] (or [rows][khw][ci] with channels_last, or [rows][kt * ci][khw], newest frame first, with
- * frames_in_channels) to rows first_row .. of a packed operand [n][taps][depth]. time: 0 every frame apart, 1 the first two
- * of three summed, 2 all summed. glu_part: 0 | 1 with glu (rows interleaved by 8, see CudaGemm), -1 without.
- * int8: scale = max|w| / 127 of each (row, tap, 128 channels), q = round to even of w / scale; a block of zeros has scale 0.
+ * Float weights to rows of a packed operand [n][taps][depth], by the function pack_<f32 | bf16 | i8>. Element (row, channel,
+ * frame, tap within the frame) stands at from[row * row_step + channel * channel_step + frame * frame_step + tap *
+ * tap_step], the oldest frame first; frames 0 .. merged are summed into the first. taps: of the operand, `frame_taps` a frame.
+ * Channels ci .. depth - 1 become zero.
+ * Row i becomes row r = first_row + i of the operand; with glu 16 * (r / 8) + r % 8 + 8 * (glu - 1), see CudaGemm.
+ * i8: every tap of a row is quantized in blocks of 128 channels, each by its largest |w| = amax: scale = amax / 127,
+ * q = rint(w * (127 / amax)) held to [-127, 127]; with amax < 2^-100 both are 0. kernels/cpu/int8.h is the definition.
  */
 typedef struct CudaPack {
     uint64_t from, to, scale;
-    int32_t rows, first_row, ci, kt, khw, depth, blocks;
-    int32_t type, time, channels_last, frames_in_channels, glu_part;
+    int32_t rows, first_row, glu; /* glu: 1 and 2, the matrix that is activated and the one it is multiplied by; 0: none */
+    int32_t ci, taps, frame_taps, merged;
+    int32_t depth, blocks; /* blocks = ceil(depth / 128) */
+    int32_t row_step, channel_step, frame_step, tap_step;
 } CudaPack;
 
 /* --------------------------------------------------------------------------------------------------------- producer */
 
 enum { CUDA_FRAMES = 64 };
+/* Norms, as enum Norm. */
+enum { CUDA_NORM_NONE, CUDA_NORM_GROUP, CUDA_NORM_RMS, CUDA_NORM_LAYER, CUDA_NORM_L2 };
 
 /*
  * pre(x) of t frames into padded frames: norm, gain and shift, activation, conversion. Pixel (t, h, w) goes to pixel
- * to_frame[t] + h * to_row + w of `to`. Channels c .. to_pad - 1 are zeroed.
+ * to_frame[t] + h * to_row + w of `to`. Channels c .. to_pad - 1 are zeroed. x and to may begin, and to_pad end, at any
+ * multiple of 4 channels; with int8 to_pad is a multiple of 16.
  * int8: each pixel's blocks of 128 channels get a scale as CudaPack's.
+ * Blocks of 256 threads: x counts runs of `run` pixels of a row, row by row; y frames. Norms of a pixel: run <= 16.
  */
 typedef struct CudaPre {
     uint64_t x, to, to_scale;
@@ -111,8 +120,51 @@ typedef struct CudaPre {
     int32_t to_row, to_frame[CUDA_FRAMES];
     int32_t norm, act;      /* enum Norm, enum Act */
     float eps;
-    uint64_t gain, shift;   /* float [c], or [t][c] (by_frame); 0: 1, 0. y = act(norm(x) * gain + shift) */
-    int32_t by_frame;
+    uint64_t gain, shift;   /* float [c], or [t][c] (by_frame), rows filled with zeros up to a multiple of 8; 0: 1, 0.
+                               y = act(norm(x) * gain + shift) */
+    int32_t by_frame, run;
 } CudaPre;
+
+/*
+ * CudaPre's vectors [t][pitch] from those a norm is given; each may be 0. With stats, [t] rows of (mean, variance) by group,
+ * stats_pitch floats apart: gain = gamma / sqrt(variance + eps), shift = beta - mean * gain; else gain = gamma * scale,
+ * shift = beta * scale + add. Blocks of 128 threads: x channels, y frames.
+ */
+typedef struct CudaPreVectors {
+    uint64_t stats, gamma, beta, scale, add;
+    uint64_t gain, shift; /* shift 0: not wanted */
+    int32_t c, pitch, group, stats_pitch;
+    float eps;
+} CudaPreVectors;
+
+/*
+ * Borders of pictures [h][w]: every pixel outside rows top .. bottom - 1 and columns left .. right - 1 becomes the nearest one
+ * inside. A pixel is `words` 4-byte words of data and `blocks` floats of scale. Blocks of 256 threads: x border pixels and
+ * words, y pictures.
+ */
+typedef struct CudaEdges {
+    uint64_t data, scale;
+    int32_t words, blocks, h, w, top, bottom, left, right;
+    int32_t frame[CUDA_FRAMES]; /* first pixel of each picture */
+} CudaEdges;
+
+/* ------------------------------------------------------------------------------------------------------------ stats */
+
+/*
+ * Moments of patches of 8 x 16 pixels by group: moments[t][group][patch] = (mean, sum of squared distances) as doubles. A
+ * block of 128 threads takes one patch (x) of one frame (z) and `slab` channels (y), whole groups. Dynamic shared memory:
+ * stats_shared bytes.
+ */
+typedef struct CudaPatches {
+    uint64_t x, moments;
+    int32_t type, pitch, frame, row; /* of x: elements a pixel, pixels from frame to frame and row to row */
+    int32_t h, w, c, groups, slab;
+} CudaPatches;
+
+/* Moments of all patches to stats[t][2 * groups], rows `pitch` floats apart. Blocks of 128 threads: x groups, y frames. */
+typedef struct CudaMoments {
+    uint64_t moments, stats;
+    int32_t h, w, groups, size, pitch; /* size: channels of a group */
+} CudaMoments;
 
 #endif

@@ -7,6 +7,12 @@
 
 #include "args.h"
 
+/* Device memory at an address from the host: loads and stores become ld.global and st.global. */
+template <class T> __device__ __forceinline__ T *global(uint64_t at)
+{
+    return (T *)__cvta_global_to_generic(at);
+}
+
 /* ------------------------------------------------------------------------------------------------------- activations */
 
 /* e^x as in kernels/cpu/rows_body.h: the same operations, the same bits. */
@@ -81,5 +87,29 @@ __device__ __forceinline__ uint32_t bf16_pack(float low, float high)
 __device__ __forceinline__ float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 __device__ __forceinline__ float bf16_one(uint16_t bits) { return __uint_as_float((uint32_t)bits << 16); }
+
+/* -------------------------------------------------------------------------------------------------------------- int8 */
+
+/* How a block of 128 channels is quantized, given its largest |x|: kernels/cpu/int8.h. */
+struct Int8Scale {
+    float scale, inverse;
+};
+
+__device__ __forceinline__ Int8Scale int8_scale(float amax)
+{
+    const bool zeros = amax < 0x1p-100f;
+    return {zeros ? 0.0f : __fdiv_rn(amax, 127.0f), zeros ? 0.0f : __fdiv_rn(127.0f, amax)};
+}
+
+__device__ __forceinline__ uint32_t int8_one(float x, float inverse)
+{
+    return (uint32_t)__float2int_rn(fminf(fmaxf(__fmul_rn(x, inverse), -127.0f), 127.0f)) & 255u;
+}
+
+/* Four channels as they lie in memory. */
+__device__ __forceinline__ uint32_t int8_quad(float x, float y, float z, float w, float inverse)
+{
+    return int8_one(x, inverse) | int8_one(y, inverse) << 8 | int8_one(z, inverse) << 16 | int8_one(w, inverse) << 24;
+}
 
 #endif
