@@ -15,6 +15,7 @@ FUNCTION(cuGetErrorString, 6000, cuGetErrorString, (CUresult error, const char *
 FUNCTION(cuGetProcAddress, 12000, cuGetProcAddress_v2,
          (const char *name, void **function, int version, uint64_t flags, int *status))
 FUNCTION(cuGetProcAddress, 11030, cuGetProcAddress, (const char *name, void **function, int version, uint64_t flags))
+FUNCTION(cuGetExportTable, 3000, cuGetExportTable, (const void **table, const void *uuid))
 
 FUNCTION(cuDeviceGet, 2000, cuDeviceGet, (CUdevice *device, int ordinal))
 FUNCTION(cuDeviceGetCount, 2000, cuDeviceGetCount, (int *count))

@@ -54,6 +54,16 @@ CUresult cuGetProcAddress(const char *name, void **function, int version, uint64
     return find(name, function, version, flags, &found);
 }
 
+/* Tables of private functions, beginning with their size. NVRTC asks for one, whichever driver is open, and reads the size
+ * without a look at the status; this one holds nothing more. */
+CUresult cuGetExportTable(const void **table, const void *uuid)
+{
+    static const uint64_t empty = sizeof empty;
+    if (table == NULL || uuid == NULL) return CUDA_ERROR_INVALID_VALUE;
+    *table = &empty;
+    return CUDA_SUCCESS;
+}
+
 static const struct {
     CUresult error;
     const char *name, *text;
