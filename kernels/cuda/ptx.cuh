@@ -37,6 +37,14 @@ __device__ __forceinline__ float exp_poly(float x)
     return __fmul_rn(p, __int_as_float((exponent + 127) << 23));
 }
 
+/* 2^x by the hardware's function: about 2 units in the last place, not the same everywhere. */
+__device__ __forceinline__ float exp2_approx(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ __forceinline__ float silu(float x)
 {
     return __fdiv_rn(x, __fadd_rn(1.0f, exp_poly(-x)));
@@ -72,6 +80,16 @@ template <int N> __device__ __forceinline__ void activate(float (&y)[N], int act
 #pragma unroll
         for (int i = 0; i < N; i++) y[i] = tanh3(y[i]);
     }
+}
+
+/* The same with one exponential and one division for all three: a third of the code, where an activation is rare. */
+__device__ __forceinline__ float activate_any(float x, int act)
+{
+    const float cube = __fmul_rn(0.044715f, __fmul_rn(x, __fmul_rn(x, x)));
+    const float u = __fmul_rn(0.7978845608f, __fadd_rn(x, cube));
+    const float power = act == CUDA_ACT_SILU ? -x : act == CUDA_ACT_GELU_TANH ? __fmul_rn(2.0f, u) : __fmul_rn(x, 2.0f / 3.0f);
+    const float q = __fdiv_rn(act == CUDA_ACT_TANH3 ? 6.0f : x, __fadd_rn(exp_poly(power), 1.0f));
+    return act == CUDA_ACT_SILU ? q : __fsub_rn(act == CUDA_ACT_TANH3 ? 3.0f : x, q);
 }
 
 /* -------------------------------------------------------------------------------------------------------------- bf16 */
@@ -111,5 +129,79 @@ __device__ __forceinline__ uint32_t int8_quad(float x, float y, float z, float w
 {
     return int8_one(x, inverse) | int8_one(y, inverse) << 8 | int8_one(z, inverse) << 16 | int8_one(w, inverse) << 24;
 }
+
+/* ----------------------------------------------------------------------------------------------------- shared memory */
+
+/* An address in shared memory as instructions take it. */
+__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+/* 16 bytes from global to shared memory, past the registers; bytes 0: zeros instead, and nothing is read. */
+__device__ __forceinline__ void copy_async_16(uint32_t to, uint64_t from, int bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copy_async_4(uint32_t to, uint64_t from, int bytes)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+/* Closes a group of the thread's copies. */
+__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/* Until at most OPEN of the thread's groups are still on their way. */
+template <int OPEN> __device__ __forceinline__ void copy_async_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory");
+}
+
+/* ------------------------------------------------------------------------------------------------- matrix instructions */
+
+/* Four 8 x 16-byte matrices, whose rows are at the addresses of lanes 0..7, 8..15, 16..23, 24..31. */
+__device__ __forceinline__ void load_matrix_4(uint32_t (&m)[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+/* The same with every matrix transposed. */
+__device__ __forceinline__ void load_matrix_4_trans(uint32_t (&m)[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+__device__ __forceinline__ void load_matrix_2(uint32_t &m0, uint32_t &m1, uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(m0), "=r"(m1) : "r"(address) : "memory");
+}
+
+/* c += a * b: 16 x 16 and 16 x 8 of bf16, sums in float32. */
+__device__ __forceinline__ void multiply_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* c += a * b: 16 x 32 and 32 x 8 of int8, sums in int32. */
+__device__ __forceinline__ void multiply_i8(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/*
+ * Integer sums that are started at I8_ZERO come out as floats without a conversion: I8_ZERO is 1.5 * 2^23 as a float, whose
+ * last bit counts 1. Good for |sum| < 2^22; 128 products of int8 stay below 2.1e6.
+ */
+enum { I8_ZERO = 0x4B400000 };
+__device__ __forceinline__ float i8_sum(int32_t c) { return __fadd_rn(__int_as_float(c), -12582912.0f); }
 
 #endif
