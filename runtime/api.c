@@ -379,7 +379,7 @@ upres_status upres_device(size_t index, upres_device_info *info)
         return fault(f, UPRES_E_ARGUMENT, "device %zu was asked for, but there are %zu, counted from 0", index,
                      upres_device_count());
     upres_device_info full = {.device = UPRES_DEVICE_CPU};
-    Dev *d = dev_plan_open(0);
+    Dev *d = dev_plan_open(&(DevSetup){0});
     snprintf(full.name, sizeof full.name, "%s", d ? dev_describe(d) : "cpu");
     if (d) dev_close(d);
     system_memory(&full.memory_bytes, &full.free_bytes);

@@ -4,7 +4,7 @@
 #include "kernels/cpu/noise.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
-#include "runtime/dev.h"
+#include "runtime/device.h"
 #include "runtime/models/seedvr2_dit.h"
 #include "runtime/models/seedvr2_vae.h"
 #include "runtime/system.h"
@@ -19,7 +19,8 @@ enum { RUNS_MAX = 64, SHAPE_MAX = 8 };
 
 typedef struct Bench {
     const upres_options *options;
-    Dev *device; /* what the case at hand runs on: a plan first, then the cpu */
+    Device chosen;
+    Dev *device; /* what the case at hand runs on: a plan first, then the device itself */
     double seconds[RUNS_MAX];
     int runs;
     double flop, bytes; /* of one run; bytes read and written */
@@ -101,8 +102,9 @@ static bool own_weight(OwnWeight *w, int rank, const int64_t *shape)
 static Tensor filled_tensor(Bench *b, int t, int h, int w, int c)
 {
     Tensor x = dev_tensor(b->device, t, h, w, c);
-    float *values = dev_ok(b->device) ? dev_map(b->device, x) : NULL;
+    float *values = dev_write(b->device, x);
     if (values) fill(values, (size_t)t * (size_t)x.stride_t);
+    dev_write_end(b->device, x, values);
     b->bytes += (double)t * (double)x.stride_t * sizeof(float);
     return x;
 }
@@ -300,7 +302,7 @@ static bool upsample_case(Bench *b, const int *s)
     bool ok = own_weight(&up, 5, up_shape) && own_weight(&up_bias, 1, &many) && own_weight(&conv, 5, conv_shape) &&
               own_weight(&conv_bias, 1, &c);
     if (ok) {
-        FoldedUpsampler *folded = dev_fold(b->device, &up.bound, &up_bias.bound, &conv.bound, &conv_bias.bound, s[1]);
+        FoldedUpsampler *folded = dev_fold(b->device, 0, &up.bound, &up_bias.bound, &conv.bound, &conv_bias.bound, s[1]);
         UpsampleRun r = {b->device, {.weight = folded, .start = true}};
         r.args.x = filled_tensor(b, s[2], s[3], s[4], s[0]);
         r.args.y = filled_tensor(b, s[2] * s[1] - (s[1] - 1), s[3] * 2, s[4] * 2, s[0]);
@@ -585,7 +587,7 @@ static int by_value(const void *a, const void *b)
 static bool run_on_device(Bench *b, const BenchCase *c, char *version, size_t size, Fault *f)
 {
     char error[256];
-    b->device = dev_plan_open(b->options->threads);
+    b->device = dev_plan_open(&b->chosen.setup);
     if (!b->device || !c->run(b, c->shape)) {
         if (b->device) dev_close(b->device);
         return fault(f, UPRES_E_MEMORY, "no memory for %s", c->name) == UPRES_OK;
@@ -593,7 +595,7 @@ static bool run_on_device(Bench *b, const BenchCase *c, char *version, size_t si
     uint64_t arena = dev_totals(b->device).arena_peak;
     b->bytes = 0;
     dev_close(b->device);
-    b->device = dev_cpu_open(b->options->threads, arena, error, sizeof error);
+    b->device = dev_open(&b->chosen.setup, arena, error, sizeof error);
     if (!b->device) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(b->device, b->options->cancel, b->options->user);
     bool ok = c->run(b, c->shape);
@@ -618,6 +620,7 @@ upres_status bench_run(const upres_options *o, const char *pattern, void *user,
         if (pattern && !matches(pattern, c->name)) continue;
         found++;
         Bench b = {.options = o};
+        if (!c->on_host && !device_choose(o, &b.chosen, f)) return f->status;
         char version[32] = "scalar";
         if (c->on_host) {
             if (!c->run(&b, c->shape)) return fault(f, UPRES_E_MEMORY, "no memory for %s", c->name);

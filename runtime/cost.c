@@ -1,7 +1,6 @@
 #include "runtime/cost.h"
 
 #include "runtime/options.h"
-#include "runtime/system.h"
 #include "runtime/thread.h"
 
 #include <stdio.h>
@@ -11,7 +10,7 @@ enum { LATENTS_RUN = 4 };
 /* Run a job of so many latent frames on a counting device. */
 static bool count_job(const VaeWork *work, VaeTiles tiles, int64_t latents, PhaseCost *out, Fault *f)
 {
-    Dev *d = dev_plan_open(work->threads);
+    Dev *d = dev_plan_open(work->setup);
     if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
     const VaeConfig *config = vae_config(work->vae);
     int factor = config->spatial_factor;
@@ -22,8 +21,7 @@ static bool count_job(const VaeWork *work, VaeTiles tiles, int64_t latents, Phas
                                         tiles, none, none);
     while (job && dev_ok(d) && vae_step(job)) continue;
     vae_job_close(job);
-    DevTotals t = dev_totals(d);
-    *out = (PhaseCost){t.arena_peak, t.weight_bytes, t.flop};
+    *out = cost_of(d);
     bool ok = dev_ok(d);
     if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
     dev_close(d);
@@ -91,11 +89,10 @@ uint64_t cost_room(uint64_t limit, uint64_t taken)
     return limit > taken ? limit - taken : 0;
 }
 
-uint64_t cost_limit(const upres_options *o)
+PhaseCost cost_of(const Dev *d)
 {
-    uint64_t total, available;
-    system_memory(&total, &available);
-    return o->memory ? o->memory : available;
+    DevTotals t = dev_totals(d);
+    return (PhaseCost){t.arena_peak, t.device_weight_bytes ? t.device_weight_bytes : t.weight_bytes, t.flop};
 }
 
 uint64_t cost_program_bytes(int threads)

@@ -13,7 +13,7 @@
 
 typedef struct PhaseCost {
     uint64_t arena_bytes;  /* working memory */
-    uint64_t weight_bytes; /* of weight files it touches */
+    uint64_t weight_bytes; /* of weight files it touches; on a GPU, of weights as kept there */
     double flop;
 } PhaseCost;
 
@@ -21,7 +21,8 @@ typedef struct PhaseCost {
 typedef struct VaeWork {
     Vae *vae;
     bool decode;
-    int threads, h, w;
+    const DevSetup *setup; /* what on */
+    int h, w;
     int64_t latents;
 } VaeWork;
 
@@ -47,11 +48,11 @@ bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f);
 /* Working memory left under a limit (0: none) beside what is taken. */
 uint64_t cost_room(uint64_t limit, uint64_t taken);
 
-/* Bytes of memory to stay under: the option's, else what the system can give; 0: not known. */
-uint64_t cost_limit(const upres_options *o);
-
 /* Bytes that a process needs beside arena, weights and frames: code, libraries, heap, stacks of threads (0: all cores). */
 uint64_t cost_program_bytes(int threads);
+
+/* What a device counted. */
+PhaseCost cost_of(const Dev *d);
 
 /* "3.2 GiB" in a buffer of the caller's. */
 const char *cost_bytes(uint64_t bytes, char text[32]);

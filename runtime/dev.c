@@ -1,229 +1,42 @@
 #include "runtime/dev_internal.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _WIN32
-#include <windows.h>
-#else
-#include <sys/mman.h>
-#endif
-
-/* ------------------------------------------------------------------------------------------------------------ memory */
-
-/* Zeroed pages that cost nothing until they are touched. */
-static void *pages_take(uint64_t bytes)
-{
-    if (bytes == 0) bytes = 1;
-#ifdef _WIN32
-    return VirtualAlloc(NULL, (SIZE_T)bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
-#else
-    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-#endif
-}
-
-static void pages_give(void *p, uint64_t bytes)
-{
-    if (p == NULL) return;
-#ifdef _WIN32
-    (void)bytes;
-    VirtualFree(p, 0, MEM_RELEASE);
-#else
-    munmap(p, (size_t)(bytes == 0 ? 1 : bytes));
-#endif
-}
-
-/* ------------------------------------------------------------------------------------------------------ elementwise */
-
-static bool is_finite(const float *x, int64_t count)
-{
-    uint32_t bad = 0; /* an exponent of all ones; in integers, so that the loop becomes vector code */
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        bad |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
-    return !bad;
-}
-
-enum { RUN_PIXELS = 128 }; /* tokens stand in one row, so a row is cut too */
-
-int64_t pixel_runs(Tensor x)
-{
-    return (int64_t)x.t * x.h * ((x.w + RUN_PIXELS - 1) / RUN_PIXELS);
-}
-
-PixelRun pixel_run(Tensor x, int64_t i)
-{
-    const int across = (x.w + RUN_PIXELS - 1) / RUN_PIXELS;
-    PixelRun r = {.t = (int)(i / across / x.h), .h = (int)(i / across % x.h), .w = (int)(i % across) * RUN_PIXELS};
-    r.count = x.w - r.w < RUN_PIXELS ? x.w - r.w : RUN_PIXELS;
-    return r;
-}
-
-typedef struct RowsTurn {
-    Dev *d;
-    Tensor y, x, z;
-    float a, b;
-} RowsTurn;
-
-static void axpby_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    RowsTurn *r = context;
-    const PixelRun run = pixel_run(r->y, i);
-    for (int w = run.w; w < run.w + run.count; w++) {
-        float *y = tensor_at(r->d, r->y, run.t, run.h, w);
-        r->d->kernels->axpby(y, r->a, tensor_at(r->d, r->x, run.t, run.h, w), r->b,
-                             r->z.valid ? tensor_at(r->d, r->z, run.t, run.h, w) : NULL, r->y.c);
-        for (int c = r->y.c; c < (r->y.c + 3) / 4 * 4; c++) y[c] = 0.0f;
-    }
-}
-
-static void cpu_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
-{
-    if (d->memory == NULL) return;
-    RowsTurn turn = {d, y, x, z, a, b};
-    pool_run(d->pool, pixel_runs(y), axpby_turn, &turn);
-}
-
-static double deviation(const float *x, int n)
-{
-    double mean = 0.0, square = 0.0;
-    for (int i = 0; i < n; i++) mean += x[i];
-    mean /= n;
-    for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    return sqrt(square / (n - 1));
-}
-
-static void guide_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    RowsTurn *r = context;
-    const PixelRun run = pixel_run(r->y, i);
-    const int c = r->y.c;
-    for (int w = run.w; w < run.w + run.count; w++) {
-        float *v = tensor_at(r->d, r->y, run.t, run.h, w);
-        const float *negative = tensor_at(r->d, r->x, run.t, run.h, w);
-        const double before = r->b != 0.0f ? deviation(v, c) : 0.0;
-        for (int k = 0; k < c; k++) v[k] = negative[k] + r->a * (v[k] - negative[k]);
-        if (r->b != 0.0f) {
-            r->d->kernels->row_scale(v, c, (float)(r->b * (before / deviation(v, c)) + 1.0 - r->b));
-        }
-    }
-}
-
-static void cpu_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
-{
-    if (d->memory == NULL) return;
-    RowsTurn turn = {d, v, negative, (Tensor){0}, guidance, rescale};
-    pool_run(d->pool, pixel_runs(v), guide_turn, &turn);
-}
-
-static void cpu_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra)
-{
-    dev_touch(d, extra);
-    Scratch s = dev_scratch(d, (uint64_t)out.c);
-    if (s.floats != NULL) {
-        const float *add = dev_vector(d, extra, s.floats), *from = tensor_at(d, emb, 0, 0, 0);
-        float *to = tensor_at(d, out, 0, 0, 0);
-        for (int c = 0; c < out.c; c++) to[c] = from[(c * 2 + layer) * 3 + part] + (add == NULL ? 0.0f : add[c]);
-        for (int c = out.c; c < out.c_pad; c++) to[c] = 0.0f;
-    }
-    dev_scratch_free(d, &s);
-}
-
-static void cpu_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row)
-{
-    dev_touch(d, table);
-    if (d->memory == NULL) return;
-    float *to = tensor_at(d, out, 0, 0, 0);
-    memset(to, 0, (size_t)out.c_pad * sizeof *to);
-    if (table != NULL) bound_read(table, (int64_t)table_row * out.c, out.c, to);
-    if (!is_finite(to, out.c)) dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", table->tensor->name);
-    const float *from = emb.valid ? tensor_at(d, emb, 0, 0, 0) + (int64_t)emb_row * out.c : NULL;
-    for (int c = 0; c < out.c; c++) to[c] += add + (from == NULL ? 0.0f : from[c]);
-}
-
-static void cpu_norm(Dev *d, const NormArgs *a)
-{
-    pre_touch(d, &a->pre);
-    Scratch s = dev_scratch(d, pre_scratch_floats(d, a->x, &a->pre));
-    if (s.floats != NULL) {
-        float **to = malloc((size_t)a->y.t * sizeof *to);
-        if (to == NULL) {
-            dev_fail(d, "out of memory");
-        } else {
-            for (int t = 0; t < a->y.t; t++) to[t] = tensor_at(d, a->y, t, 0, 0);
-            pre_apply(d, a->x, &a->pre, to, a->y.stride_h, a->y.c_pad, s.floats);
-            free(to);
-        }
-    }
-    dev_scratch_free(d, &s);
-}
-
-static void cpu_stats(Dev *d, const StatsArgs *a)
-{
-    Scratch s = dev_scratch(d, stats_scratch_floats(d, a->x, a->groups));
-    if (s.floats != NULL) stats_run(d, a->x, a->stats, a->groups, s.floats);
-    dev_scratch_free(d, &s);
-}
-
 /* ----------------------------------------------------------------------------------------------------------- devices */
 
-static const DevOps cpu_ops = {
-    .conv3d = cpu_conv3d,
-    .upsample = cpu_upsample,
-    .linear = cpu_linear,
-    .norm = cpu_norm,
-    .stats = cpu_stats,
-    .attention = cpu_attention,
-    .axpby = cpu_axpby,
-    .guide = cpu_guide,
-    .block_attention = cpu_block_attention,
-    .block_mask = cpu_block_mask,
-    .rotate = cpu_rotate,
-    .rows = cpu_rows,
-    .modulation = cpu_modulation,
-    .modulation_row = cpu_modulation_row,
-};
-
-static Dev *device_new(int threads)
+static Dev *device_new(const DevSetup *s, char *error, size_t error_size)
 {
     Dev *d = calloc(1, sizeof *d);
-    if (d == NULL) return NULL;
-    d->ops = &cpu_ops;
-    d->kernels = cpu_kernels(getenv("UPRES_CPU"));
-    d->threads = threads > 0 ? threads : cpu_count();
-    snprintf(d->describe, sizeof d->describe, "cpu %s, %d thread%s", d->kernels->name, d->threads,
-             d->threads == 1 ? "" : "s");
-    return d;
-}
-
-Dev *dev_plan_open(int threads)
-{
-    Dev *d = device_new(threads);
-    if (d != NULL) arena_init(&d->arena, UINT64_MAX);
-    return d;
-}
-
-Dev *dev_cpu_open(int threads, uint64_t arena_bytes, char *error, size_t error_size)
-{
-    Dev *d = device_new(threads);
     if (d == NULL) {
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    d->memory = pages_take(arena_bytes);
-    d->memory_bytes = arena_bytes;
-    d->pool = d->memory == NULL ? NULL : pool_open(d->threads);
-    if (d->memory == NULL || d->pool == NULL) {
-        snprintf(error, error_size, "cannot have %llu bytes of working memory and %d threads; ask for smaller tiles or fewer "
-                 "threads", (unsigned long long)arena_bytes, d->threads);
+    d->plan = true;
+    if (s->cuda == NULL) cpu_attach(d, s->threads);
+    else if (!cuda_attach(d, s, error, error_size)) {
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+Dev *dev_plan_open(const DevSetup *s)
+{
+    char error[256];
+    Dev *d = device_new(s, error, sizeof error);
+    if (d != NULL) arena_init(&d->arena, UINT64_MAX);
+    return d;
+}
+
+Dev *dev_open(const DevSetup *s, uint64_t arena_bytes, char *error, size_t error_size)
+{
+    Dev *d = device_new(s, error, error_size);
+    if (d == NULL) return NULL;
+    d->plan = false;
+    if (!(s->cuda == NULL ? cpu_start(d, arena_bytes, error, error_size) : cuda_start(d, arena_bytes, error, error_size))) {
         dev_close(d);
         return NULL;
     }
@@ -234,14 +47,13 @@ Dev *dev_cpu_open(int threads, uint64_t arena_bytes, char *error, size_t error_s
 void dev_close(Dev *d)
 {
     if (d == NULL) return;
-    pool_close(d->pool);
-    pages_give(d->memory, d->memory_bytes);
+    d->ops->close(d);
     arena_close(&d->arena);
     free(d->touched);
     free(d);
 }
 
-bool dev_is_plan(const Dev *d) { return d->memory == NULL; }
+bool dev_is_plan(const Dev *d) { return d->plan; }
 bool dev_ok(const Dev *d) { return !d->failed; }
 const char *dev_error(const Dev *d) { return d->error; }
 bool dev_cancelled(const Dev *d) { return d->cancelled; }
@@ -264,6 +76,11 @@ void dev_fail(Dev *d, const char *format, ...)
     va_end(list);
 }
 
+void dev_wait(Dev *d)
+{
+    if (!d->plan) d->ops->wait(d);
+}
+
 void dev_phase(Dev *d)
 {
     if (d->arena.count != 0) dev_fail(d, "internal error: %zu tensors were not given back", d->arena.count);
@@ -277,16 +94,34 @@ void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user)
 
 /* ----------------------------------------------------------------------------------------------------------- tensors */
 
-Tensor dev_tensor(Dev *d, int t, int h, int w, int c)
+int element_bytes(Element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_BF16 ? 2 : 1; }
+
+int element_pad(Element type, int c)
 {
-    Tensor x = {.t = t, .h = h, .w = w, .c = c, .c_pad = (c + 3) / 4 * 4};
+    const int unit = 16 / element_bytes(type);
+    return (c + unit - 1) / unit * unit;
+}
+
+Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c)
+{
+    Tensor x = {.t = t, .h = h, .w = w, .c = c, .c_pad = element_pad(type, c), .type = (uint8_t)type};
     x.stride_h = (int64_t)w * x.c_pad;
     x.stride_t = (int64_t)h * x.stride_h;
     if (d->failed) return x;
-    x.at = arena_take(&d->arena, (uint64_t)t * (uint64_t)x.stride_t * sizeof(float));
+    x.at = arena_take(&d->arena, (uint64_t)t * (uint64_t)x.stride_t * (uint64_t)element_bytes(type));
     x.valid = x.at != ARENA_FULL;
     if (!x.valid) dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
                            (unsigned long long)d->arena.limit);
+    return x;
+}
+
+Tensor dev_tensor(Dev *d, int t, int h, int w, int c) { return dev_typed(d, d->activation, t, h, w, c); }
+Tensor dev_floats(Dev *d, int t, int h, int w, int c) { return dev_typed(d, ELEMENT_F32, t, h, w, c); }
+
+Tensor dev_bytes(Dev *d, int64_t count)
+{
+    const int row = count < 4096 ? (int)count : 4096; /* rows keep sizes within int; all of it is contiguous */
+    Tensor x = dev_typed(d, ELEMENT_U8, 1, 1, (int)((count + row - 1) / (row > 0 ? row : 1)), row);
     return x;
 }
 
@@ -298,26 +133,38 @@ void dev_free(Dev *d, Tensor *x)
 
 Tensor tensor_frames(Tensor x, int first, int count)
 {
-    x.at += (uint64_t)first * (uint64_t)x.stride_t * sizeof(float);
+    x.at += (uint64_t)first * (uint64_t)x.stride_t * (uint64_t)element_bytes(x.type);
     x.t = count;
     return x;
 }
 
 Tensor tensor_channels(Tensor x, int first, int count)
 {
-    x.at += (uint64_t)first * sizeof(float);
+    x.at += (uint64_t)first * (uint64_t)element_bytes(x.type);
     x.c = count;
     return x;
 }
 
-float *dev_map(Dev *d, Tensor x)
+const float *dev_read(Dev *d, Tensor x) { return d->plan || d->failed || !x.valid ? NULL : d->ops->read(d, x); }
+
+void dev_read_end(Dev *d, const float *values)
 {
-    return d->memory == NULL || !x.valid ? NULL : (float *)(void *)(d->memory + x.at);
+    if (values != NULL) d->ops->read_end(d, values);
 }
 
-float *tensor_at(Dev *d, Tensor x, int t, int h, int w)
+float *dev_write(Dev *d, Tensor x) { return d->plan || d->failed || !x.valid ? NULL : d->ops->write(d, x); }
+
+void dev_write_end(Dev *d, Tensor x, float *values)
 {
-    return (float *)(void *)(d->memory + x.at) + t * x.stride_t + h * x.stride_h + (int64_t)w * x.c_pad;
+    if (values != NULL) d->ops->write_end(d, x, values);
+}
+
+Tensor tensor_rows(Tensor x, int first, int count)
+{
+    x.at += (uint64_t)first * (uint64_t)x.stride_h * (uint64_t)element_bytes(x.type);
+    x.t = 1;
+    x.h = count;
+    return x;
 }
 
 Scratch dev_scratch(Dev *d, uint64_t floats)
@@ -377,11 +224,22 @@ void dev_touch(Dev *d, const BoundWeight *w)
     touch(d, w->scale);
 }
 
+bool floats_finite(const float *x, int64_t count)
+{
+    uint32_t bad = 0; /* an exponent of all ones; in integers, so that the loop becomes vector code */
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !bad;
+}
+
 void checked_read(const void *checked_weight, int64_t first, int64_t count, float *out)
 {
     const CheckedWeight *c = checked_weight;
     bound_read(c->weight, first, count, out);
-    if (!is_finite(out, count)) atomic_store_explicit(c->bad, true, memory_order_relaxed);
+    if (!floats_finite(out, count)) atomic_store_explicit(c->bad, true, memory_order_relaxed);
 }
 
 void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad)
@@ -395,7 +253,7 @@ const float *dev_vector(Dev *d, const BoundWeight *w, float *to)
 {
     if (w == NULL) return NULL;
     bound_read(w, 0, w->count, to);
-    if (!is_finite(to, w->count)) {
+    if (!floats_finite(to, w->count)) {
         dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->tensor->name);
     }
     return to;
@@ -483,4 +341,83 @@ void dev_rotate(Dev *d, const RotateArgs *a)
 void dev_rows(Dev *d, Tensor y, Tensor x, const int32_t *index)
 {
     if (may_run(d)) d->ops->rows(d, y, x, index);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- history */
+
+/* Slots for `frames` new frames, none of them holding a remembered one. */
+static void free_slots(const ConvState *s, int frames, int *slot)
+{
+    int found = 0;
+    for (int i = 0; i < s->slots && found < frames; i++) {
+        bool kept = false;
+        for (int k = 0; s->started && k < s->kept; k++) kept |= s->slot[k] == i;
+        if (!kept) slot[found++] = i;
+    }
+}
+
+int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, int *fresh)
+{
+    if (start) s->started = false;
+    free_slots(s, frames, fresh);
+    int n = 0;
+    if (start) {
+        s->seen = 0;
+        for (int i = 0; i < kt - 1; i++) sequence[n++] = s->zero ? s->ring.t - 1 : fresh[0];
+    } else {
+        for (int i = 0; i < s->kept; i++) sequence[n++] = s->slot[i];
+    }
+    for (int i = 0; i < frames; i++) sequence[n++] = fresh[i];
+    for (int i = 0; i < s->kept; i++) s->slot[i] = sequence[n - s->kept + i];
+    s->started = true;
+    s->seen += frames;
+    return n;
+}
+
+ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames) { return d->ops->conv_state(d, a, frames); }
+
+void dev_state_free(Dev *d, ConvState *s)
+{
+    if (s == NULL) return;
+    dev_free(d, &s->ring);
+    dev_free(d, &s->scales);
+    free(s);
+}
+
+int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c)
+{
+    *h = s->ring.h;
+    *w = s->ring.w;
+    *c = s->ring.c;
+    if (d->plan || !s->started) return 0;
+    for (int f = 0; f < s->kept; f++) {
+        const Tensor frame = tensor_frames(s->ring, s->slot[f], 1);
+        const float *from = dev_read(d, frame);
+        if (from == NULL) return 0;
+        for (int64_t p = 0; p < (int64_t)*h * *w; p++, out += *c) memcpy(out, from + p * frame.c_pad, (size_t)*c * sizeof *out);
+        dev_read_end(d, from);
+    }
+    return s->kept;
+}
+
+FoldedUpsampler *dev_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+                          const BoundWeight *conv_bias, int rt)
+{
+    return d->ops->fold(d, stage, up, up_bias, conv, conv_bias, rt);
+}
+
+FoldedUpsampler *dev_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                  const BoundWeight *bias)
+{
+    return d->ops->fold_nearest(d, stage, grow, frames, conv, bias);
+}
+
+void dev_fold_free(Dev *d, FoldedUpsampler *f)
+{
+    if (f != NULL) d->ops->fold_free(d, f);
+}
+
+ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames)
+{
+    return d->ops->fold_state(d, f, x, frames);
 }

@@ -3,11 +3,11 @@
  *
  * A network is straight-line code over the operations below. Each has a plain C meaning, given here and in
  * kernels/cpu/<op>.c; a device fills the table DevOps without holes and may fuse what `pre` and `post` name, or do the
- * steps in turn. Two devices exist: `cpu` computes; `plan` is the same device with its memory and arithmetic left out:
+ * steps in turn. Two devices compute, `cpu` and `cuda`; a plan is either of them with its memory and arithmetic left out:
  * it runs the same network code and adds up bytes, operations and peak memory.
  *
- * Activations are [t][h][w][c], c innermost, each pixel padded with zeros to a multiple of 4 floats. Tokens are t = h = 1.
- * Precision is the device's affair: a network names the stage of its work, never a type. This CPU is float32 throughout.
+ * Activations are [t][h][w][c], c innermost, each pixel padded with zeros to a multiple of 16 bytes. Tokens are t = h = 1.
+ * Precision is the device's affair: a network names the stage of its work, never a type. The CPU is float32 throughout.
  *
  * Memory is one arena. dev_tensor/dev_free give out offsets in the same order on every device, so the peak that a plan
  * finds is exactly what the run needs. Nothing is allocated while an operation runs.
@@ -30,35 +30,65 @@ typedef struct Dev Dev;
 
 /* ---------------------------------------------------------------------------------------------------------- tensors */
 
-/* A view of arena memory. at: byte offset of element 0; strides in floats. c_pad: floats from pixel to pixel of w. */
+typedef enum Element { ELEMENT_F32, ELEMENT_BF16, ELEMENT_I8, ELEMENT_U8 } Element;
+int element_bytes(Element type);
+
+/* A view of arena memory. at: byte offset of element 0; strides in elements. c_pad: elements from pixel to pixel of w. */
 typedef struct Tensor {
     uint64_t at;
     int32_t t, h, w, c;
     int64_t stride_t, stride_h;
     int32_t c_pad;
+    uint8_t type; /* Element */
     bool valid;
 } Tensor;
 
-Tensor dev_tensor(Dev *d, int t, int h, int w, int c); /* uninitialised; channels beyond c are the writer's to zero */
+/* Uninitialised; channels beyond c are the writer's to zero. Activations, in the type the device keeps them in: */
+Tensor dev_tensor(Dev *d, int t, int h, int w, int c);
+/* float32 on every device: statistics, vectors, latents and pictures, whatever must not be rounded on its way. */
+Tensor dev_floats(Dev *d, int t, int h, int w, int c);
+Tensor dev_bytes(Dev *d, int64_t count); /* [1][1][1][count] of ELEMENT_U8 */
 void dev_free(Dev *d, Tensor *x);                      /* any order; x becomes invalid; invalid is allowed */
 Tensor tensor_frames(Tensor x, int first, int count);  /* frames first .. first + count - 1 of x */
 Tensor tensor_channels(Tensor x, int first, int count); /* channels; first a multiple of 4 */
+Tensor tensor_rows(Tensor x, int first, int count);   /* rows counted through all frames, as one frame */
 
-/* Host access, for what enters and leaves the networks. NULL on a plan. Channel-padded rows as in memory. */
-float *dev_map(Dev *d, Tensor x);
+/*
+ * Host access, for what enters and leaves the networks: floats laid out as the tensor's elements are (strides and padding
+ * alike), whatever its type. NULL on a plan and after a failure.
+ * dev_read waits for the work before it; what it gives lives until dev_read_end. What is filled into dev_write's memory
+ * (everything: it begins undefined) reaches the tensor with dev_write_end, in order with the operations around it.
+ */
+const float *dev_read(Dev *d, Tensor x);
+void dev_read_end(Dev *d, const float *values);
+float *dev_write(Dev *d, Tensor x);
+void dev_write_end(Dev *d, Tensor x, float *values);
 
 /* ---------------------------------------------------------------------------------------------------------- devices */
 
 typedef struct DevTotals {
     uint64_t arena_peak;   /* bytes */
     uint64_t weight_bytes; /* distinct stored weight bytes touched */
+    uint64_t device_weight_bytes; /* cuda: weights as kept on the device */
     double flop;           /* 2 per multiply-add of convolutions, linears, attention */
     uint64_t operations;
 } DevTotals;
 
-/* threads 0: all cores. arena_bytes: the size a plan found. NULL and a sentence when memory cannot be had. */
-Dev *dev_cpu_open(int threads, uint64_t arena_bytes, char *error, size_t error_size);
-Dev *dev_plan_open(int threads); /* plans what dev_cpu_open(threads) would do */
+/* How numbers are kept and multiplied. INT8: products of wide layers in blocks of 128 channels, all else as BF16. */
+typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8 } DevPrecision;
+
+struct CudaDevice; /* runtime/cuda_driver.h */
+
+/* Which device, and how it computes. */
+typedef struct DevSetup {
+    int threads;                   /* cpu; 0: all cores */
+    const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
+    DevPrecision precision;        /* the CPU: DEV_FP32 alone */
+} DevSetup;
+
+/* arena_bytes: the size a plan found. NULL and a sentence when the memory cannot be had or the device cannot be opened. */
+Dev *dev_open(const DevSetup *s, uint64_t arena_bytes, char *error, size_t error_size);
+Dev *dev_plan_open(const DevSetup *s); /* plans what dev_open would do */
 void dev_close(Dev *d);
 
 bool dev_is_plan(const Dev *d);
@@ -66,13 +96,20 @@ bool dev_ok(const Dev *d);
 const char *dev_error(const Dev *d);                 /* sentence of the first failure, "" without one */
 void dev_fail(Dev *d, const char *format, ...);      /* latch a failure (networks: non-finite weights and the like) */
 DevTotals dev_totals(const Dev *d);
+void dev_wait(Dev *d);                               /* until all enqueued work is done; faults of it latch */
 void dev_phase(Dev *d);                              /* the arena must be empty again: a check between phases */
-const char *dev_describe(const Dev *d);              /* "cpu avx512, 2 threads" */
+const char *dev_describe(const Dev *d);              /* "cpu avx512, 2 threads, precision fp32" */
 /* nonzero from the callback makes the next operation fail with "cancelled" (dev_cancelled). */
 void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user);
 bool dev_cancelled(const Dev *d);
 
 /* --------------------------------------------------------------------------------------------------------- arguments */
+
+/*
+ * Stages: keys of the precision policy. A network numbers its own from one of these bases on; the first two, where values
+ * enter it and leave it, are never made of 8 bits.
+ */
+enum { STAGES_VAE = 0x000, STAGES_DIT = 0x100, STAGES_FLASH_DIT = 0x200, STAGES_LQ = 0x300, STAGES_TCDECODER = 0x400, STAGES_WAN = 0x500 };
 
 typedef enum Norm {
     NORM_NONE,
@@ -146,13 +183,13 @@ int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *
  * operation over the coarse frames (VAE spec 10.1): exact but for rounding. rt: 2 time and space, 1 space only.
  */
 typedef struct FoldedUpsampler FoldedUpsampler;
-FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+FoldedUpsampler *dev_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt); /* computes the weights; lives in the arena */
 void dev_fold_free(Dev *d, FoldedUpsampler *f);
 
 /* Nearest 2x in space and a 3x3 convolution [co][c][3][3] (bias or NULL) folded into four 2x2 ones; grow, when not NULL, is
  * a 1x1 convolution [frames * c][c] before it, whose blocks of c channels are successive new frames (frames 1 .. 2). */
-FoldedUpsampler *dev_fold_nearest(Dev *d, const BoundWeight *grow, int frames, const BoundWeight *conv,
+FoldedUpsampler *dev_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
                                   const BoundWeight *bias);
 
 typedef struct UpsampleArgs {

@@ -31,7 +31,7 @@ static void rows_turn(void *context, int64_t i, int thread)
 
 static AttentionRows rows_of(Dev *d, Tensor x)
 {
-    return (AttentionRows){.base = x.valid ? dev_map(d, x) : NULL, .t_step = x.stride_t, .h_step = x.stride_h, .w_step = x.c_pad};
+    return (AttentionRows){.base = x.valid ? cpu_map(d, x) : NULL, .t_step = x.stride_t, .h_step = x.stride_h, .w_step = x.c_pad};
 }
 
 static int64_t box_tokens(const AttentionWindow *w)

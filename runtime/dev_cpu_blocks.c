@@ -21,7 +21,7 @@ static void block_turn(void *context, int64_t i, int thread)
 
 static BlockRows rows_of(Dev *d, Tensor x)
 {
-    return (BlockRows){dev_map(d, x), x.stride_t, x.stride_h, x.c_pad};
+    return (BlockRows){cpu_map(d, x), x.stride_t, x.stride_h, x.c_pad};
 }
 
 static double chosen_pairs(const BlockAttentionArgs *a, int64_t pairs)
@@ -55,7 +55,7 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *args)
         BlockKeys *keys = (BlockKeys *)(void *)s.floats;
         for (int i = 0; i < args->key_slices; i++) {
             const KeySlice *k = &args->keys[i];
-            keys[i] = (BlockKeys){dev_map(d, k->k), dev_map(d, k->v), k->k.stride_h, k->k.c_pad};
+            keys[i] = (BlockKeys){cpu_map(d, k->k), cpu_map(d, k->v), k->k.stride_h, k->k.c_pad};
         }
         r.a.keys = keys;
         r.a.q = rows_of(d, args->q);

@@ -45,12 +45,12 @@ void job_run(Dev *d, const GemmJob *j, float *scratch)
 static Tensor padded_frames(Dev *d, const ConvArgs *a, int slots)
 {
     Tensor ring = dev_tensor(d, slots, a->x.h + a->pad_top + a->pad_bottom, a->x.w + a->pad_left + a->pad_right, a->x.c);
-    float *memory = dev_map(d, ring);
+    float *memory = cpu_map(d, ring);
     if (memory != NULL) memset(memory, 0, (size_t)(ring.t * ring.stride_t) * sizeof *memory);
     return ring;
 }
 
-ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
+ConvState *cpu_conv_state(Dev *d, const ConvArgs *a, int frames)
 {
     ConvState *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -64,58 +64,6 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
     s->pad_left = a->pad_left;
     s->ring = padded_frames(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0));
     return s;
-}
-
-void dev_state_free(Dev *d, ConvState *s)
-{
-    if (s == NULL) return;
-    dev_free(d, &s->ring);
-    free(s);
-}
-
-int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c)
-{
-    *h = s->ring.h;
-    *w = s->ring.w;
-    *c = s->ring.c;
-    if (d->memory == NULL || !s->started) return 0;
-    for (int f = 0; f < s->kept; f++) {
-        for (int y = 0; y < *h; y++) {
-            for (int x = 0; x < *w; x++, out += *c) {
-                memcpy(out, tensor_at(d, s->ring, s->slot[f], y, x), (size_t)*c * sizeof *out);
-            }
-        }
-    }
-    return s->kept;
-}
-
-/* Slots for `frames` new frames, none of them holding a remembered one. */
-static void free_slots(const ConvState *s, int frames, int *slot)
-{
-    int found = 0;
-    for (int i = 0; i < s->slots && found < frames; i++) {
-        bool kept = false;
-        for (int k = 0; s->started && k < s->kept; k++) kept |= s->slot[k] == i;
-        if (!kept) slot[found++] = i;
-    }
-}
-
-int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, int *fresh)
-{
-    if (start) s->started = false;
-    free_slots(s, frames, fresh);
-    int n = 0;
-    if (start) {
-        s->seen = 0;
-        for (int i = 0; i < kt - 1; i++) sequence[n++] = s->zero ? s->ring.t - 1 : fresh[0];
-    } else {
-        for (int i = 0; i < s->kept; i++) sequence[n++] = s->slot[i];
-    }
-    for (int i = 0; i < frames; i++) sequence[n++] = fresh[i];
-    for (int i = 0; i < s->kept; i++) s->slot[i] = sequence[n - s->kept + i];
-    s->started = true;
-    s->seen += frames;
-    return n;
 }
 
 /* At a start no frame is remembered, so the last slot is free to stand for the zeros in front. */

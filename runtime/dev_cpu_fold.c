@@ -113,7 +113,7 @@ static void fold_parity(const FoldTurn *t, Tensor set, int set_taps, int parity,
     const FoldedUpsampler *f = t->f;
     const int c = f->channels;
     const int64_t k_panel = 27LL * t->pack.depth * GEMM_LANES, to_panel = (int64_t)set_taps * f->depth * GEMM_LANES;
-    float *base = dev_map(t->d, set) + parity * parity_floats(f, set_taps) + (first / GEMM_LANES) * to_panel;
+    float *base = cpu_map(t->d, set) + parity * parity_floats(f, set_taps) + (first / GEMM_LANES) * to_panel;
     memset(base, 0, (size_t)(panels * to_panel) * sizeof *base);
     for (int dt = 0; dt < 3; dt++) {
         if (only >= 0 && time[dt].at != only) continue;
@@ -157,9 +157,10 @@ static Tensor floats_tensor(Dev *d, int64_t floats)
     return dev_tensor(d, 1, (int)((floats + 4095) / 4096), 1, 4096);
 }
 
-FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt)
 {
+    (void)stage;
     FoldedUpsampler *f = calloc(1, sizeof *f);
     if (f == NULL) {
         dev_fail(d, "out of memory");
@@ -209,9 +210,8 @@ FoldedUpsampler *dev_fold(Dev *d, const BoundWeight *up, const BoundWeight *up_b
     return f;
 }
 
-void dev_fold_free(Dev *d, FoldedUpsampler *f)
+void cpu_fold_free(Dev *d, FoldedUpsampler *f)
 {
-    if (f == NULL) return;
     dev_free(d, &f->before);
     dev_free(d, &f->now);
     dev_free(d, &f->second);
@@ -237,7 +237,7 @@ static void nearest_turn(void *context, int64_t i, int thread)
     float *temporary = t->scratch + t->scratch_floats * (size_t)thread, *packed = temporary + GEMM_PACK_TEMPORARY;
     conv_pack(&t->pack, first, count, packed, temporary);
     const int64_t k_panel = 9LL * t->pack.depth * GEMM_LANES, to_panel = 4LL * f->depth * GEMM_LANES;
-    float *base = dev_map(t->d, f->now) + parity * parity_floats(f, 4) + (first / GEMM_LANES) * to_panel;
+    float *base = cpu_map(t->d, f->now) + parity * parity_floats(f, 4) + (first / GEMM_LANES) * to_panel;
     memset(base, 0, (size_t)(panels * to_panel) * sizeof *base);
     for (int tap = 0; tap < 9; tap++) {
         const int slot = space_tap[p][tap / 3].at * 2 + space_tap[q][tap % 3].at;
@@ -267,9 +267,10 @@ static void transpose_grow_turn(void *context, int64_t i, int thread)
     }
 }
 
-FoldedUpsampler *dev_fold_nearest(Dev *d, const BoundWeight *grow, int frames, const BoundWeight *conv,
+FoldedUpsampler *cpu_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
                                   const BoundWeight *bias)
 {
+    (void)stage;
     FoldedUpsampler *f = calloc(1, sizeof *f);
     if (f == NULL) {
         dev_fail(d, "out of memory");
@@ -315,7 +316,7 @@ FoldedUpsampler *dev_fold_nearest(Dev *d, const BoundWeight *grow, int frames, c
 
 /* ---------------------------------------------------------------------------------------------------------- using them */
 
-ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames)
+ConvState *cpu_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames)
 {
     ConvState *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -326,7 +327,7 @@ ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames
     s->slots = s->kept + frames;
     s->pad_top = s->pad_left = 1;
     s->ring = dev_tensor(d, s->slots, x.h + 2, x.w + 2, f->depth);
-    float *memory = dev_map(d, s->ring);
+    float *memory = cpu_map(d, s->ring);
     if (memory != NULL) {
         memset(memory, 0, (size_t)(s->ring.t * s->ring.stride_t) * sizeof *memory);
         for (int t = 0; t < s->slots; t++) {
@@ -360,7 +361,7 @@ static void run_frame(Dev *d, const UpsampleArgs *a, Tensor ring, int fine, int 
             const int taps = set_taps[i];
             *part = (GemmPart){.taps = taps, .depth = f->depth, .step_y = ring.stride_h, .step_x = ring.c_pad};
             const int index = time_parity >= 0 ? time_parity * 4 + parity : parity;
-            part->packed = dev_map(d, sets[i]) + index * parity_floats(f, taps);
+            part->packed = cpu_map(d, sets[i]) + index * parity_floats(f, taps);
             part->base = coarse[i].frame[0];
             for (int t = 0; t < taps; t++) {
                 const int at = t / 4, y = t / 2 % 2, x = t % 2;
@@ -391,7 +392,7 @@ static void upsample_nearest(Dev *d, const UpsampleArgs *a)
     const uint64_t common = upsample_floats(d, a), vector_floats = (uint64_t)f->channels;
     Scratch s = dev_scratch(d, common + vector_floats + pre_scratch_floats(d, a->x, &none));
     if (s.floats != NULL) {
-        float *memory = dev_map(d, padded), *vector = s.floats + common;
+        float *memory = cpu_map(d, padded), *vector = s.floats + common;
         memset(memory, 0, (size_t)padded.stride_t * sizeof *memory);
         const float *bias = dev_vector(d, f->bias, vector);
         const CoarseFrames coarse = {{memory}, 1};

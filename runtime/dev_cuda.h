@@ -33,6 +33,11 @@ void cuda_scratch_free(Dev *d, CudaScratch *s);
 void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes);
 void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes);
 void cuda_wait(Dev *d); /* until all work is done; latches faults */
+/* To host memory: there after the next cuda_wait. */
+void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes);
+/* Memory beside the arena, for weights. 0 on a plan and after a failure, which is latched. */
+CUdeviceptr cuda_memory_take(Dev *d, uint64_t bytes);
+void cuda_memory_give(Dev *d, CUdeviceptr address);
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
@@ -49,10 +54,6 @@ const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or plann
 
 /* In what type a stage multiplies (ELEMENT_F32, _BF16, _I8), given the channels it reads: narrow layers stay in bf16. */
 Element cuda_compute(const Dev *d, int stage, int channels);
-
-/* Elements of one pixel of c channels, padded to 16 bytes. */
-int element_pad(Element type, int c);
-int element_bytes(Element type);
 
 /* ----------------------------------------------------------------------------------------------------------- weights */
 
@@ -81,7 +82,12 @@ bool cuda_weight(Dev *d, const CudaWeightForm *form, CudaWeight *out);
 CUdeviceptr cuda_vector(Dev *d, const BoundWeight *w);
 /* All elements of a weight as floats at `to`, now, on the device (fold, tables); needs scratch for its stored bytes. */
 void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to);
+/* Called when all work is done: fails the device when a weight held a value that is not finite. */
+void cuda_weights_check(Dev *d);
+/* Enqueue one packing of floats; what *p says of memory lies on the device. */
+void cuda_pack(Dev *d, const CudaPack *p, Element type);
 void cuda_weights_close(Dev *d);
+struct CudaWeights **cuda_weights_of(Dev *d); /* where dev_cuda_weights.c keeps its table */
 
 /* --------------------------------------------------------------------------------------------------- shared by operations */
 
@@ -106,6 +112,13 @@ bool pre_is_identity(const Pre *pre);
 
 void cuda_conv3d(Dev *d, const ConvArgs *a);
 void cuda_upsample(Dev *d, const UpsampleArgs *a);
+ConvState *cuda_conv_state(Dev *d, const ConvArgs *a, int frames);
+FoldedUpsampler *cuda_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+                           const BoundWeight *conv_bias, int rt);
+FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                   const BoundWeight *bias);
+void cuda_fold_free(Dev *d, FoldedUpsampler *f);
+ConvState *cuda_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames);
 void cuda_linear(Dev *d, const LinearArgs *a);
 void cuda_norm(Dev *d, const NormArgs *a);
 void cuda_stats(Dev *d, const StatsArgs *a);

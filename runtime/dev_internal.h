@@ -28,16 +28,32 @@ typedef struct DevOps {
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
+    ConvState *(*conv_state)(Dev *d, const ConvArgs *a, int frames);
+    FoldedUpsampler *(*fold)(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+                             const BoundWeight *conv_bias, int rt);
+    FoldedUpsampler *(*fold_nearest)(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                     const BoundWeight *bias);
+    void (*fold_free)(Dev *d, FoldedUpsampler *f);
+    ConvState *(*fold_state)(Dev *d, const FoldedUpsampler *f, Tensor x, int frames);
+    const float *(*read)(Dev *d, Tensor x); /* dev_read and its companions; x is valid, the device no plan */
+    void (*read_end)(Dev *d, const float *values);
+    float *(*write)(Dev *d, Tensor x);
+    void (*write_end)(Dev *d, Tensor x, float *values);
+    void (*wait)(Dev *d);
+    void (*close)(Dev *d); /* also after a start that failed, and of plans */
 } DevOps;
 
 struct Dev {
     const DevOps *ops;
-    const CpuKernels *kernels;
+    bool plan;
+    Element activation; /* of dev_tensor */
+    Arena arena;
+    const CpuKernels *kernels; /* cpu */
     Pool *pool;
     int threads;
-    Arena arena;
-    uint8_t *memory; /* NULL: a plan */
+    uint8_t *memory; /* cpu; NULL on a plan */
     uint64_t memory_bytes;
+    struct Cuda *cuda; /* cuda: dev_cuda.c */
     DevTotals totals;
     const WeightTensor **touched; /* open addressing, by address */
     size_t touched_count, touched_size;
@@ -52,6 +68,7 @@ enum { FRAMES_MAX = 64 }; /* new frames of one call */
 
 struct ConvState {
     Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
+    Tensor scales;        /* ELEMENT_I8 rings: floats [slots][h + pads][w + pads][blocks of 128 channels] */
     int slots, pad_top, pad_left;
     bool zero;            /* in front of a video stand zeros: the ring's last frame, until it is needed */
     int kept;             /* frames remembered between calls: kt - stride_t */
@@ -67,6 +84,10 @@ typedef struct Scratch {
     uint64_t at;
     float *floats; /* NULL on a plan */
 } Scratch;
+
+int element_pad(Element type, int c); /* elements of a pixel of c channels, padded to 16 bytes */
+Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c);
+bool floats_finite(const float *x, int64_t count);
 
 Scratch dev_scratch(Dev *d, uint64_t floats);
 void dev_scratch_free(Dev *d, Scratch *s);
@@ -92,6 +113,8 @@ typedef struct PixelRun {
 int64_t pixel_runs(Tensor x);
 PixelRun pixel_run(Tensor x, int64_t i);
 
+/* The CPU's memory itself; NULL on a plan. */
+float *cpu_map(Dev *d, Tensor x);
 float *tensor_at(Dev *d, Tensor x, int t, int h, int w);
 
 /* pre(x) of every frame into padded frames at to[t] (rows to_row, pixels to_pixel apart; pads already skipped). */
@@ -124,5 +147,18 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *a);
 void cpu_block_mask(Dev *d, const BlockMaskArgs *a);
 void cpu_rotate(Dev *d, const RotateArgs *a);
 void cpu_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
+ConvState *cpu_conv_state(Dev *d, const ConvArgs *a, int frames);
+FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
+                          const BoundWeight *conv_bias, int rt);
+FoldedUpsampler *cpu_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
+                                  const BoundWeight *bias);
+void cpu_fold_free(Dev *d, FoldedUpsampler *f);
+ConvState *cpu_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames);
+
+/* What a device is before it has memory, and its memory. attach fails only for cuda. */
+void cpu_attach(Dev *d, int threads);
+bool cpu_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
+bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size);
+bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 
 #endif

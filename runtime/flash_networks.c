@@ -1,6 +1,7 @@
 #include "runtime/flash_networks.h"
 
 #include "kernels/cpu/noise.h"
+#include "runtime/device.h"
 #include "runtime/flash_version.h"
 #include "runtime/models/flashvsr.h"
 #include "runtime/models/tcdecoder.h"
@@ -35,6 +36,7 @@ struct FlashNetworks {
     Tile *tile;
     int tile_count;
     float *weight_sum; /* [padded_h][padded_w] of all tiles; NULL: one tile */
+    Device device;
     Dev *dev;
     FlashWatch watch;
 };
@@ -87,7 +89,7 @@ FlashNetworks *flash_networks_open(const WeightSet *w, const upres_options *o, F
         return NULL;
     }
     m->options = *o;
-    if (bind(m, w, f)) return m;
+    if (device_choose(o, &m->device, f) && bind(m, w, f)) return m;
     flash_networks_close(m);
     return NULL;
 }
@@ -276,10 +278,12 @@ static bool write_picture(void *user, const VaeRegion *r, bool add)
 static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor latent, int64_t first)
 {
     for (int i = 0; i < latent.t; i++) {
-        float *to = dev_map(d, tensor_frames(latent, i, 1));
+        const Tensor frame = tensor_frames(latent, i, 1);
+        float *to = dev_write(d, frame);
         if (!to) return;
         position_noise(m->options.seed, NOISE_BASE, m->start + FRAMES_A_LATENT * (first + i), t->y.lo / LATENT,
                        t->x.lo / LATENT, latent.h, latent.w, CHANNELS, to);
+        dev_write_end(d, frame, to);
     }
 }
 
@@ -295,7 +299,7 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
 {
     const Tile *t = &m->tile[tile];
     VaeVideo low = {link, read_low, NULL}, pictures = {link, NULL, write_picture};
-    Tensor latent = dev_tensor(d, flashvsr_chunk_latents(t->transformer), (t->y.hi - t->y.lo) / LATENT,
+    Tensor latent = dev_floats(d, flashvsr_chunk_latents(t->transformer), (t->y.hi - t->y.lo) / LATENT,
                                (t->x.hi - t->x.lo) / LATENT, CHANNELS);
     double before = dev_totals(d).flop;
     if (dev_ok(d)) {
@@ -386,11 +390,11 @@ static bool does_not_fit(const FlashPlan *plan, bool full, Fault *f)
 
 bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f)
 {
-    *plan = (FlashPlan){.limit = cost_limit(&m->options)};
+    *plan = (FlashPlan){.limit = device_limit(&m->device, &m->options)};
     if (!lay_tiles(m, s->picture.size, f)) return false;
     tile_form(m, &plan->tile, &plan->overlap);
     plan->tiles = m->tile_count;
-    Dev *d = dev_plan_open(m->options.threads);
+    Dev *d = dev_plan_open(&m->device.setup);
     if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
     open_streams(m, d);
     int64_t chunks = chunks_to_run(m, s);
@@ -404,9 +408,10 @@ bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPl
     close_streams(m);
     dev_close(d);
     plan->arena_bytes = totals.arena_peak;
-    plan->weight_bytes = totals.weight_bytes;
-    plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
-    if (m->tile_count > 1) plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
+    plan->weight_bytes = totals.device_weight_bytes ? totals.device_weight_bytes : totals.weight_bytes;
+    const bool host = !m->device.setup.cuda; /* a device's limit is its own memory, which holds none of these */
+    if (host) plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
+    if (host && m->tile_count > 1) plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
     plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
     if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, m->full != NULL, f);
     return ok;
@@ -417,7 +422,7 @@ bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize si
     char error[512];
     m->watch = watch;
     if (!lay_tiles(m, size, f) || !sum_weights(m, f)) return false;
-    m->dev = dev_cpu_open(m->options.threads, plan->arena_bytes, error, sizeof error);
+    m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
     if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);
     open_streams(m, m->dev);

@@ -152,18 +152,19 @@ static bool check_flashvsr(const upres_options *o, Fault *f)
            within(f, "--flashvsr-version", (int64_t)o->flashvsr_version, UPRES_FLASHVSR_AUTO, UPRES_FLASHVSR_1_1);
 }
 
+const char *options_precision_name(int32_t precision)
+{
+    return PRECISION_NAMES[precision];
+}
+
 static bool check_device(const upres_options *o, Fault *f)
 {
     if (!within(f, "--device (-2 auto, -1 cpu, 0 and up cuda)", o->device, UPRES_DEVICE_AUTO, 1023)) return false;
-    if (o->device >= 0) {
-        fault(f, UPRES_E_UNSUPPORTED, "device cuda:%d is not in this version; use auto or cpu", o->device);
-        return false;
-    }
     if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
-    if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
+    if (o->device == UPRES_DEVICE_CPU && o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
         fault(f, UPRES_E_UNSUPPORTED,
               "--precision %s is not offered by the cpu, which computes in fp32; use auto or fp32",
-              PRECISION_NAMES[o->precision]);
+              options_precision_name(o->precision));
         return false;
     }
     return within(f, "--threads", o->threads, 0, 1024);

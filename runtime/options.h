@@ -28,4 +28,7 @@ __attribute__((format(printf, 3, 4)))
 #endif
 void options_log(const upres_options *o, upres_log_level level, const char *format, ...);
 
+/* "bf16" of a UPRES_PRECISION_*. */
+const char *options_precision_name(int32_t precision);
+
 #endif

@@ -15,12 +15,15 @@ enum { RATE_ROWS = 1024, RATE_COLUMNS = 512 };
 static void multiply(Dev *d, const BoundWeight *w)
 {
     Tensor x = dev_tensor(d, 1, 1, RATE_ROWS, RATE_COLUMNS), y = dev_tensor(d, 1, 1, RATE_ROWS, RATE_COLUMNS);
-    float *values = dev_ok(d) ? dev_map(d, x) : NULL;
+    float *values = dev_write(d, x);
+    const bool counts = values != NULL;
     if (values) memset(values, 0, (size_t)RATE_ROWS * (size_t)x.c_pad * sizeof *values);
+    dev_write_end(d, x, values);
     double began = system_seconds();
     LinearArgs a = {.x = x, .y = y, .weight = w};
     do dev_linear(d, &a);
-    while (values && dev_ok(d) && system_seconds() - began < 0.05);
+    while (counts && dev_ok(d) && system_seconds() - began < 0.05);
+    dev_wait(d);
     dev_free(d, &y);
     dev_free(d, &x);
 }
@@ -29,6 +32,9 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
 {
     char error[256];
     double rate = 0;
+    Device device;
+    Fault ignored = {0}; /* a job on that device will say why not */
+    if (!device_choose(o, &device, &ignored)) return 0;
     float *zeros = calloc((size_t)RATE_COLUMNS * RATE_COLUMNS, sizeof *zeros);
     WeightTensor stored = {.name = "rate",
                            .type = WT_F32,
@@ -38,9 +44,9 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
                            .data = (const uint8_t *)zeros,
                            .bytes = (uint64_t)RATE_COLUMNS * RATE_COLUMNS * sizeof *zeros};
     BoundWeight w = {.tensor = &stored, .rank = 2, .shape = {RATE_COLUMNS, RATE_COLUMNS}, .count = stored.count};
-    Dev *plan = zeros ? dev_plan_open(o->threads) : NULL;
+    Dev *plan = zeros ? dev_plan_open(&device.setup) : NULL;
     if (plan) multiply(plan, &w);
-    Dev *d = plan ? dev_cpu_open(o->threads, dev_totals(plan).arena_peak, error, sizeof error) : NULL;
+    Dev *d = plan ? dev_open(&device.setup, dev_totals(plan).arena_peak, error, sizeof error) : NULL;
     if (d) {
         multiply(d, &w); /* threads start, pages come */
         double flop = dev_totals(d).flop, began = system_seconds();

@@ -1,5 +1,7 @@
 #include "runtime/seedvr2.h"
 
+#include "runtime/device.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,7 @@ struct Seedvr2 {
     Dit *dit;
     const WeightTensor *text, *negative;
     VaeTiles encode_tiles, decode_tiles;
+    Device device;
     Dev *dev;
     VaeJob *decoder;
     void (*progress)(void *user, double done);
@@ -80,7 +83,7 @@ Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f)
         return NULL;
     }
     m->options = *o;
-    if (bind(m, w, f)) return m;
+    if (device_choose(o, &m->device, f) && bind(m, w, f)) return m;
     seedvr2_close(m);
     return NULL;
 }
@@ -110,27 +113,29 @@ const char *seedvr2_describe(const Seedvr2 *m)
 /* Rows of `c` floats to or from channel-padded rows. A plan has no memory to copy. */
 static void copy_in(Dev *d, Tensor x, const float *rows, int c)
 {
-    float *to = dev_map(d, x);
+    float *to = dev_write(d, x);
     if (!to) return;
     for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++) {
         memcpy(to + i * x.c_pad, rows + i * c, (size_t)c * sizeof *to);
         memset(to + i * x.c_pad + c, 0, (size_t)(x.c_pad - c) * sizeof *to);
     }
+    dev_write_end(d, x, to);
 }
 
 static void copy_out(Dev *d, Tensor x, float *rows, int c)
 {
-    const float *from = dev_map(d, x);
+    const float *from = dev_read(d, x);
     if (!from) return;
     for (int64_t i = 0; i < (int64_t)x.t * x.h * x.w; i++)
         memcpy(rows + i * c, from + i * x.c_pad, (size_t)c * sizeof *rows);
+    dev_read_end(d, from);
 }
 
 /* The same on both devices; on a plan x and condition are NULL. */
 static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const float *condition)
 {
     int c = seedvr2_latent_channels(m);
-    Tensor latent = dev_tensor(d, t, h, w, c), conditioned = dev_tensor(d, t, h, w, c + 1);
+    Tensor latent = dev_floats(d, t, h, w, c), conditioned = dev_floats(d, t, h, w, c + 1);
     if (dev_ok(d)) {
         copy_in(d, latent, x, c);
         copy_in(d, conditioned, condition, c + 1);
@@ -147,11 +152,10 @@ static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const floa
 
 static bool cost_transformer(Seedvr2 *m, int t, int h, int w, PhaseCost *out, Fault *f)
 {
-    Dev *d = dev_plan_open(m->options.threads);
+    Dev *d = dev_plan_open(&m->device.setup);
     if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
     sample(m, d, t, h, w, NULL, NULL);
-    DevTotals totals = dev_totals(d);
-    *out = (PhaseCost){totals.arena_peak, totals.weight_bytes, totals.flop};
+    *out = cost_of(d);
     bool ok = dev_ok(d);
     if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
     dev_close(d);
@@ -160,7 +164,7 @@ static bool cost_transformer(Seedvr2 *m, int t, int h, int w, PhaseCost *out, Fa
 
 static VaeWork work_of(const Seedvr2 *m, bool decode, const SizePlan *z, int frames)
 {
-    return (VaeWork){m->vae,      decode,      m->options.threads,
+    return (VaeWork){m->vae,      decode,      &m->device.setup,
                      z->padded_h, z->padded_w, (frames - 1) / PIPELINE_TEMPORAL + 1};
 }
 
@@ -178,6 +182,7 @@ static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, i
 static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
 {
     const PictureSetup *p = &s->picture;
+    if (m->device.setup.cuda) return 0; /* the limit is the device's, which holds none of them */
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
     with.networks.latent_channels = seedvr2_latent_channels(m);
@@ -261,7 +266,7 @@ bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *
 {
     int first, last;
     const SizePlan *z = &s->picture.size;
-    *plan = (Seedvr2Plan){.limit = cost_limit(&m->options)};
+    *plan = (Seedvr2Plan){.limit = device_limit(&m->device, &m->options)};
     batch_extents(s, &first, &last);
     if (!fit_tiles(m, s, first, plan, f) || !cost_batch(m, plan, z, first, &plan->batch, f)) return false;
     plan->last = plan->batch;
@@ -281,7 +286,7 @@ bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *u
     m->decode_tiles = plan->decode_tiles;
     m->progress = progress;
     m->user = user;
-    m->dev = dev_cpu_open(m->options.threads, plan->arena_bytes, error, sizeof error);
+    m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
     if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);
     return true;

@@ -86,7 +86,7 @@ static void log_start(const FlashSession *j, const WeightSet *w)
         options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
                     flash_networks_uses(j->networks, part) ? "" : " (not used)", part->summary ? part->summary : "");
     }
-    options_log(o, UPRES_LOG_INFO, "device %s, precision fp32, mode %s", flash_networks_describe(j->networks),
+    options_log(o, UPRES_LOG_INFO, "device %s, mode %s", flash_networks_describe(j->networks),
                 modes[o->mode]);
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized and written %dx%d, computed %dx%d", clip->width, clip->height,
                 z->scaled_w, z->scaled_h, z->padded_w, z->padded_h);

@@ -106,7 +106,7 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
                     used ? "" : " (not used)", part->summary ? part->summary : "");
     }
     char arena[32], weights[32], fixed[32], limit[32];
-    options_log(o, UPRES_LOG_INFO, "device %s, precision fp32", seedvr2_describe(j->networks));
+    options_log(o, UPRES_LOG_INFO, "device %s", seedvr2_describe(j->networks));
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized %dx%d -> written %dx%d, computed %dx%d", clip->width,
                 clip->height, z->resized_w, z->resized_h, z->true_w, z->true_h, z->padded_w, z->padded_h);
     options_log(o, UPRES_LOG_INFO, "batches of %d frames (%d computed), overlap %d, prepended %d", o->batch_size,

@@ -42,8 +42,8 @@ static int64_t padding(int factor, int64_t count)
 
 static bool fit(Stage *s, const upres_options *o, Fault *f)
 {
-    s->limit = cost_limit(o);
-    s->fixed_bytes = cost_program_bytes(o->threads);
+    s->limit = device_limit(&s->device, o);
+    s->fixed_bytes = s->device.setup.cuda ? 0 : cost_program_bytes(o->threads);
     if (!cost_choose_tiles(&s->choice, false, UINT64_MAX, f)) return false;
     uint64_t room = cost_room(s->limit, s->fixed_bytes + s->choice.cost.weight_bytes);
     bool fits = s->choice.cost.arena_bytes <= room;
@@ -72,6 +72,7 @@ upres_status stage_open(Stage *s, const WeightSet *w, const upres_options *o, bo
 {
     char error[512];
     *s = (Stage){0};
+    if (!device_choose(o, &s->device, f)) return f->status;
     VaeParts parts;
     if (!weight_set_require_vae(w, !decode, decode, &parts, error, sizeof error)) return fault(f, UPRES_E_INPUT, "%s", error);
     s->vae = vae_open(parts, error, sizeof error);
@@ -81,7 +82,7 @@ upres_status stage_open(Stage *s, const WeightSet *w, const upres_options *o, bo
     int64_t latents = decode ? count : (count + padding(c->temporal_factor, count) - 1) / c->temporal_factor + 1;
     s->frames = (latents - 1) * c->temporal_factor + 1;
     s->choice = (TileChoice){
-        .work = {s->vae, decode, o->threads, height, width, latents},
+        .work = {s->vae, decode, &s->device.setup, height, width, latents},
         .tile = decode ? o->vae_decode_tile : o->vae_encode_tile,
         .overlap = decode ? o->vae_decode_tile_overlap : o->vae_encode_tile_overlap,
     };
@@ -183,11 +184,12 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
     char error[512], arena[32], weights[32];
     const TileChoice *c = &s->choice;
     double began = system_seconds();
-    Dev *d = dev_cpu_open(o->threads, c->cost.arena_bytes, error, sizeof error);
+    Dev *d = dev_open(&s->device.setup, c->cost.arena_bytes, error, sizeof error);
     if (!d) return fault(f, UPRES_E_MEMORY, "%s", error);
     dev_set_cancel(d, o->cancel, o->user);
+    if (s->device.note[0]) options_log(o, UPRES_LOG_INFO, "%s", s->device.note);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
-    options_log(o, UPRES_LOG_INFO, "device %s, precision fp32", dev_describe(d));
+    options_log(o, UPRES_LOG_INFO, "device %s", dev_describe(d));
     options_log(o, UPRES_LOG_INFO, "%s %lld frames of %dx%d, %lld latents, %d tiles a frame (tile %d, overlap %d)",
                 c->work.decode ? "decode" : "encode", (long long)(keep ? keep : s->frames), c->work.w, c->work.h,
                 (long long)c->work.latents, s->tile_count, c->tiles.tile_h, c->tiles.overlap_h);

@@ -5,10 +5,12 @@
 #define UPRES_RUNTIME_STAGES_H
 
 #include "runtime/cost.h"
+#include "runtime/device.h"
 
 /* One stage, found in the weights and fitted into memory. */
 typedef struct Stage {
     Vae *vae;
+    Device device;
     TileChoice choice; /* with the tiles in use and their cost */
     int tile_count;    /* tiles a frame */
     int64_t frames;    /* pictures: what encode takes (4n + 1), what decode gives */

@@ -122,9 +122,10 @@ static void decode(Decoder m, Dev *d, int latents, Frames *condition, Frames *fr
     TcStream *tc = m.tc ? tcdecoder_stream_open(m.tc, d, H, W) : NULL;
     WanStream *wan = m.wan ? wan_decode_open(m.wan, d, H, W) : NULL;
     for (int i = 0; i < latents && dev_ok(d); i++) {
-        Tensor z = dev_tensor(d, 1, H, W, LATENT);
-        float *to = dev_map(d, z);
+        Tensor z = dev_floats(d, 1, H, W, LATENT);
+        float *to = dev_write(d, z);
         if (to) memset(to, 0, (size_t)z.stride_t * sizeof *to);
+        dev_write_end(d, z, to);
         if (tc) tcdecoder_run(tc, z, source, sink);
         if (wan) wan_decode(wan, z, sink);
         dev_free(d, &z);
@@ -135,7 +136,7 @@ static void decode(Decoder m, Dev *d, int latents, Frames *condition, Frames *fr
 
 static uint64_t planned(Decoder m, int latents)
 {
-    Dev *d = dev_plan_open(2);
+    Dev *d = dev_plan_open(&(DevSetup){.threads = 2});
     decode(m, d, latents, &(Frames){.fail = -1}, &(Frames){.fail = -1});
     CHECK(dev_ok(d), "plan: %s", dev_error(d));
     uint64_t peak = dev_totals(d).arena_peak;
@@ -154,7 +155,7 @@ static void test_runs(const char *what, Decoder m)
     } cases[] = {{-1, -1, ""}, {2, -1, "reading frame 2"}, {-1, 3, "writing frame 3"}};
     for (int i = 0; i < 3; i++) {
         if (m.wan && cases[i].source >= 0) continue; /* it reads no frames */
-        Dev *d = dev_cpu_open(2, peak, error, sizeof error);
+        Dev *d = dev_open(&(DevSetup){.threads = 2}, peak, error, sizeof error);
         CHECK(d, "%s", error);
         if (!d) return;
         Frames condition = {.fail = cases[i].source}, frames = {.fail = cases[i].sink};

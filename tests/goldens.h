@@ -7,6 +7,7 @@
 #include "loader/weights.h"
 #include "runtime/dev.h"
 #include "tests/json_tree.h"
+#include "runtime/dev.h"
 #include "tests/synth.h"
 
 #include <stddef.h>
@@ -21,8 +22,7 @@ typedef struct Golden {
     const char *path;
     const WeightFile *file; /* the expected tensors */
     const JsonTree *meta;   /* the case */
-    int threads;
-    const char *device, *precision; /* "cpu", "fp32" */
+    DevSetup setup; /* what on */
     GoldenStore *store;
     /* result */
     GoldenVerdict verdict;
@@ -35,6 +35,7 @@ typedef struct GoldenTolerance {
     double mean_abs;           /* < 0: not judged */
     double fraction_over_1e3;  /* allowed share of elements off by more than 1e-3; < 0: not judged */
     double fraction_different; /* allowed share of elements that differ at all; < 0: not judged */
+    double relative_rms;       /* > 0: root of the mean square of the differences, over that of the expected values, alone */
 } GoldenTolerance;
 
 /* Compare `got` (row-major, `count` elements) with tensor `name` of the file; records the first failure. false: failed.

@@ -154,30 +154,32 @@ typedef struct Work {
 
 static void to_device(Dev *d, Tensor x, const float *values)
 {
-    float *to = dev_map(d, x);
+    float *to = dev_write(d, x);
     if (!to) return; /* a plan has no memory */
     memset(to, 0, (size_t)x.t * (size_t)x.stride_t * sizeof *to);
     for (int t = 0; t < x.t; t++)
         for (int h = 0; h < x.h; h++)
             for (int w = 0; w < x.w; w++)
                 for (int c = 0; c < x.c; c++) to[t * x.stride_t + h * x.stride_h + w * x.c_pad + c] = *values++;
+    dev_write_end(d, x, to);
 }
 
 static void from_device(Dev *d, Tensor x, float *values)
 {
-    const float *from = dev_map(d, x);
+    const float *from = dev_read(d, x);
     if (!from) return;
     for (int t = 0; t < x.t; t++)
         for (int h = 0; h < x.h; h++)
             for (int w = 0; w < x.w; w++)
                 for (int c = 0; c < x.c; c++) *values++ = from[t * x.stride_t + h * x.stride_h + w * x.c_pad + c];
+    dev_read_end(d, from);
 }
 
 /* False: it failed and says so. */
 static bool run_on(Golden *g, Dit *m, Dev *d, const Work *k)
 {
-    Tensor x = dev_tensor(d, k->t, k->h, k->w, k->x_channels);
-    Tensor y = dev_tensor(d, k->t, k->h, k->w, k->sample ? k->condition_channels : k->out_channels);
+    Tensor x = dev_floats(d, k->t, k->h, k->w, k->x_channels);
+    Tensor y = dev_floats(d, k->t, k->h, k->w, k->sample ? k->condition_channels : k->out_channels);
     if (dev_ok(d)) {
         to_device(d, x, k->x);
         if (k->sample) {
@@ -205,10 +207,10 @@ static void run_work(Golden *g, const WeightPart *part, const Work *k)
         return;
     }
     Observer observer = {.g = g};
-    Dev *plan = dev_plan_open(g->threads), *d = NULL;
+    Dev *plan = dev_plan_open(&g->setup), *d = NULL;
     if (run_on(g, m, plan, k)) {
         uint64_t peak = dev_totals(plan).arena_peak;
-        d = dev_cpu_open(g->threads, peak, error, sizeof error);
+        d = dev_open(&g->setup, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
         dit_set_tap(m, take, &observer);
         if (d && run_on(g, m, d, k)) {

@@ -222,7 +222,7 @@ static void judge_file(const Folder *folder, const char *name)
     snprintf(effective, sizeof effective, "%s.effective.safetensors", path);
     const char *base = strrchr(folder->path, '/');
     snprintf(title, sizeof title, "%s/%s", base && base[1] ? base + 1 : folder->path, name);
-    Golden g = {.name = title, .path = path, .device = "cpu", .precision = "fp32"};
+    Golden g = {.name = title, .path = path, .setup = {0}};
     const JsonTree *entry = json_get(json_get(folder->index, "files"), name);
 
     clock_t begin = clock();
@@ -272,7 +272,7 @@ static void judge_folder(const Folder *folder)
     const JsonTree *files = json_get(folder->index, "files");
     for (const JsonTree *entry = files ? files->child : NULL; entry; entry = entry->next) {
         snprintf(path, sizeof path, "%s/%s", folder->path, entry->key);
-        Golden g = {.name = path, .path = path, .device = "cpu", .precision = "fp32"};
+        Golden g = {.name = path, .path = path, .setup = {0}};
         if (exists(path, false)) continue;
         fail(&g, "index.json lists it, but it is not there");
         folder->emit(folder->user, &g);

@@ -64,13 +64,14 @@ static bool tile_write(void *user, const VaeRegion *r, bool add)
 
 static Tensor latents_tensor(Dev *d, const Planes *z, int64_t first, int count, Tile tile, int h, int w)
 {
-    Tensor x = dev_tensor(d, count, h, w, (int)z->c);
-    float *to = dev_map(d, x);
+    Tensor x = dev_floats(d, count, h, w, (int)z->c);
+    float *to = dev_write(d, x), *pixel = to;
     for (int t = 0; to && t < count; t++)
         for (int y = 0; y < h; y++)
-            for (int u = 0; u < w; u++, to += x.c_pad)
+            for (int u = 0; u < w; u++, pixel += x.c_pad)
                 for (int c = 0; c < z->c; c++)
-                    to[c] = *planes_at(z, c, first + t, tile.y / SIDE + y, tile.x / SIDE + u);
+                    pixel[c] = *planes_at(z, c, first + t, tile.y / SIDE + y, tile.x / SIDE + u);
+    dev_write_end(d, x, to);
     return x;
 }
 
@@ -147,10 +148,10 @@ static bool run_case(Golden *g, TcDecoder *m, Dev *d, const Planes *z, const Pla
 static void run_decoder(Golden *g, TcDecoder *m, const Planes *z, const Planes *lq, const Planes *out, float *covered)
 {
     char error[512];
-    Dev *plan = dev_plan_open(g->threads), *d = NULL;
+    Dev *plan = dev_plan_open(&g->setup), *d = NULL;
     if (run_case(g, m, plan, z, lq, out, covered)) {
         uint64_t peak = dev_totals(plan).arena_peak;
-        d = dev_cpu_open(g->threads, peak, error, sizeof error);
+        d = dev_open(&g->setup, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
         if (d && run_case(g, m, d, z, lq, out, covered) && dev_totals(d).arena_peak != peak)
             golden_fail(g, "the run took %llu bytes, the plan said %llu", (unsigned long long)dev_totals(d).arena_peak,
@@ -200,11 +201,12 @@ static void fold_groups(Dev *d, const Planes *lq, const Planes *out)
     VaeVideo video = {.user = (void *)lq, .read = planes_read};
     int64_t missing = (FRAMES - lq->t % FRAMES) % FRAMES;
     for (int64_t i = 0; i < out->t && dev_ok(d); i++) {
-        Tensor x = dev_tensor(d, 1, (int)out->h, (int)out->w, CONDITION);
+        Tensor x = dev_floats(d, 1, (int)out->h, (int)out->w, CONDITION);
         tcdecoder_fold_condition(d, x, video, FRAMES * i - missing);
-        const float *from = dev_map(d, x);
+        const float *from = dev_read(d, x);
         for (int64_t at = 0; from && at < out->h * out->w; at++)
             for (int64_t c = 0; c < out->c; c++) planes_at(out, c, i, 0, 0)[at] = from[at * x.c_pad + c];
+        dev_read_end(d, from);
         dev_free(d, &x);
     }
 }
@@ -214,9 +216,9 @@ static void golden_fold(Golden *g)
     char error[512];
     Planes lq = {0}, out = {0};
     if (planes_input(g, json_get(g->meta, "lq"), &lq) && planes_expected(g, "out", true, &out)) {
-        Dev *plan = dev_plan_open(g->threads);
+        Dev *plan = dev_plan_open(&g->setup);
         fold_groups(plan, &lq, &out);
-        Dev *d = dev_cpu_open(g->threads, dev_totals(plan).arena_peak, error, sizeof error);
+        Dev *d = dev_open(&g->setup, dev_totals(plan).arena_peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
         if (d) fold_groups(d, &lq, &out);
         if (d && !dev_ok(d)) golden_fail(g, "%s", dev_error(d));

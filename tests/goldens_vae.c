@@ -97,10 +97,10 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
     const VaeConfig *c = vae_config(v);
     if (in->c != (encode ? c->pixel_channels : c->latent_channels))
         golden_fail(g, "the input has %lld channels", (long long)in->c);
-    Dev *plan = dev_plan_open(g->threads), *d = NULL;
+    Dev *plan = dev_plan_open(&g->setup), *d = NULL;
     if (g->verdict == GOLDEN_OK && run_job(g, v, plan, fold, encode, in, out, tiles)) {
         uint64_t peak = dev_totals(plan).arena_peak;
-        d = dev_cpu_open(g->threads, peak, error, sizeof error);
+        d = dev_open(&g->setup, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
         vae_set_tap(v, taps_take, taps);
         if (d && run_job(g, v, d, fold, encode, in, out, tiles) && dev_totals(d).arena_peak != peak)
@@ -166,7 +166,7 @@ static float *channels_last(Golden *g, const Planes *p)
 static bool run_module(Golden *g, const WeightPart *part, VaeFold fold, VaeModuleRun *r, const Planes *expected)
 {
     char error[512];
-    Dev *plan = dev_plan_open(g->threads), *d = NULL;
+    Dev *plan = dev_plan_open(&g->setup), *d = NULL;
     bool fine = vae_run_module(part, plan, fold, r, error, sizeof error);
     if (fine && (r->ot != expected->t || r->oh != expected->h || r->ow != expected->w || r->oc != expected->c)) {
         fine = false;
@@ -176,7 +176,7 @@ static bool run_module(Golden *g, const WeightPart *part, VaeFold fold, VaeModul
                  (long long)expected->c);
     }
     uint64_t peak = dev_totals(plan).arena_peak;
-    if (fine) fine = (d = dev_cpu_open(g->threads, peak, error, sizeof error)) != NULL;
+    if (fine) fine = (d = dev_open(&g->setup, peak, error, sizeof error)) != NULL;
     if (fine) fine = vae_run_module(part, d, fold, r, error, sizeof error);
     if (!fine)
         golden_fail(g, "%s", error);

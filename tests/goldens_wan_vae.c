@@ -77,11 +77,12 @@ static void run_chunks(Golden *g, WanVae *v, Dev *d, const Run *r)
         if (r->encode) {
             wan_encode(s, count, from, to);
         } else {
-            Tensor z = dev_tensor(d, count, (int)in->h, (int)in->w, (int)in->c);
-            float *x = dev_map(d, z);
+            Tensor z = dev_floats(d, count, (int)in->h, (int)in->w, (int)in->c);
+            float *values = dev_write(d, z), *x = values;
             for (int64_t t = 0; x && t < count; t++)
                 for (int64_t p = 0; p < in->h * in->w; p++, x += z.c_pad)
                     for (int64_t c = 0; c < in->c; c++) x[c] = planes_at(in, c, at + t, 0, 0)[p];
+            dev_write_end(d, z, values);
             if (tiled)
                 wan_tiled_decode(tiled, z, to);
             else
@@ -114,10 +115,10 @@ static bool run_once(Golden *g, WanVae *v, Dev *d, const Run *r)
 static void run_network(Golden *g, WanVae *v, const Run *r)
 {
     char error[512];
-    Dev *plan = dev_plan_open(g->threads), *d = NULL;
+    Dev *plan = dev_plan_open(&g->setup), *d = NULL;
     if (run_once(g, v, plan, r)) {
         uint64_t peak = dev_totals(plan).arena_peak;
-        d = dev_cpu_open(g->threads, peak, error, sizeof error);
+        d = dev_open(&g->setup, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
         if (d && run_once(g, v, d, r) && dev_totals(d).arena_peak != peak)
             golden_fail(g, "the run took %llu bytes, the plan said %llu", (unsigned long long)dev_totals(d).arena_peak,

@@ -16,7 +16,7 @@ static const double TIMESTEP = 1000.0; /* the only one */
 enum { CHUNK_TOKENS = 2048 };          /* tokens that go through an MLP at once: bounds its hidden layer's memory */
 
 /* Stages of the precision policy (dev.h). */
-enum { STAGE_EMBED, STAGE_QKV, STAGE_ATTENTION, STAGE_CROSS, STAGE_PROJECTION, STAGE_MLP, STAGE_OUT };
+enum { STAGE_EMBED = STAGES_FLASH_DIT, STAGE_OUT, STAGE_QKV, STAGE_ATTENTION, STAGE_CROSS, STAGE_PROJECTION, STAGE_MLP };
 
 /* --------------------------------------------------------------------------------------------------------- weights */
 
@@ -165,7 +165,9 @@ void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap)
 void flash_tap_value(const FlashvsrTap *tap, Dev *d, const char *where, int chunk, Tensor x)
 {
     if (tap->value == NULL || dev_is_plan(d) || !dev_ok(d)) return;
-    tap->value(tap->user, where, chunk, dev_map(d, x), x.t * x.h * x.w, x.c, x.c_pad);
+    const float *values = dev_read(d, x);
+    if (values != NULL) tap->value(tap->user, where, chunk, values, x.t * x.h * x.w, x.c, x.c_pad);
+    dev_read_end(d, values);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- stream */
@@ -198,7 +200,7 @@ struct FlashDitStream {
 
 static Tensor vector(Dev *d, int c)
 {
-    return dev_tensor(d, 1, 1, 1, c);
+    return dev_floats(d, 1, 1, 1, c);
 }
 
 static Tensor row(Tensor x, int i)
@@ -231,17 +233,19 @@ static void time_constants(FlashDitStream *s)
     Dev *d = s->d;
     FlashDit *m = s->m;
     const int width = m->width, half = m->time_width / 2;
-    for (int i = 0; i < m->layers; i++) s->block[i].modulation = dev_tensor(d, MODULATIONS, 1, 1, width);
+    for (int i = 0; i < m->layers; i++) s->block[i].modulation = dev_floats(d, MODULATIONS, 1, 1, width);
     s->head_shift = vector(d, width);
     s->head_scale = vector(d, width);
     Tensor e = vector(d, m->time_width), hidden = vector(d, width), t = vector(d, width),
            t_mod = vector(d, MODULATIONS * width);
-    float *sinusoids = dev_map(d, e);
-    for (int k = 0; sinusoids != NULL && dev_ok(d) && k < half; k++) { /* cosines first */
+    float *sinusoids = dev_write(d, e);
+    for (int k = 0; sinusoids != NULL && k < half; k++) { /* cosines first */
         const double angle = TIMESTEP * pow(10000.0, -(double)k / half);
         sinusoids[k] = (float)cos(angle);
         sinusoids[half + k] = (float)sin(angle);
     }
+    for (int k = 2 * half; sinusoids != NULL && k < e.c_pad; k++) sinusoids[k] = 0.0f;
+    dev_write_end(d, e, sinusoids);
     linear(d, STAGE_EMBED, e, hidden, &m->time[0], (Pre){0}, (Post){.act = ACT_SILU});
     linear(d, STAGE_EMBED, hidden, t, &m->time[1], (Pre){0}, (Post){0});
     linear(d, STAGE_EMBED, t, t_mod, &m->time_projection, (Pre){.act = ACT_SILU}, (Post){0});
@@ -272,11 +276,12 @@ static void text_constants(FlashDitStream *s)
     }
     Tensor words = dev_tensor(d, 1, 1, m->text_rows, m->text_width);
     Tensor hidden = dev_tensor(d, 1, 1, m->text_rows, m->width), context = dev_tensor(d, 1, 1, m->text_rows, m->width);
-    float *to = dev_map(d, words);
-    for (int i = 0; to != NULL && dev_ok(d) && i < m->text_rows; i++) {
+    float *to = dev_write(d, words);
+    for (int i = 0; to != NULL && i < m->text_rows; i++) {
         memset(to + (int64_t)i * words.c_pad, 0, (size_t)words.c_pad * sizeof *to);
         weight_read(m->prompt, (int64_t)i * m->text_width, m->text_width, to + (int64_t)i * words.c_pad);
     }
+    dev_write_end(d, words, to);
     linear(d, STAGE_EMBED, words, hidden, &m->text[0], (Pre){0}, (Post){.act = ACT_GELU_TANH});
     linear(d, STAGE_EMBED, hidden, context, &m->text[1], (Pre){0}, (Post){0});
     for (int i = 0; i < m->layers && dev_ok(d); i++) {
@@ -617,9 +622,7 @@ static void mlp(FlashDitStream *s, int block, Tensor x)
     const int most = CHUNK_TOKENS / WINDOW_TOKENS;
     for (int t = 0; t < x.t; t++) {
         for (int h = 0; h < x.h; h += most) {
-            Tensor part = tensor_frames(x, t, 1);
-            part.at += (uint64_t)h * (uint64_t)x.stride_h * sizeof(float);
-            part.h = x.h - h < most ? x.h - h : most;
+            Tensor part = tensor_rows(tensor_frames(x, t, 1), h, x.h - h < most ? x.h - h : most);
             Tensor hidden = dev_tensor(d, 1, part.h, part.w, s->m->hidden);
             linear(d, STAGE_MLP, part, hidden, &w->mlp_in, modulated(row(modulation, SCALE2), row(modulation, SHIFT2)),
                    (Post){.act = ACT_GELU_TANH});
@@ -661,7 +664,7 @@ void flash_dit_chunk(FlashDitStream *s, Tensor lq, Tensor latent)
     for (int i = 0; i < m->layers && dev_ok(d); i++) flash_dit_block(s, i, x);
     tokens = flash_dit_from_windows(s, x);
     dev_free(d, &x);
-    Tensor velocity = dev_tensor(d, latent.t, latent.h, latent.w, m->channels);
+    Tensor velocity = dev_floats(d, latent.t, latent.h, latent.w, m->channels);
     for (int t = 0; t < latent.t; t++) { /* columns are [row in patch][column in patch][channel]: a sub-pixel shuffle */
         linear(d, STAGE_OUT, tensor_frames(tokens, t, 1), tensor_frames(velocity, t, 1), &m->head,
                modulated(s->head_scale, s->head_shift), (Post){.shuffle_space = PATCH, .shuffle_time = 1});

@@ -10,7 +10,7 @@ enum { KT = 4, KHW = 3, STRIDE_T = 2 };
 enum { CALL = 4, FRONT = KT - STRIDE_T }; /* frames of a call; frames that stand in front of it */
 
 /* Stages of the precision policy (dev.h). */
-enum { STAGE_CONV1, STAGE_CONV2, STAGE_LINEAR };
+enum { STAGE_CONV1 = STAGES_LQ, STAGE_LINEAR, STAGE_CONV2 };
 
 typedef struct LayerWeights {
     BoundWeight weight; /* [C', C, 4, 3, 3] */
@@ -121,21 +121,23 @@ static void read_frame(FlashLqStream *s, VaeVideo frames, Tensor out)
 {
     Dev *d = s->d;
     const int height = s->h * FLASH_PATCH, width = s->w * FLASH_PATCH;
-    Tensor planes = dev_tensor(d, COLORS, 1, height, width);
+    Tensor planes = dev_floats(d, COLORS, 1, height, width);
     VaeRegion r = {.frame = s->frame++,
                    .height = height,
                    .width = width,
                    .channels = COLORS,
-                   .data = dev_map(d, planes),
+                   .data = dev_write(d, planes),
                    .plane = planes.stride_t,
                    .row = planes.c_pad};
-    float *to = dev_map(d, out);
-    if (r.data != NULL && to != NULL && dev_ok(d)) {
+    float *to = dev_write(d, out);
+    if (r.data != NULL && to != NULL) {
         if (frames.read(frames.user, &r))
             fold_patches(s, &r, out, to);
         else
             dev_fail(d, "reading frame %lld failed", (long long)r.frame);
     }
+    dev_write_end(d, planes, r.data);
+    dev_write_end(d, out, to);
     dev_free(d, &planes);
 }
 

@@ -16,7 +16,7 @@ static const double TIME_MAX = 1000.0;     /* length of the schedule */
 enum { CHUNK_TOKENS = 4096 };              /* tokens of one pass over a layer's weights: bounds the MLP's hidden layer */
 
 /* Stages of the precision policy (dev.h). */
-enum { STAGE_EMBED, STAGE_QKV, STAGE_ATTENTION, STAGE_PROJECTION, STAGE_MLP, STAGE_OUT };
+enum { STAGE_EMBED = STAGES_DIT, STAGE_OUT, STAGE_QKV, STAGE_ATTENTION, STAGE_PROJECTION, STAGE_MLP };
 
 /* ------------------------------------------------------------------------------------------------------------ weights */
 
@@ -135,7 +135,9 @@ void dit_set_tap(Dit *m, DitTap tap, void *user)
 static void tap(Dit *m, Dev *d, const char *where, Tensor x)
 {
     if (m->tap == NULL || dev_is_plan(d) || !dev_ok(d)) return;
-    m->tap(m->tap_user, where, dev_map(d, x), x.t * x.h * x.w, x.c, x.c_pad);
+    const float *values = dev_read(d, x);
+    if (values != NULL) m->tap(m->tap_user, where, values, x.t * x.h * x.w, x.c, x.c_pad);
+    dev_read_end(d, values);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ windows */
@@ -282,20 +284,22 @@ static void linear(Dev *d, int stage, Tensor x, Tensor y, const LinearWeights *w
                                 .post = post});
 }
 
-static Tensor vector(Dev *d, int c) { return dev_tensor(d, 1, 1, 1, c); }
+static Tensor vector(Dev *d, int c) { return dev_floats(d, 1, 1, 1, c); }
 
 /* emb [6 D]: sinusoids of the timestep (sines first) through two hidden layers. */
 static Tensor time_embedding(Dit *m, Dev *d, float timestep)
 {
     const int width = m->config.width, half = m->config.time_width / 2;
     Tensor e = vector(d, 2 * half), a = vector(d, width), b = vector(d, width), emb = vector(d, 6 * width);
-    float *sinusoids = dev_map(d, e);
+    float *sinusoids = dev_write(d, e);
     for (int k = 0; sinusoids != NULL && k < half; k++) {
         /* the angle in float32, as the network was trained: at 1000 radians its rounding shows */
         const float f = (float)exp((double)((float)-9.210340371976184 * (float)k / (float)half)), angle = timestep * f;
         sinusoids[k] = (float)sin((double)angle);
         sinusoids[half + k] = (float)cos((double)angle);
     }
+    for (int k = 2 * half; sinusoids != NULL && k < e.c_pad; k++) sinusoids[k] = 0.0f;
+    dev_write_end(d, e, sinusoids);
     const Post silu = {.act = ACT_SILU};
     linear(d, STAGE_EMBED, e, a, &m->emb_in, (Pre){0}, silu);
     linear(d, STAGE_EMBED, a, b, &m->emb_hid, (Pre){0}, silu);
@@ -339,15 +343,6 @@ static Pre modulated(const Modulation *v)
     return p;
 }
 
-/* Rows of tokens first .. first + count - 1, counted through all frames. */
-static Tensor token_rows(Tensor x, int first, int count)
-{
-    x.at += (uint64_t)first * (uint64_t)x.stride_h * sizeof(float);
-    x.t = 1;
-    x.h = count;
-    return x;
-}
-
 /* How many rows make about CHUNK_TOKENS tokens. */
 static int chunk_rows(Tensor x)
 {
@@ -363,7 +358,7 @@ static void mlp(Dev *d, const DitConfig *c, const StreamWeights *w, Tensor x, co
     const int rows = chunk_rows(x), all = x.t * x.h;
     const LinearWeights *first = c->is_7b ? &w->mlp_in : &w->mlp_gate;
     for (int r = 0; r < all; r += rows) {
-        Tensor part = token_rows(x, r, min_int(rows, all - r));
+        Tensor part = tensor_rows(x, r, min_int(rows, all - r));
         Tensor hidden = dev_tensor(d, 1, part.h, part.w, c->mlp_hidden);
         dev_linear(d, &(LinearArgs){.stage = STAGE_MLP, .x = part, .y = hidden, .weight = &first->weight,
                                     .glu = c->is_7b ? NULL : &w->mlp_in.weight, .bias = optional(&first->bias),
@@ -379,7 +374,7 @@ static Tensor packed_qkv(Dev *d, const StreamWeights *w, Tensor x, Pre pre)
     const int rows = chunk_rows(x), all = x.t * x.h;
     for (int r = 0; r < all; r += rows) {
         const int count = min_int(rows, all - r);
-        linear(d, STAGE_QKV, token_rows(x, r, count), token_rows(qkv, r, count), &w->qkv, pre, (Post){0});
+        linear(d, STAGE_QKV, tensor_rows(x, r, count), tensor_rows(qkv, r, count), &w->qkv, pre, (Post){0});
     }
     return qkv;
 }
@@ -437,11 +432,12 @@ static Tensor read_text(Dev *d, const WeightTensor *t)
 {
     const int tokens = text_tokens(t), width = (int)t->shape[t->rank - 1];
     Tensor x = dev_tensor(d, 1, 1, tokens, width);
-    float *to = dev_map(d, x);
+    float *to = dev_write(d, x);
     for (int i = 0; to != NULL && i < tokens; i++) {
         memset(to + (int64_t)i * x.c_pad, 0, (size_t)x.c_pad * sizeof *to);
         weight_read(t, (int64_t)i * width, width, to + (int64_t)i * x.c_pad);
     }
+    dev_write_end(d, x, to);
     return x;
 }
 
@@ -506,15 +502,15 @@ void dit_sample(Dit *m, Dev *d, Tensor x, Tensor condition, const WeightTensor *
 {
     const Tensor none = {0};
     const int channels = x.c;
-    Tensor in = dev_tensor(d, x.t, x.h, x.w, channels + condition.c);
-    Tensor v = dev_tensor(d, x.t, x.h, x.w, channels);
+    Tensor in = dev_floats(d, x.t, x.h, x.w, channels + condition.c);
+    Tensor v = dev_floats(d, x.t, x.h, x.w, channels);
     for (int i = 0; i < s.steps && dev_ok(d); i++) {
         const double t = TIME_MAX * (1.0 - (double)i / s.steps), u = t / TIME_MAX;
         dev_axpby(d, tensor_channels(in, 0, channels), 1.0f, x, 0.0f, none);
         dev_axpby(d, tensor_channels(in, channels, condition.c), 1.0f, condition, 0.0f, none);
         dit_forward(m, d, in, embedding, (float)t, v);
         if (s.guidance != 1.0) {
-            Tensor n = dev_tensor(d, x.t, x.h, x.w, channels);
+            Tensor n = dev_floats(d, x.t, x.h, x.w, channels);
             dit_forward(m, d, in, negative, (float)t, n);
             dev_guide(d, v, n, (float)s.guidance, (float)s.guidance_rescale);
             dev_free(d, &n);

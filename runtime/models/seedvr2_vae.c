@@ -12,7 +12,7 @@ enum { GROUPS = 32, LEVELS_MAX = 8, BLOCKS_MAX = 8, CONVS_MAX = 192 };
 static const float NORM_EPS = 1e-6f;
 
 /* Stages of the precision policy (dev.h): first and last convolutions, and the levels by their distance from the latent. */
-enum { STAGE_IN, STAGE_OUT, STAGE_MID, STAGE_LEVEL };
+enum { STAGE_IN = STAGES_VAE, STAGE_OUT, STAGE_MID, STAGE_LEVEL };
 
 /* ------------------------------------------------------------------------------------------------------------ weights */
 
@@ -249,7 +249,7 @@ struct VaeJob {
     int waiting_next;
 };
 
-static Tensor stats_tensor(Dev *d, int frames) { return dev_tensor(d, frames, 1, 1, 2 * GROUPS); }
+static Tensor stats_tensor(Dev *d, int frames) { return dev_floats(d, frames, 1, 1, 2 * GROUPS); }
 
 static Frames frames_new(Dev *d, int t, int h, int w, int c)
 {
@@ -271,7 +271,9 @@ static void tap(VaeJob *j, const char *where, Tensor x, int64_t frame)
 {
     if (j->v->tap == NULL || dev_is_plan(j->d) || !dev_ok(j->d)) return;
     for (int t = 0; t < x.t; t++) {
-        j->v->tap(j->v->tap_user, where, frame + t, dev_map(j->d, tensor_frames(x, t, 1)), x.h, x.w, x.c, x.c_pad);
+        const float *values = dev_read(j->d, tensor_frames(x, t, 1));
+        if (values != NULL) j->v->tap(j->v->tap_user, where, frame + t, values, x.h, x.w, x.c, x.c_pad);
+        dev_read_end(j->d, values);
     }
 }
 
@@ -467,7 +469,7 @@ static Tensor encode_slice(VaeJob *j, Frames x, int64_t frame, bool start)
     }
     x = middle(j, e, x, start, most);
     tap(j, "mid", x.x, frame);
-    Tensor out = dev_tensor(j->d, x.x.t, x.x.h, x.x.w, 2 * c->latent_channels);
+    Tensor out = dev_floats(j->d, x.x.t, x.x.h, x.x.w, 2 * c->latent_channels);
     ConvArgs a = conv_args(j, &e->out, STAGE_OUT, x.x, (Frames){.x = out}, start);
     a.pre = group_norm(&e->norm_out, x.stats, ACT_SILU);
     conv_run(j, &e->out, &a, most);
@@ -526,7 +528,7 @@ static Tensor decode_picture(VaeJob *j, Frames whole, int index, int64_t frame, 
         if (i < c->levels - 1) x = upsample(j, &h->up[i], STAGE_LEVEL + i, x, start, 1);
         tap(j, NAME("up%d", i), x.x, frame);
     }
-    Tensor out = dev_tensor(j->d, 1, x.x.h, x.x.w, c->pixel_channels);
+    Tensor out = dev_floats(j->d, 1, x.x.h, x.x.w, c->pixel_channels);
     ConvArgs a = conv_args(j, &h->out, STAGE_OUT, x.x, (Frames){.x = out}, start);
     a.pre = group_norm(&h->norm_out, x.stats, ACT_SILU);
     conv_run(j, &h->out, &a, 1);
@@ -537,18 +539,18 @@ static Tensor decode_picture(VaeJob *j, Frames whole, int index, int64_t frame, 
 /* ----------------------------------------------------------------------------------------------- pixels in and out */
 
 /* Planar host samples as a tensor: rows of plane c at h = c * height + y. */
-static Tensor planar_tensor(Dev *d, int channels, int h, int w) { return dev_tensor(d, 1, channels * h, 1, w); }
+static Tensor planar_tensor(Dev *d, int channels, int h, int w) { return dev_floats(d, 1, channels * h, 1, w); }
 
 static VaeRegion planar_region(Dev *d, Tensor planar, int64_t frame, int y, int x, int h, int w, int channels)
 {
     return (VaeRegion){.frame = frame, .y = y, .x = x, .height = h, .width = w, .channels = channels,
-                       .data = dev_map(d, planar), .plane = (int64_t)h * planar.stride_h, .row = planar.stride_h};
+                       .data = dev_write(d, planar), .plane = (int64_t)h * planar.stride_h, .row = planar.stride_h};
 }
 
 /* Read a rectangle of a source frame into [1][h][w][c]. */
 static Tensor read_frame(VaeJob *j, int64_t frame, int y, int x, int h, int w, int channels)
 {
-    Tensor out = dev_tensor(j->d, 1, h, w, channels);
+    Tensor out = dev_floats(j->d, 1, h, w, channels);
     planar_read(j->d, j->source, frame, y, x, out);
     return out;
 }
@@ -601,17 +603,17 @@ static void write_frame(VaeJob *j, Tensor x, int64_t frame)
     Dev *d = j->d;
     const int span_h = (j->row.hi - j->row.lo) * unit(j), span_w = (j->column.hi - j->column.lo) * unit(j);
     const int h = is_tiled(j) ? span_h : x.h, w = is_tiled(j) ? span_w : x.w;
-    Tensor planar = planar_tensor(d, x.c, h, w), weights = dev_tensor(d, 1, 1, 1, h + w);
+    Tensor planar = planar_tensor(d, x.c, h, w), weights = dev_floats(d, 1, 1, 1, h + w);
     VaeRegion r = planar_region(d, planar, frame, j->row.lo * unit(j), j->column.lo * unit(j), h, w, x.c);
     if (r.data != NULL && weights.valid) {
-        float *wy = dev_map(d, weights), *wx = wy + h;
+        float *wy = dev_write(d, weights), *wx = wy + h;
         const int rows = min_int(h, x.h), columns = min_int(w, x.w);
         if (is_tiled(j)) {
             axis_weights(j, j->row, cells_of(j, j->h), ramp(j, j->tiles.tile_h, j->tiles.overlap_h), rows, j->row_sum, wy);
             axis_weights(j, j->column, cells_of(j, j->w), ramp(j, j->tiles.tile_w, j->tiles.overlap_w), columns, j->column_sum, wx);
         }
-        const float *from = dev_map(d, x);
-        for (int c = 0; c < x.c; c++) {
+        const float *from = dev_read(d, x);
+        for (int c = 0; from != NULL && c < x.c; c++) {
             for (int v = 0; v < h; v++) {
                 float *to = r.data + c * r.plane + v * r.row;
                 const float *pixel = from + v * x.stride_h + c;
@@ -632,7 +634,10 @@ static void write_frame(VaeJob *j, Tensor x, int64_t frame)
         write_part(j, r, 0, 0, top, w, true);
         write_part(j, r, top, 0, h, left, true);
         write_part(j, r, top, left, h, w, false);
+        dev_read_end(d, from);
+        dev_write_end(d, weights, wy);
     }
+    dev_write_end(d, planar, r.data);
     dev_free(d, &weights);
     dev_free(d, &planar);
 }
@@ -731,7 +736,7 @@ static void prepare(VaeJob *j)
         const int64_t h = j->rows[0].hi - j->rows[0].lo, w = j->columns[0].hi - j->columns[0].lo;
         j->folded[i] = fold_pays(j, u, (h * w) << (2 * i));
         if (j->folded[i] && dev_ok(j->d)) {
-            j->fold[i] = dev_fold(j->d, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
+            j->fold[i] = dev_fold(j->d, STAGE_LEVEL + i, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
         }
     }
 }
@@ -929,28 +934,30 @@ bool vae_run_module(const WeightPart *part, Dev *d, VaeFold fold, VaeModuleRun *
     if (strcmp(r->kind, "upsample") == 0 && fold == VAE_FOLD_ON) {
         const UpsamplerWeights *u = &v.decoder.up[0];
         j.folded[0] = true;
-        j.fold[0] = dev_fold(d, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
+        j.fold[0] = dev_fold(d, STAGE_LEVEL, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
     }
     r->ot = 0;
     for (int i = 0; i < r->part_count && dev_ok(d); i++) {
         Frames x = frames_new(d, r->parts[i], r->h, r->w, r->c);
-        float *to = dev_map(d, x.x);
+        float *to = dev_write(d, x.x);
         const int64_t pixels = (int64_t)r->parts[i] * r->h * r->w;
         for (int64_t p = 0; to != NULL && p < pixels; p++) {
             memset(to + p * x.x.c_pad, 0, (size_t)x.x.c_pad * sizeof *to);
             memcpy(to + p * x.x.c_pad, r->x + ((int64_t)at * r->h * r->w + p) * r->c, (size_t)r->c * sizeof *to);
         }
+        dev_write_end(d, x.x, to);
         if (r->c % GROUPS == 0) dev_stats(d, &(StatsArgs){.x = x.x, .stats = x.stats, .groups = GROUPS});
         Frames y = run_part(&j, r, x, i == 0, most);
         r->oh = y.x.h;
         r->ow = y.x.w;
         r->oc = y.x.c;
-        const float *from = dev_map(d, y.x);
+        const float *from = dev_read(d, y.x);
         const int64_t out_pixels = (int64_t)y.x.t * y.x.h * y.x.w;
         float *out = r->out + (int64_t)r->ot * r->oh * r->ow * r->oc;
         for (int64_t p = 0; from != NULL && p < out_pixels; p++) {
             memcpy(out + p * r->oc, from + p * y.x.c_pad, (size_t)r->oc * sizeof *out);
         }
+        dev_read_end(d, from);
         r->ot += y.x.t;
         at += r->parts[i];
         frames_free(d, &y);

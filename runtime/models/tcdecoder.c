@@ -17,7 +17,7 @@ enum {
     STRIP_ROWS = 32
 };
 
-enum { STAGE_IN, STAGE_OUT, STAGE_LEVEL }; /* of the precision policy (dev.h) */
+enum { STAGE_IN = STAGES_TCDECODER, STAGE_OUT, STAGE_LEVEL }; /* of the precision policy (dev.h) */
 
 /* ---------------------------------------------------------------------------------------------------------- weights */
 
@@ -198,7 +198,7 @@ TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w)
             const ConvArgs a = memory_args(&l->memory[k], i, x, x);
             s->memory[i][k] = dev_conv_state(d, &a, 1);
         }
-        if (dev_ok(d)) s->fold[i] = dev_fold_nearest(d, &l->grow, l->stride, &l->conv, NULL);
+        if (dev_ok(d)) s->fold[i] = dev_fold_nearest(d, STAGE_LEVEL + i, &l->grow, l->stride, &l->conv, NULL);
     }
     return s;
 }
@@ -224,7 +224,9 @@ static void tap(TcStream *s, int index, const char *kind, Tensor x, int64_t fram
     char where[32];
     snprintf(where, sizeof where, "%d.%s", index, kind);
     for (int t = 0; t < x.t; t++) {
-        s->m->tap(s->m->tap_user, where, frame + t, dev_map(s->d, tensor_frames(x, t, 1)), x.h, x.w, x.c, x.c_pad);
+        const float *values = dev_read(s->d, tensor_frames(x, t, 1));
+        if (values != NULL) s->m->tap(s->m->tap_user, where, frame + t, values, x.h, x.w, x.c, x.c_pad);
+        dev_read_end(s->d, values);
     }
 }
 
@@ -269,7 +271,7 @@ static void pictures(TcStream *s, Tensor x)
     int rows = m->strip_rows > 0 ? 2 * m->strip_rows : STRIP_PIXELS / w / 2 * 2;
     if (m->strip_rows <= 0 && rows < STRIP_ROWS) rows = STRIP_ROWS;
 
-    Tensor picture = dev_tensor(d, l->stride, h, w, COLORS);
+    Tensor picture = dev_floats(d, l->stride, h, w, COLORS);
     for (int top = 0; top < h; top += rows) {
         const int bottom = h - top < rows ? h : top + rows;
         const bool begins = top == 0, ends = bottom == h;
@@ -335,11 +337,11 @@ static void finish(TcStream *s, int level, Tensor x)
 
 void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t first)
 {
-    Tensor frame = dev_tensor(d, 1, SIDE * x.h, SIDE * x.w, COLORS);
+    Tensor frame = dev_floats(d, 1, SIDE * x.h, SIDE * x.w, COLORS);
+    float *to = dev_write(d, x); /* in a wider tensor what stands beside it is written later */
     for (int j = 0; j < FRAMES && dev_ok(d); j++) {
         planar_read(d, condition, first + j < 0 ? 0 : first + j, 0, 0, frame);
-        const float *from = dev_map(d, frame);
-        float *to = dev_map(d, x);
+        const float *from = dev_read(d, frame);
         for (int y = 0; from != NULL && to != NULL && y < frame.h; y++) {
             for (int v = 0; v < frame.w; v++) {
                 const float *pixel = from + y * frame.stride_h + (int64_t)v * frame.c_pad;
@@ -348,7 +350,9 @@ void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t firs
                     cell[((c * FRAMES + j) * SIDE + y % SIDE) * SIDE + v % SIDE] = pixel[c];
             }
         }
+        dev_read_end(d, from);
     }
+    dev_write_end(d, x, to);
     dev_free(d, &frame);
 }
 
@@ -360,7 +364,7 @@ static Tensor enter(TcStream *s, Tensor latent, VaeVideo condition)
     const int before = m->inputs - m->latent_channels; /* the condition's channels */
     Tensor in = latent;
     if (before > 0) {
-        in = dev_tensor(d, 1, s->h, s->w, m->inputs);
+        in = dev_floats(d, 1, s->h, s->w, m->inputs);
         tcdecoder_fold_condition(d, in, condition, s->pictures - (FRAMES - 1));
         dev_axpby(d, tensor_channels(in, before, m->latent_channels), 1.0f, latent, 0.0f, (Tensor){0});
     }

@@ -17,7 +17,7 @@ static const float MEAN[LATENT] = {-0.7571f, -0.7089f, -0.9113f, 0.1075f,  -0.17
 static const float DEVIATION[LATENT] = {2.8184f, 1.4541f, 2.3275f, 2.6558f, 1.2196f, 1.7708f, 2.6052f, 2.0743f,
                                         3.2687f, 2.1526f, 2.8652f, 1.5579f, 1.6382f, 1.1253f, 2.8251f, 1.9160f};
 
-enum { STAGE_IN, STAGE_OUT, STAGE_MID, STAGE_LEVEL }; /* of the precision policy (dev.h) */
+enum { STAGE_IN = STAGES_WAN, STAGE_OUT, STAGE_MID, STAGE_LEVEL }; /* of the precision policy (dev.h) */
 
 /* ---------------------------------------------------------------------------------------------------------- weights */
 
@@ -277,13 +277,15 @@ static WanStream *stream_open(WanVae *v, Dev *d, const Half *half, int h, int w)
         return NULL;
     }
     *s = (WanStream){.v = v, .d = d, .half = half, .h = h, .w = w};
-    s->scale = dev_tensor(d, 1, 1, 1, LATENT);
-    s->shift = dev_tensor(d, 1, 1, 1, LATENT);
-    float *scale = dev_map(d, s->scale), *shift = dev_map(d, s->shift);
+    s->scale = dev_floats(d, 1, 1, 1, LATENT);
+    s->shift = dev_floats(d, 1, 1, 1, LATENT);
+    float *scale = dev_write(d, s->scale), *shift = dev_write(d, s->shift);
     for (int c = 0; scale != NULL && shift != NULL && c < LATENT; c++) {
         scale[c] = half == &v->decoder ? DEVIATION[c] : 1.0f / DEVIATION[c];
         shift[c] = half == &v->decoder ? MEAN[c] : -MEAN[c] / DEVIATION[c];
     }
+    dev_write_end(d, s->scale, scale);
+    dev_write_end(d, s->shift, shift);
     return s;
 }
 
@@ -395,7 +397,9 @@ void wan_stream_close(WanStream *s)
 static void tap(WanStream *s, const char *where, Tensor x, int64_t frame)
 {
     if (s->v->tap == NULL || dev_is_plan(s->d) || !dev_ok(s->d)) return;
-    s->v->tap(s->v->tap_user, where, frame, dev_map(s->d, x), x.h, x.w, x.c, x.c_pad);
+    const float *values = dev_read(s->d, x);
+    if (values != NULL) s->v->tap(s->v->tap_user, where, frame, values, x.h, x.w, x.c, x.c_pad);
+    dev_read_end(s->d, values);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- layers */
@@ -483,7 +487,7 @@ static Tensor middle(WanStream *s, Tensor x)
 static Tensor head(WanStream *s, Tensor x)
 {
     const Half *h = s->half;
-    Tensor y = dev_tensor(s->d, 1, x.h, x.w, (int)h->out.weight.shape[0]);
+    Tensor y = dev_floats(s->d, 1, x.h, x.w, (int)h->out.weight.shape[0]);
     ConvArgs a = conv_args(&h->out, STAGE_OUT, x, y);
     a.pre = norm_silu(&h->out_gamma);
     conv_run(s, &h->out, &a);
@@ -500,15 +504,23 @@ static void leave_block(WanStream *s, int i, Tensor x)
 
 static void apply_ramp(Dev *d, const Placement *p, Tensor x)
 {
-    float *samples = dev_map(d, x);
-    const float *rows = dev_map(d, p->ramp->rows), *columns = dev_map(d, p->ramp->columns),
-                *total = dev_map(d, p->ramp->total);
-    for (int v = 0; samples != NULL && total != NULL && v < x.h; v++) {
+    const float *from = dev_read(d, x), *rows = dev_read(d, p->ramp->rows), *columns = dev_read(d, p->ramp->columns),
+                *total = dev_read(d, p->ramp->total);
+    float *samples = dev_write(d, x);
+    for (int v = 0; samples != NULL && v < x.h; v++) {
         for (int u = 0; u < x.w; u++) {
             const float weight = fminf(rows[v], columns[u]) / total[(p->y + v) * p->ramp->total.stride_h + p->x + u];
-            for (int c = 0; c < x.c; c++) samples[v * x.stride_h + (int64_t)u * x.c_pad + c] *= weight;
+            for (int c = 0; c < x.c_pad; c++) {
+                const int64_t at = v * x.stride_h + (int64_t)u * x.c_pad + c;
+                samples[at] = c < x.c ? from[at] * weight : 0.0f;
+            }
         }
     }
+    dev_write_end(d, x, samples);
+    dev_read_end(d, from);
+    dev_read_end(d, rows);
+    dev_read_end(d, columns);
+    dev_read_end(d, total);
 }
 
 /* A finished frame to its place. Takes x. */
@@ -534,7 +546,7 @@ static Tensor space_up(WanStream *s, int i, int stage, Tensor x)
 {
     const ConvWeights *w = &s->half->block[i].resample.space;
     Tensor y = dev_tensor(s->d, 1, 2 * x.h, 2 * x.w, (int)w->weight.shape[0]);
-    if (s->fold[i] == NULL && dev_ok(s->d)) s->fold[i] = dev_fold_nearest(s->d, NULL, 1, &w->weight, &w->bias);
+    if (s->fold[i] == NULL && dev_ok(s->d)) s->fold[i] = dev_fold_nearest(s->d, stage, NULL, 1, &w->weight, &w->bias);
     if (dev_ok(s->d)) dev_upsample(s->d, &(UpsampleArgs){.stage = stage, .x = x, .y = y, .weight = s->fold[i]});
     leave_block(s, i, y);
     return y;
@@ -577,7 +589,7 @@ static Tensor decode_middle(WanStream *s, Tensor latent)
 {
     Dev *d = s->d;
     const Half *h = s->half;
-    Tensor z = dev_tensor(d, 1, latent.h, latent.w, LATENT), x = dev_tensor(d, 1, latent.h, latent.w, h->top);
+    Tensor z = dev_floats(d, 1, latent.h, latent.w, LATENT), x = dev_tensor(d, 1, latent.h, latent.w, h->top);
     dev_linear(d, &(LinearArgs){.stage = STAGE_IN,
                                 .x = latent,
                                 .y = z,
@@ -670,7 +682,7 @@ static void encode_frame(WanStream *s, Tensor x)
     x = middle(s, x);
     tap(s, "encoder.middle", x, s->written);
     x = head(s, x);
-    Tensor moments = dev_tensor(d, 1, x.h, x.w, 2 * LATENT), latent = dev_tensor(d, 1, x.h, x.w, LATENT);
+    Tensor moments = dev_floats(d, 1, x.h, x.w, 2 * LATENT), latent = dev_floats(d, 1, x.h, x.w, LATENT);
     dev_linear(d, &(LinearArgs){
                       .stage = STAGE_OUT, .x = x, .y = moments, .weight = &h->latent.weight, .bias = &h->latent.bias});
     dev_norm(d, &(NormArgs){.stage = STAGE_OUT,
@@ -687,7 +699,7 @@ static void encode_frames(WanStream *s, int64_t first, int64_t count, VaeVideo f
 {
     s->sink = latents;
     for (int64_t k = 0; k < count && dev_ok(s->d); k++, s->seen++) {
-        Tensor frame = dev_tensor(s->d, 1, s->h, s->w, COLORS);
+        Tensor frame = dev_floats(s->d, 1, s->h, s->w, COLORS);
         planar_read(s->d, frames, first + k, y, x, frame);
         encode_frame(s, frame);
     }
@@ -769,7 +781,7 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
     Tensor begun = dev_tensor(d, count, h, w, v->decoder.top);
     WanStream *s = front_open(v, d, h, w);
     for (; s != NULL && s->seen < count && dev_ok(d); s->seen++) {
-        Tensor z = dev_tensor(d, 1, h, w, LATENT);
+        Tensor z = dev_floats(d, 1, h, w, LATENT);
         planar_read(d, latents, s->seen, 0, 0, z);
         Tensor x = decode_middle(s, z);
         dev_axpby(d, tensor_frames(begun, (int)s->seen, 1), 1.0f, x, 0.0f, (Tensor){0});
@@ -889,7 +901,7 @@ static void ramp(const RampJob *j, const RampAxis *a, TileSpan s, float *out)
 /* The sum of all tiles' weights over every sample. */
 static void sum_weights(const RampJob *j, const RampWeights *r)
 {
-    float *rows = dev_map(j->d, r->rows), *columns = dev_map(j->d, r->columns), *total = dev_map(j->d, r->total);
+    float *rows = dev_write(j->d, r->rows), *columns = dev_write(j->d, r->columns), *total = dev_write(j->d, r->total);
     if (rows == NULL || columns == NULL || total == NULL) return;
     memset(total, 0, (size_t)r->total.stride_t * sizeof *total);
     for (TileSpan y = first_span(&j->rows); y.lo < y.hi; y = next_span(&j->rows, y)) {
@@ -902,6 +914,9 @@ static void sum_weights(const RampJob *j, const RampWeights *r)
             }
         }
     }
+    dev_write_end(j->d, r->rows, rows);
+    dev_write_end(j->d, r->columns, columns);
+    dev_write_end(j->d, r->total, total);
 }
 
 static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSpan x, int done_y, int done_x)
@@ -911,11 +926,13 @@ static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSp
     if (result_size(j, h) == 0 || result_size(j, w) == 0) return; /* pixels at the end that make no latent cell */
     WanStream *s = j->decode ? wan_decode_open(j->v, d, h, w) : wan_encode_open(j->v, d, h, w);
     if (s == NULL) return;
-    float *rows = dev_map(d, r->rows), *columns = dev_map(d, r->columns);
+    float *rows = dev_write(d, r->rows), *columns = dev_write(d, r->columns);
     if (rows != NULL && columns != NULL) {
         ramp(j, &j->rows, y, rows);
         ramp(j, &j->columns, x, columns);
     }
+    dev_write_end(d, r->rows, rows);
+    dev_write_end(d, r->columns, columns);
     s->placement = (Placement){.y = result_size(j, y.lo),
                                .x = result_size(j, x.lo),
                                .ramp = r,
@@ -923,7 +940,7 @@ static void ramp_tile(const RampJob *j, const RampWeights *r, TileSpan y, TileSp
                                .done_columns = result_size(j, done_x - x.lo)};
     if (j->decode) {
         for (int64_t k = 0; k < j->count && dev_ok(d); k++) {
-            Tensor z = dev_tensor(d, 1, h, w, LATENT);
+            Tensor z = dev_floats(d, 1, h, w, LATENT);
             planar_read(d, j->source, k, y.lo, x.lo, z);
             wan_decode(s, z, j->sink);
             dev_free(d, &z);
@@ -952,7 +969,7 @@ static void run_ramps(const RampJob *j)
         return;
     }
     const int h = result_size(j, j->rows.length), w = result_size(j, j->columns.length);
-    RampWeights r = {dev_tensor(d, 1, 1, 1, h), dev_tensor(d, 1, 1, 1, w), dev_tensor(d, 1, h, 1, w)};
+    RampWeights r = {dev_floats(d, 1, 1, 1, h), dev_floats(d, 1, 1, 1, w), dev_floats(d, 1, h, 1, w)};
     sum_weights(j, &r);
     int done_y = 0; /* rows that the row of tiles above has written all along */
     for (TileSpan y = first_span(&j->rows); y.lo < y.hi && dev_ok(d); done_y = y.hi, y = next_span(&j->rows, y)) {

@@ -42,8 +42,7 @@ static void work(void *user, Dev *d)
     const Case *c = r->c;
     const int e = c->heads * c->d, windows = windows_of(c);
     Tensor q = upload(d, r->q, c->slices, windows, c->tokens, e), o = dev_tensor(d, c->slices, windows, c->tokens, e);
-    float *poison = dev_map(d, o);
-    if (poison != NULL) check_poison(poison, (size_t)(o.t * o.stride_t));
+    poison(d, o);
     KeySlice keys[SLICES_MAX] = {{{0}, {0}}};
     for (int s = 0; s < c->key_slices; s++) {
         keys[s].k = upload(d, r->k[s], 1, windows, c->tokens, e);

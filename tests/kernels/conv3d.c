@@ -63,14 +63,13 @@ static void work(void *user, Dev *d)
     for (int i = 0; i < 4 && c->parts[i] > 0; i++) {
         const int64_t pixels = (int64_t)c->h * c->w;
         Tensor x = upload(d, r->x + at * pixels * c->ci, c->parts[i], c->h, c->w, c->ci);
-        Tensor stats = dev_tensor(d, c->parts[i], 1, 1, 64);
+        Tensor stats = dev_floats(d, c->parts[i], 1, 1, 64);
         if (c->norm) dev_stats(d, &(StatsArgs){.x = x, .stats = stats, .groups = 32});
         ConvArgs a = arguments(r, x, (Tensor){0}, i == 0);
         int frames = conv_frames_out(&a, c->parts[i]);
         if (c->shuffle_time == 2) frames = 2 * frames - (i == 0);
-        Tensor y = dev_tensor(d, frames, r->oh, r->ow, r->oc), out_stats = dev_tensor(d, frames, 1, 1, 64);
-        float *poison = dev_map(d, y);
-        if (poison != NULL) check_poison(poison, (size_t)(y.t * y.stride_t));
+        Tensor y = dev_tensor(d, frames, r->oh, r->ow, r->oc), out_stats = dev_floats(d, frames, 1, 1, 64);
+        poison(d, y);
         a.y = y;
         if (c->norm) {
             a.pre = (Pre){.norm = NORM_GROUP, .groups = 32, .eps = 1e-6f, .stats = stats, .gamma = &r->gamma.bound,
@@ -97,10 +96,11 @@ static void work(void *user, Dev *d)
         a.state = state;
         dev_conv3d(d, &a);
         download(d, y, r->out + done * out_pixels * r->oc);
-        const float *pad = dev_map(d, y);
+        const float *pad = dev_read(d, y);
         for (int64_t p = 0; pad != NULL && p < frames * out_pixels; p++) {
             for (int n = r->oc; n < y.c_pad; n++) check_true(pad[p * y.c_pad + n] == 0.0f, "padding of a pixel is not zero");
         }
+        dev_read_end(d, pad);
         if (c->stats) download(d, out_stats, r->stats + done * 64);
         dev_free(d, &shortcut_x);
         dev_free(d, &residual);

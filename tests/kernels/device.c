@@ -26,16 +26,17 @@ void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, cons
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         if (cpu_kernels_named(sets[i]) == NULL) continue;
         for (int threads = 1; threads <= 3; threads += 2) {
+            const DevSetup setup = {.threads = threads};
             char version[64], error[256] = "";
             snprintf(version, sizeof version, "%s, %d threads", sets[i], threads);
             setenv("UPRES_CPU", sets[i], 1);
-            Dev *plan = dev_plan_open(threads);
+            Dev *plan = dev_plan_open(&setup);
             work(user, plan);
             const uint64_t planned = dev_totals(plan).arena_peak;
             check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
             dev_phase(plan);
             dev_close(plan);
-            Dev *d = dev_cpu_open(threads, planned, error, sizeof error);
+            Dev *d = dev_open(&setup, planned, error, sizeof error);
             check_true(d != NULL, "%s: %s", version, error);
             if (d == NULL) continue;
             work(user, d);
@@ -55,17 +56,26 @@ void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, cons
 Tensor upload(Dev *d, const float *values, int t, int h, int w, int c)
 {
     Tensor x = dev_tensor(d, t, h, w, c);
-    float *to = dev_map(d, x);
+    float *to = dev_write(d, x);
     for (int64_t p = 0; to != NULL && p < (int64_t)t * h * w; p++) {
         for (int i = 0; i < x.c_pad; i++) to[p * x.c_pad + i] = i < c ? values[p * c + i] : 0.0f;
     }
+    dev_write_end(d, x, to);
     return x;
 }
 
 void download(Dev *d, Tensor x, float *values)
 {
-    const float *from = dev_map(d, x);
+    const float *from = dev_read(d, x);
     for (int64_t p = 0; from != NULL && p < (int64_t)x.t * x.h * x.w; p++) {
         memcpy(values + p * x.c, from + p * x.c_pad, (size_t)x.c * sizeof *values);
     }
+    dev_read_end(d, from);
+}
+
+void poison(Dev *d, Tensor x)
+{
+    float *values = dev_write(d, x);
+    if (values != NULL) check_poison(values, (size_t)(x.t * x.stride_t));
+    dev_write_end(d, x, values);
 }

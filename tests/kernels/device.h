@@ -21,5 +21,6 @@ void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, cons
 
 Tensor upload(Dev *d, const float *values, int t, int h, int w, int c);  /* values [t][h][w][c] */
 void download(Dev *d, Tensor x, float *values);
+void poison(Dev *d, Tensor x); /* NaN everywhere: what is not written is seen */
 
 #endif

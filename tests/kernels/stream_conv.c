@@ -54,8 +54,7 @@ static void work(void *user, Dev *d)
         a.post.act = c->after;
         const int frames = conv_frames_out(&a, c->parts[i]);
         Tensor y = dev_tensor(d, frames, c->h, c->w, c->co);
-        float *poison = dev_map(d, y);
-        if (poison != NULL) check_poison(poison, (size_t)(y.t * y.stride_t));
+        poison(d, y);
         a.y = y;
         if (c->kt > 1 && !c->whole) {
             if (state == NULL) state = dev_conv_state(d, &a, 3);
@@ -177,10 +176,9 @@ static void nearest_work(void *user, Dev *d)
 {
     Nearest *r = user;
     const int many = r->grow > 0 ? r->grow : 1;
-    FoldedUpsampler *f = dev_fold_nearest(d, r->grow > 0 ? &r->grow_w.bound : NULL, many, &r->w3.bound, &r->bias.bound);
+    FoldedUpsampler *f = dev_fold_nearest(d, 0, r->grow > 0 ? &r->grow_w.bound : NULL, many, &r->w3.bound, &r->bias.bound);
     Tensor x = upload(d, r->x, r->frames, r->h, r->w, r->c), y = dev_tensor(d, many * r->frames, 2 * r->h, 2 * r->w, r->co);
-    float *poison = dev_map(d, y);
-    if (poison != NULL) check_poison(poison, (size_t)(y.t * y.stride_t));
+    poison(d, y);
     UpsampleArgs a = {.x = x, .y = y, .weight = f};
     a.post.act = r->relu ? ACT_RELU : ACT_NONE;
     dev_upsample(d, &a);

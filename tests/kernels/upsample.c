@@ -18,7 +18,7 @@ static int fine_frames(const Run *r, int frames, bool start) { return r->rt * fr
 static void work(void *user, Dev *d)
 {
     Run *r = user;
-    FoldedUpsampler *f = dev_fold(d, &r->up.bound, &r->up_bias.bound, &r->conv.bound, &r->conv_bias.bound, r->rt);
+    FoldedUpsampler *f = dev_fold(d, 0, &r->up.bound, &r->up_bias.bound, &r->conv.bound, &r->conv_bias.bound, r->rt);
     ConvState *state = NULL, *fold_state = NULL;
     int at = 0, done = 0;
     for (int i = 0; i < 4 && r->parts[i] > 0; i++) {
@@ -43,8 +43,7 @@ static void work(void *user, Dev *d)
         download(d, y, r->steps + done * fine_floats);
         download(d, stats, r->stats_steps + done * 64);
         if (fold_state == NULL) fold_state = dev_fold_state(d, f, x, 3);
-        float *poison = dev_map(d, y);
-        if (poison != NULL) check_poison(poison, (size_t)(y.t * y.stride_t));
+        poison(d, y);
         dev_upsample(d, &(UpsampleArgs){.x = x, .y = y, .weight = f, .state = fold_state, .start = start, .post.stats = stats,
                                         .post.stats_groups = 32});
         download(d, y, r->folded + done * fine_floats);

@@ -1,0 +1,336 @@
+/* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
+#include "runtime/dev_cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Host memory behind dev_read and dev_write. */
+typedef struct HostView {
+    float *values;
+    void *raw; /* the elements as the device keeps them */
+    uint64_t bytes;
+} HostView;
+
+struct Cuda {
+    CudaDevice device;
+    DevPrecision precision;
+    const CudaDriver *driver; /* NULL on a plan, as all below */
+    CUdevice number;
+    CUcontext context; /* NULL: not opened */
+    CUstream stream;
+    CudaKernels *kernels;
+    CUdeviceptr arena;
+    struct CudaWeights *weights; /* dev_cuda_weights.c */
+};
+
+/* ------------------------------------------------------------------------------------------------------------ status */
+
+bool cuda_planning(const Dev *d) { return d->plan; }
+const CudaDevice *cuda_device_of(const Dev *d) { return &d->cuda->device; }
+struct CudaWeights **cuda_weights_of(Dev *d) { return &d->cuda->weights; }
+
+/* The context is made current around the driver's calls alone: a program may have its own. */
+static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }
+
+static void leave(const struct Cuda *c)
+{
+    CUcontext popped;
+    c->driver->context_pop(&popped);
+}
+
+/* Latches what the driver says. */
+static bool worked(Dev *d, const char *what, CUresult status)
+{
+    if (status == 0) return true;
+    char text[256];
+    cuda_status_text(d->cuda->driver, what, status, text, sizeof text);
+    if (status == CUDA_ERROR_OUT_OF_MEMORY) {
+        dev_fail(d, "%s: the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles", text);
+    } else {
+        dev_fail(d, "cuda:%d failed: %s; 'upres selftest' checks the device", d->cuda->device.ordinal, text);
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------- memory and copies */
+
+CUdeviceptr cuda_at(const Dev *d, Tensor x) { return d->plan || !x.valid ? 0 : d->cuda->arena + x.at; }
+
+CudaScratch cuda_scratch(Dev *d, uint64_t bytes)
+{
+    CudaScratch s = {ARENA_FULL, 0};
+    if (d->failed) return s;
+    s.at = arena_take(&d->arena, bytes);
+    if (s.at == ARENA_FULL) {
+        dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
+                 (unsigned long long)d->arena.limit);
+    } else if (!d->plan) {
+        s.address = d->cuda->arena + s.at;
+    }
+    return s;
+}
+
+void cuda_scratch_free(Dev *d, CudaScratch *s)
+{
+    if (s->at != ARENA_FULL) arena_give(&d->arena, s->at);
+    *s = (CudaScratch){ARENA_FULL, 0};
+}
+
+/* Memory that is not pinned is read before the call returns. */
+void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    worked(d, "cuMemcpyHtoDAsync", d->cuda->driver->copy_in(to, from, bytes, d->cuda->stream));
+    leave(d->cuda);
+}
+
+void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    worked(d, "cuMemsetD8Async", d->cuda->driver->fill8(to, value, bytes, d->cuda->stream));
+    leave(d->cuda);
+}
+
+void cuda_wait(Dev *d)
+{
+    if (d->plan) return;
+    enter(d->cuda);
+    if (worked(d, "the work on the GPU", d->cuda->driver->stream_synchronize(d->cuda->stream))) cuda_weights_check(d);
+    leave(d->cuda);
+}
+
+CUdeviceptr cuda_memory_take(Dev *d, uint64_t bytes)
+{
+    CUdeviceptr address = 0;
+    if (d->plan || d->failed) return 0;
+    enter(d->cuda);
+    worked(d, "cuMemAlloc of weights", d->cuda->driver->memory_take(&address, bytes));
+    leave(d->cuda);
+    return address;
+}
+
+void cuda_memory_give(Dev *d, CUdeviceptr address)
+{
+    if (d->plan || address == 0) return;
+    enter(d->cuda);
+    d->cuda->driver->memory_give(address);
+    leave(d->cuda);
+}
+
+void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    worked(d, "cuMemcpyDtoHAsync", d->cuda->driver->copy_out(to, from, bytes, d->cuda->stream));
+    leave(d->cuda);
+}
+
+/* ------------------------------------------------------------------------------------------------------- host access */
+
+/* Elements from the first of x to its last, gaps of views among them. */
+static uint64_t span_of(Tensor x)
+{
+    return (uint64_t)((x.t - 1) * x.stride_t + (x.h - 1) * x.stride_h + (int64_t)(x.w - 1) * x.c_pad) +
+           (uint64_t)element_pad((Element)x.type, x.c);
+}
+
+static float bf16_to_float(uint16_t bits)
+{
+    const uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* To nearest, ties to even; a NaN stays one. */
+static uint16_t float_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+
+static const float *cuda_read(Dev *d, Tensor x)
+{
+    const uint64_t count = span_of(x), bytes = count * (uint64_t)element_bytes((Element)x.type);
+    float *values = calloc(count, sizeof *values);
+    void *raw = x.type == ELEMENT_F32 ? values : malloc(bytes);
+    if (values == NULL || raw == NULL) {
+        dev_fail(d, "out of memory for %llu bytes of results", (unsigned long long)(count * sizeof *values));
+    } else {
+        for (int t = 0; t < x.t; t++) { /* rows alone: what stands between them may never have been written */
+            for (int h = 0; h < x.h; h++) {
+                const uint64_t at = (uint64_t)(t * x.stride_t + h * x.stride_h) * (uint64_t)element_bytes((Element)x.type);
+                const bool whole = x.c_pad == element_pad((Element)x.type, x.c);
+                const uint64_t pixel = (uint64_t)element_pad((Element)x.type, x.c) * (uint64_t)element_bytes((Element)x.type);
+                const uint64_t step = (uint64_t)x.c_pad * (uint64_t)element_bytes((Element)x.type);
+                for (int w = 0; w < (whole ? 1 : x.w); w++) {
+                    cuda_copy_out(d, (uint8_t *)raw + at + (uint64_t)w * step, cuda_at(d, x) + at + (uint64_t)w * step,
+                                  whole ? (uint64_t)x.w * step : pixel);
+                }
+            }
+        }
+        cuda_wait(d);
+        for (uint64_t i = 0; x.type == ELEMENT_BF16 && i < count; i++) values[i] = bf16_to_float(((uint16_t *)raw)[i]);
+        for (uint64_t i = 0; x.type == ELEMENT_U8 && i < count; i++) values[i] = ((uint8_t *)raw)[i];
+        for (uint64_t i = 0; x.type == ELEMENT_I8 && i < count; i++) values[i] = ((int8_t *)raw)[i];
+    }
+    if (raw != values) free(raw);
+    if (!d->failed) return values;
+    free(values);
+    return NULL;
+}
+
+static void cuda_read_end(Dev *d, const float *values)
+{
+    (void)d;
+    free((void *)values);
+}
+
+static float *cuda_write(Dev *d, Tensor x)
+{
+    float *values = calloc(span_of(x), sizeof *values);
+    if (values == NULL) dev_fail(d, "out of memory for %llu bytes of input", (unsigned long long)(span_of(x) * sizeof *values));
+    return values;
+}
+
+static void cuda_write_end(Dev *d, Tensor x, float *values)
+{
+    const uint64_t count = span_of(x);
+    if (x.type == ELEMENT_BF16) { /* in place: element i is written behind where it is read */
+        uint16_t *raw = (uint16_t *)(void *)values;
+        for (uint64_t i = 0; i < count; i++) {
+            const uint16_t bits = float_to_bf16(values[i]);
+            memcpy(&raw[i], &bits, sizeof bits);
+        }
+    } else if (x.type == ELEMENT_U8) {
+        uint8_t *raw = (uint8_t *)(void *)values;
+        for (uint64_t i = 0; i < count; i++) {
+            const float value = values[i];
+            raw[i] = (uint8_t)value;
+        }
+    }
+    cuda_copy_in(d, cuda_at(d, x), values, count * (uint64_t)element_bytes((Element)x.type));
+    free(values);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- kernels */
+
+void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
+{
+    if (d->plan || d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
+    char error[1024];
+    struct Cuda *c = d->cuda;
+    enter(c);
+    CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, error, sizeof error);
+    void *parameters[] = {(void *)args};
+    if (f == NULL) dev_fail(d, "%s", error);
+    else worked(d, function, c->driver->launch(f, g.x, g.y, g.z, g.threads, 1, 1, g.shared, c->stream, parameters, NULL));
+    leave(c);
+}
+
+/* --------------------------------------------------------------------------------------------------- precision policy */
+
+enum { NARROW = 64 }; /* layers that read fewer channels gain nothing from 8 bits */
+
+Element cuda_compute(const Dev *d, int stage, int channels)
+{
+    const DevPrecision p = d->cuda->precision;
+    if (p == DEV_FP32) return ELEMENT_F32;
+    if (p == DEV_INT8 && (stage & 0xff) > 1 && channels >= NARROW) return ELEMENT_I8;
+    return ELEMENT_BF16;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ device */
+
+static void cuda_close(Dev *d)
+{
+    struct Cuda *c = d->cuda;
+    cuda_weights_close(d);
+    if (c->context != NULL) {
+        enter(c);
+        if (c->stream != NULL) c->driver->stream_synchronize(c->stream);
+        cuda_kernels_close(c->kernels);
+        if (c->arena != 0) c->driver->memory_give(c->arena);
+        if (c->stream != NULL) c->driver->stream_destroy(c->stream);
+        leave(c);
+        c->driver->context_release(c->number);
+    }
+    free(c);
+    d->cuda = NULL;
+}
+
+static const DevOps cuda_ops = {
+    .conv3d = cuda_conv3d,
+    .upsample = cuda_upsample,
+    .linear = cuda_linear,
+    .norm = cuda_norm,
+    .stats = cuda_stats,
+    .attention = cuda_attention,
+    .block_attention = cuda_block_attention,
+    .block_mask = cuda_block_mask,
+    .rotate = cuda_rotate,
+    .rows = cuda_rows,
+    .axpby = cuda_axpby,
+    .guide = cuda_guide,
+    .modulation = cuda_modulation,
+    .modulation_row = cuda_modulation_row,
+    .conv_state = cuda_conv_state,
+    .fold = cuda_fold,
+    .fold_nearest = cuda_fold_nearest,
+    .fold_free = cuda_fold_free,
+    .fold_state = cuda_fold_state,
+    .read = cuda_read,
+    .read_end = cuda_read_end,
+    .write = cuda_write,
+    .write_end = cuda_write_end,
+    .wait = cuda_wait,
+    .close = cuda_close,
+};
+
+bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
+{
+    static const char *const names[] = {"fp32", "bf16", "int8"};
+    d->cuda = calloc(1, sizeof *d->cuda);
+    if (d->cuda == NULL) {
+        snprintf(error, error_size, "out of memory");
+        return false;
+    }
+    d->ops = &cuda_ops;
+    d->activation = s->precision == DEV_FP32 ? ELEMENT_F32 : ELEMENT_BF16;
+    d->threads = s->threads;
+    d->cuda->device = *s->cuda;
+    d->cuda->precision = s->precision;
+    snprintf(d->describe, sizeof d->describe, "cuda:%d %.60s, precision %s", s->cuda->ordinal, s->cuda->name, names[s->precision]);
+    return true;
+}
+
+bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
+{
+    struct Cuda *c = d->cuda;
+    c->driver = cuda_driver(error, error_size);
+    if (c->driver == NULL) return false;
+    CUresult status = c->driver->device_get(&c->number, c->device.ordinal);
+    if (status == 0) status = c->driver->context_retain(&c->context, c->number);
+    if (status == 0) {
+        enter(c);
+        status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
+        if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
+        if (status == 0) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
+        leave(c);
+    }
+    if (status == 0) return c->kernels != NULL;
+    char text[256];
+    cuda_status_text(c->driver, "opening the device", status, text, sizeof text);
+    if (status == CUDA_ERROR_OUT_OF_MEMORY) {
+        snprintf(error, error_size, "cuda:%d cannot give %llu bytes of working memory (%s); ask for smaller tiles or a smaller "
+                 "--batch-size", c->device.ordinal, (unsigned long long)arena_bytes, text);
+    } else {
+        snprintf(error, error_size, "cuda:%d: %s", c->device.ordinal, text);
+    }
+    return false;
+}

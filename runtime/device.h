@@ -1,0 +1,28 @@
+/*
+ * Which device a job runs on, found out from its options: --device, --precision, --memory.
+ */
+#ifndef UPRES_RUNTIME_DEVICE_H
+#define UPRES_RUNTIME_DEVICE_H
+
+#include "runtime/cuda_driver.h"
+#include "runtime/dev.h"
+#include "runtime/fault.h"
+#include "runtime/upres.h"
+
+/* Stays where device_choose filled it: setup points into it. */
+typedef struct Device {
+    DevSetup setup;
+    CudaDevice cuda;  /* setup.cuda's */
+    char note[512];   /* why auto took the CPU where a GPU might have been meant; "" otherwise */
+} Device;
+
+/*
+ * auto is the first CUDA device that can be used, else the CPU with a note. A precision that the device lacks is refused by
+ * name. UPRES_E_UNSUPPORTED with a sentence when the device asked for cannot be used.
+ */
+bool device_choose(const upres_options *o, Device *d, Fault *f);
+
+/* Bytes that arena and weights must stay under: --memory, else what is free; 0: not known. For CUDA of the device. */
+uint64_t device_limit(const Device *d, const upres_options *o);
+
+#endif
