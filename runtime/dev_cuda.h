@@ -104,7 +104,28 @@ typedef struct CudaFrames {
 
 /* pre(x): frame t of x goes to picture slot[t] of `to`, from row top, column left on. */
 void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int *slot, int top, int left);
+/* What pads the h x w pixels from row top, column left on of pictures slot[0 .. count - 1] becomes their nearest pixel. */
+void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int count, int top, int left, int h, int w);
 void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
+/* Float scales of `pixels` pixels of int8 operands; an invalid tensor for other types. */
+Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth);
+int cuda_blocks(int depth); /* of 128 channels */
+CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales);
+/* Can products of that type read x as it lies in memory? */
+bool cuda_reads_directly(Tensor x, Element type);
+
+/* pre(x) as a product's left side: x itself where that will do, else a copy of its own. */
+typedef struct CudaOperand {
+    CudaFrames frames;
+    Tensor own, scales;
+} CudaOperand;
+CudaOperand cuda_operand(Dev *d, Tensor x, const Pre *pre, Element type);
+void cuda_operand_free(Dev *d, CudaOperand *o);
+
+/* A part's two sides, without its taps and steps; a product's result, without its images. */
+void cuda_gemm_operand(CudaGemmPart *part, const CudaFrames *a, const CudaWeight *b);
+void cuda_gemm_result(const Dev *d, CudaGemm *g, Tensor y, const Post *p, int n);
+
 /* Does pre change nothing, so that x itself can be read? */
 bool pre_is_identity(const Pre *pre);
 

@@ -23,7 +23,3 @@ PENDING(cuda_modulation_row, (Dev *d, UNUSED Tensor out, UNUSED float add, UNUSE
 PENDING(cuda_attention, (Dev *d, UNUSED const AttentionArgs *a))
 PENDING(cuda_block_attention, (Dev *d, UNUSED const BlockAttentionArgs *a))
 PENDING(cuda_block_mask, (Dev *d, UNUSED const BlockMaskArgs *a))
-/* conv */
-PENDING(cuda_conv3d, (Dev *d, UNUSED const ConvArgs *a))
-PENDING(cuda_linear, (Dev *d, UNUSED const LinearArgs *a))
-ConvState *cuda_conv_state(Dev *d, UNUSED const ConvArgs *a, UNUSED int frames) { dev_fail(d, "pending"); return NULL; }

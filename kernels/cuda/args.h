@@ -56,7 +56,7 @@ typedef struct CudaGemm {
     CudaGemmPart part[CUDA_GEMM_PARTS];
     int32_t parts, images, rows, columns, n;
     int32_t act, glu;
-    uint64_t y, bias, gate, residual; /* bias, gate: float; 0: none */
+    uint64_t y, bias, more_bias, gate, residual; /* bias, gate: float; 0: none. more_bias is added to bias */
     int32_t y_type, residual_type;    /* CUDA_F32 | CUDA_BF16 */
     int32_t y_pitch, y_row, y_column, y_c, y_pad;
     int32_t residual_pitch, residual_row, residual_column;
@@ -166,5 +166,93 @@ typedef struct CudaMoments {
     uint64_t moments, stats;
     int32_t h, w, groups, size, pitch; /* size: channels of a group */
 } CudaMoments;
+
+/* --------------------------------------------------------------------------------------------------------- attention */
+
+enum { CUDA_FLASH_ROWS = 64, CUDA_KEY_SLICES = 16 }; /* queries of a block of threads; addresses of keys */
+
+/* Tokens of a grid: channel c of head n of token (t, h, w) at (t * frame + h * row + w) * pitch + n * head_dim + c. */
+typedef struct CudaTokens {
+    uint64_t at;
+    int32_t type, pitch, row, frame; /* pitch: elements from token to token; row, frame: tokens */
+} CudaTokens;
+
+/* A window of the grid: `own` tokens, tall x wide of them a frame, from token (t, h, w) on. */
+typedef struct CudaWindow {
+    int32_t t, h, w, tall, wide, own;
+    int32_t rope_t, rope_h, rope_w; /* rows of the rotary table where its axes start */
+    int32_t first;                  /* row of the packed operands where it starts */
+} CudaWindow;
+
+/*
+ * Rows of windows, and of the text behind each window's own, to packed operands [heads][rows][depth]: RMS norm with gain over
+ * head_dim channels, rotation of adjacent pairs, conversion, zeros in channels head_dim .. depth - 1. Grid: (row, head) pairs;
+ * part (0 q, 1 k, 2 v; a destination of 0 is left out); windows. Rows of text are left out where there is no text source.
+ */
+typedef struct CudaGather {
+    CudaTokens from[3], text[3];
+    uint64_t to[3], gain[3], text_gain[3]; /* gain: float [head_dim]; 0: no norm */
+    uint64_t windows, rope;                /* rope: float [rows][3 axes' pairs / 3][2] (cos, sin); 0: no rotation */
+    int64_t to_head;                       /* elements from head to head of the operands */
+    int32_t to_type, depth, lanes;         /* lanes: threads of a row, 8 or 32, not more than depth / 4 */
+    int32_t heads, first_head, head_dim;   /* heads first_head .. are gathered */
+    int32_t text_rows, rope_pairs, rope_text;
+    float eps;
+} CudaGather;
+
+/*
+ * o = softmax(q k^T * scale) v, CUDA_FLASH_ROWS queries a block; operands are rows of `depth` elements: row r of head n at
+ * r * pitch + n * head. Grid: blocks of queries; heads; windows (0: query blocks).
+ * By windows: rows own + text_queries from `first` on ask own + text_keys keys from there on; results go to the window's
+ * tokens of `o`, those of the text to text_o, float [windows][heads][text_queries][depth].
+ * By query blocks (windows 0): block z is row z % q_rows, frame z / q_rows of q's and o's grid, `queries` tokens; its keys are
+ * those of the key blocks that its row of the mask chooses, all without a mask. Key block b lies in slice b / slice_blocks,
+ * from row (b % slice_blocks) * block_keys on.
+ */
+typedef struct CudaFlash {
+    uint64_t q, k[CUDA_KEY_SLICES], v[CUDA_KEY_SLICES];
+    CudaTokens o;
+    uint64_t text_o, windows, mask; /* mask: bytes [heads][query blocks][blocks]; 0: all */
+    int64_t q_head, kv_head;
+    int32_t q_pitch, kv_pitch;
+    int32_t q_row, q_frame;         /* rows of q between the query blocks of a frame, between frames */
+    int32_t q_rows, queries;        /* query blocks of a frame; queries of one */
+    int32_t text_keys, text_queries;
+    int32_t blocks, slice_blocks, block_keys;
+    int32_t first_head, head_dim;   /* head y of the grid is head first_head + y of o and of the mask */
+    float scale, last_bias;         /* last_bias, divided by scale: added to the very last key's product */
+} CudaFlash;
+
+/* Results of the text of `windows` windows, as above, times share, added to sum, float [rows][heads * head_dim], window by
+ * window; with `begin` the sum starts at zero, with `end` it is written to o, whose channels up to o_pad are zeroed. */
+typedef struct CudaTextMean {
+    uint64_t from, sum;
+    CudaTokens o;
+    int32_t windows, heads, first_head, rows, head_dim, depth; /* heads: of `from` */
+    int32_t all_heads, o_pad, begin, end;
+    float share;
+} CudaTextMean;
+
+/* Softmax of rows of `keys` floats, `pitch` floats apart, in place; a bf16 result fills the first half of its row. Elements
+ * keys .. pad - 1 become zero. */
+typedef struct CudaSoftmax {
+    uint64_t at;
+    int32_t rows, keys, pad, pitch, to_type;
+} CudaSoftmax;
+
+/* Operand [rows][depth] to [depth][pitch]; columns rows .. pitch - 1 become zero. */
+typedef struct CudaTranspose {
+    uint64_t from, to;
+    int32_t type, rows, depth, pitch;
+} CudaTranspose;
+
+/* Results, float [rows][depth], of rows first .. of a window to its tokens of o, those of the text to text_o, float
+ * [text][depth]. */
+typedef struct CudaScatter {
+    uint64_t from, text_o;
+    CudaTokens o;
+    CudaWindow window;
+    int32_t first, rows, depth, head, head_dim;
+} CudaScatter;
 
 #endif

@@ -378,11 +378,13 @@ __device__ __forceinline__ void load_eight(float (&v)[8], const uint8_t *values,
 /* From sums to values: all but the residual. second: the sums that the activated ones are multiplied by. */
 __device__ __forceinline__ void finish_eight(const CudaGemm &g, int n, float (&v)[8], const float (&second)[8])
 {
-    const float *bias = (const float *)g.bias, *gate = (const float *)g.gate;
+    const float *bias = (const float *)g.bias, *more_bias = (const float *)g.more_bias, *gate = (const float *)g.gate;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         v[i] = __fmul_rn(g.alpha, v[i]);
-        if (bias != nullptr && n + i < g.n) v[i] = __fadd_rn(v[i], bias[n + i]);
+        if (bias != nullptr && n + i < g.n) {
+            v[i] = __fadd_rn(v[i], more_bias != nullptr ? __fadd_rn(more_bias[n + i], bias[n + i]) : bias[n + i]);
+        }
     }
     if (g.act == CUDA_ACT_RELU) {
 #pragma unroll
