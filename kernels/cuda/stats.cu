@@ -1,0 +1,140 @@
+/*
+ * Mean and variance of frames by group of channels, in the order of sums that kernels/cpu/norm.h fixes: channels of a patch of
+ * 8 x 16 pixels in raster order, then the channels of a group one after another, in double. A patch goes through shared
+ * memory, so that device memory is read once though the sums take two passes.
+ *
+ * Patches are merged in 128 runs at once, each in order, and the runs pairwise; the CPU merges patches one by one. Both are
+ * sums of doubles, and so agree in all but about one of 10^8 results once these are floats.
+ */
+#include "ptx.cuh"
+
+enum { PATCH_H = 8, PATCH_W = 16, THREADS = 128 };
+
+struct Moments {
+    double count, mean, m2;
+};
+
+/* weight: b.count / (a->count + b.count) */
+__device__ __forceinline__ void merge(Moments *a, const Moments &b, double weight)
+{
+    const double delta = __dsub_rn(b.mean, a->mean);
+    const double between = __dmul_rn(__dmul_rn(delta, delta), __dmul_rn(a->count, weight));
+    a->mean = __dadd_rn(a->mean, __dmul_rn(delta, weight));
+    a->m2 = __dadd_rn(a->m2, __dadd_rn(b.m2, between));
+    a->count = __dadd_rn(a->count, b.count);
+}
+
+/* Pixels of patch number `patch` of a picture, and where it begins. */
+struct Patch {
+    int top, left, height, width;
+};
+
+__device__ __forceinline__ Patch patch_of(int patch, int h, int w)
+{
+    const int across = (w + PATCH_W - 1) / PATCH_W, row = patch / across;
+    const int top = row * PATCH_H, left = (patch - row * across) * PATCH_W;
+    return {top, left, min(PATCH_H, h - top), min(PATCH_W, w - left)};
+}
+
+/* `units` Ts of every pixel; a thread has one unit of all rows. */
+template <class T>
+__device__ __forceinline__ void copy_patch(void *to, uint64_t from, const Patch &p, uint32_t pixel_bytes, uint32_t row_bytes,
+                                           int units)
+{
+#pragma unroll 1
+    for (int i = threadIdx.x; i < p.width * units; i += THREADS) {
+        const int x = i / units, row_units = p.width * units;
+        const uint64_t at = from + x * pixel_bytes + (i - x * units) * (uint32_t)sizeof(T);
+#pragma unroll 4
+        for (int y = 0; y < p.height; y++) ((T *)to)[y * row_units + i] = *global<const T>(at + (uint64_t)y * row_bytes);
+    }
+}
+
+__device__ __forceinline__ float number(float x) { return x; }
+__device__ __forceinline__ float number(uint16_t x) { return bf16_one(x); }
+
+/* Mean and sum of squared distances of every channel of the patch, pixel after pixel. */
+template <class T>
+__device__ __forceinline__ void sum_channels(const void *patch, int pixels, int slab, float *mean, float *m2)
+{
+#pragma unroll 1
+    for (int c = threadIdx.x; c < slab; c += THREADS) {
+        const T *x = (const T *)patch + c;
+        float sum = 0.0f, square = 0.0f;
+#pragma unroll 4
+        for (int i = 0; i < pixels; i++) sum = __fadd_rn(sum, number(x[i * slab]));
+        const float middle = __fdiv_rn(sum, (float)pixels);
+#pragma unroll 4
+        for (int i = 0; i < pixels; i++) {
+            const float d = __fsub_rn(number(x[i * slab]), middle);
+            square = __fadd_rn(square, __fmul_rn(d, d));
+        }
+        mean[c] = middle;
+        m2[c] = square;
+    }
+}
+
+/* Shared memory: the patch [pixels][slab] as it is, float [2][slab], double 1 / 1 .. 1 / channels of a group. */
+extern "C" __global__ void __launch_bounds__(THREADS) stats_patches(const __grid_constant__ CudaPatches a)
+{
+    extern __shared__ __align__(16) uint8_t memory[];
+    const Patch p = patch_of(blockIdx.x, a.h, a.w);
+    const int first = blockIdx.y * a.slab, slab = min(a.slab, a.c - first), size = a.c / a.groups, pixels = p.height * p.width;
+    const uint32_t bytes = a.type == CUDA_F32 ? 4 : 2, pixel_bytes = a.pitch * bytes, row_bytes = a.row * pixel_bytes;
+    const uint64_t from = a.x + (uint64_t)(blockIdx.z * a.frame + p.top * a.row + p.left) * pixel_bytes + first * bytes;
+    double *weights = (double *)(memory + PATCH_H * PATCH_W * a.slab * bytes);
+    float *means = (float *)(weights + size), *squares = means + slab;
+    for (int i = threadIdx.x; i < size; i += THREADS) weights[i] = __ddiv_rn(1.0, i + 1);
+
+    if (((uint32_t)from | pixel_bytes | slab * bytes) % 16 == 0) {
+        copy_patch<uint4>(memory, from, p, pixel_bytes, row_bytes, slab * bytes / 16);
+    } else if (a.type == CUDA_F32) {
+        copy_patch<uint32_t>(memory, from, p, pixel_bytes, row_bytes, slab);
+    } else {
+        copy_patch<uint16_t>(memory, from, p, pixel_bytes, row_bytes, slab);
+    }
+    __syncthreads();
+    if (a.type == CUDA_F32) sum_channels<float>(memory, pixels, slab, means, squares);
+    else sum_channels<uint16_t>(memory, pixels, slab, means, squares);
+    __syncthreads();
+#pragma unroll 1
+    for (int g = threadIdx.x; g < slab / size; g += THREADS) {
+        Moments m = {(double)pixels, means[g * size], squares[g * size]};
+#pragma unroll 1
+        for (int i = 1; i < size; i++) {
+            merge(&m, {(double)pixels, means[g * size + i], squares[g * size + i]}, weights[i]);
+        }
+        const uint64_t at = ((uint64_t)blockIdx.z * a.groups + first / size + g) * gridDim.x + blockIdx.x;
+        global<double2>(a.moments)[at] = make_double2(m.mean, m.m2);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_constant__ CudaMoments a)
+{
+    __shared__ Moments part[THREADS];
+    const int patches = (a.h + PATCH_H - 1) / PATCH_H * ((a.w + PATCH_W - 1) / PATCH_W);
+    const int run = (patches + THREADS - 1) / THREADS, first = threadIdx.x * run, end = min(first + run, patches);
+    const double2 *from = global<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * patches;
+    Moments all = {0.0, 0.0, 0.0};
+#pragma unroll 1
+    for (int i = first; i < end; i++) {
+        const Patch p = patch_of(i, a.h, a.w);
+        const double2 m = from[i];
+        const Moments next = {(double)(p.height * p.width * a.size), m.x, m.y};
+        if (i == first) all = next;
+        else merge(&all, next, __ddiv_rn(next.count, __dadd_rn(all.count, next.count)));
+    }
+    part[threadIdx.x] = all;
+#pragma unroll 1
+    for (int step = 1; step < THREADS; step *= 2) {
+        __syncthreads();
+        if (threadIdx.x % (2 * step) != 0) continue;
+        const Moments next = part[threadIdx.x + step];
+        if (next.count == 0.0) continue;
+        merge(&all, next, __ddiv_rn(next.count, __dadd_rn(all.count, next.count)));
+        part[threadIdx.x] = all;
+    }
+    if (threadIdx.x != 0) return;
+    const float2 result = {__double2float_rn(all.mean), __double2float_rn(__ddiv_rn(all.m2, all.count))};
+    *global<float2>(a.stats + ((uint64_t)blockIdx.y * a.pitch + 2 * blockIdx.x) * 4) = result;
+}
