@@ -1,5 +1,6 @@
 #include "tests/kernels/check.h"
 
+#include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
 
 #include <fnmatch.h>
@@ -20,7 +21,7 @@ static struct {
     const char *pattern;
     uint64_t seed, random;
     char name[128], timings[TEXT_MAX], problem[TEXT_MAX];
-    double worst;
+    double worst, loss;
     int passed, failed;
     struct {
         void *base;
@@ -113,6 +114,7 @@ void check_true(bool ok, const char *format, ...)
 void check_close(const char *version, const float *want, const float *got, size_t count, double tolerance)
 {
     double top = 1.0;
+    tolerance = fmax(tolerance, check.loss);
     for (size_t i = 0; i < count; i++) top = fmax(top, fabs((double)want[i]));
     for (size_t i = 0; i < count; i++) {
         const double difference = fabs((double)want[i] - (double)got[i]);
@@ -121,6 +123,8 @@ void check_close(const char *version, const float *want, const float *got, size_
                    (double)got[i], (double)want[i], (unsigned long long)check.seed);
     }
 }
+
+void check_set_loss(double tolerance) { check.loss = tolerance; }
 
 void check_equal(const char *version, const void *want, const void *got, size_t bytes)
 {
@@ -156,9 +160,21 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) check.bench = true;
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) check.seed = strtoull(argv[++i], NULL, 10);
-        else if (argv[i][0] != '-') check.pattern = argv[i];
+        else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) {
+            char error[512] = "";
+            int ordinal = 0;
+            const char *device = argv[++i];
+            if (strcmp(device, "cuda") != 0 && sscanf(device, "cuda:%d", &ordinal) != 1) {
+                fprintf(stderr, "kernels: --device is cuda or cuda:N, not %s\n", device);
+                return 2;
+            }
+            if (!test_use_cuda(ordinal, error, sizeof error)) {
+                fprintf(stderr, "kernels: %s\n", error);
+                return 2;
+            }
+        } else if (argv[i][0] != '-') check.pattern = argv[i];
         else {
-            fprintf(stderr, "usage: kernels [--bench] [--seed N] [PATTERN]\n");
+            fprintf(stderr, "usage: kernels [--bench] [--seed N] [--device cuda[:N]] [PATTERN]\n");
             return 2;
         }
     }

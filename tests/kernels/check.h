@@ -35,6 +35,8 @@ uint32_t check_random(void);
 
 /* |want - got| <= tolerance * max(1, largest |want|) for every element; a NaN in got fails. */
 void check_close(const char *version, const float *want, const float *got, size_t count, double tolerance);
+/* check_close allows at least this from now on: what a device of lower precision loses. */
+void check_set_loss(double tolerance);
 void check_equal(const char *version, const void *want, const void *got, size_t bytes);
 void check_true(bool ok, const char *format, ...);
 

@@ -46,7 +46,7 @@ static int out_size(const Case *c, int n) { return c->pad == 1 ? n : c->pad == 2
 static ConvArgs arguments(const Run *r, Tensor x, Tensor y, bool start)
 {
     const Case *c = r->c;
-    ConvArgs a = {.x = x, .y = y, .weight = &r->w.bound, .bias = &r->bias.bound, .weight_channels_last = c->channels_last,
+    ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = &r->w.bound, .bias = &r->bias.bound, .weight_channels_last = c->channels_last,
                   .kt = c->kt, .kh = c->khw, .kw = c->khw, .stride_t = c->stride_t, .stride_h = c->stride,
                   .stride_w = c->stride, .start = start};
     a.pad_top = a.pad_left = c->pad == 1;

@@ -20,37 +20,77 @@ const BoundWeight *test_weight(TestWeight *w, const float *values, int rank, con
     return &w->bound;
 }
 
-void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user)
+static CudaDevice cuda;
+static bool on_cuda;
+
+bool test_use_cuda(int ordinal, char *error, size_t error_size)
+{
+    return on_cuda = cuda_device(ordinal, &cuda, error, error_size);
+}
+
+const CudaDevice *test_cuda(void) { return on_cuda ? &cuda : NULL; }
+
+/* `work` on a plan and then on the device; false: there was no device. */
+static bool on_device(const DevSetup *setup, const char *version, void (*work)(void *user, Dev *d),
+                      void (*done)(void *user, const char *version), void *user)
+{
+    char error[256] = "";
+    Dev *plan = dev_plan_open(setup);
+    work(user, plan);
+    const uint64_t planned = dev_totals(plan).arena_peak;
+    check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
+    dev_phase(plan);
+    dev_close(plan);
+    Dev *d = dev_open(setup, planned, error, sizeof error);
+    check_true(d != NULL, "%s: %s", version, error);
+    if (d == NULL) return false;
+    work(user, d);
+    dev_wait(d);
+    dev_phase(d);
+    check_true(dev_ok(d), "%s: %s", version, dev_error(d));
+    check_true(dev_totals(d).arena_peak == planned, "%s: used %llu bytes, planned %llu", version,
+               (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned);
+    const double flop = dev_totals(d).flop;
+    done(user, version);
+    if (setup->threads <= 1) CHECK_BENCH(version, flop, (double)planned, work(user, d));
+    dev_close(d);
+    return true;
+}
+
+static void each_instruction_set(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user)
 {
     static const char *const sets[] = {"scalar", "avx2", "avx512"};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         if (cpu_kernels_named(sets[i]) == NULL) continue;
+        setenv("UPRES_CPU", sets[i], 1);
         for (int threads = 1; threads <= 3; threads += 2) {
-            const DevSetup setup = {.threads = threads};
-            char version[64], error[256] = "";
+            char version[64];
             snprintf(version, sizeof version, "%s, %d threads", sets[i], threads);
-            setenv("UPRES_CPU", sets[i], 1);
-            Dev *plan = dev_plan_open(&setup);
-            work(user, plan);
-            const uint64_t planned = dev_totals(plan).arena_peak;
-            check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
-            dev_phase(plan);
-            dev_close(plan);
-            Dev *d = dev_open(&setup, planned, error, sizeof error);
-            check_true(d != NULL, "%s: %s", version, error);
-            if (d == NULL) continue;
-            work(user, d);
-            dev_phase(d);
-            check_true(dev_ok(d), "%s: %s", version, dev_error(d));
-            check_true(dev_totals(d).arena_peak == planned, "%s: used %llu bytes, planned %llu", version,
-                       (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned);
-            const double flop = dev_totals(d).flop;
-            done(user, version);
-            if (threads == 1) CHECK_BENCH(sets[i], flop, (double)planned, work(user, d));
-            dev_close(d);
+            on_device(&(DevSetup){.threads = threads}, version, work, done, user);
         }
     }
     unsetenv("UPRES_CPU");
+}
+
+/* What a result may differ by, besides its test's own figure: bf16 keeps 8 bits of every value, int8 products 7. */
+static const struct {
+    const char *name;
+    DevPrecision precision;
+    double loss;
+} cuda_versions[] = {{"cuda fp32", DEV_FP32, 0}, {"cuda bf16", DEV_BF16, 2e-2}, {"cuda int8", DEV_INT8, 5e-2}};
+
+void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user)
+{
+    if (!on_cuda) {
+        each_instruction_set(work, done, user);
+        return;
+    }
+    for (size_t i = 0; i < sizeof cuda_versions / sizeof *cuda_versions; i++) {
+        check_set_loss(cuda_versions[i].loss);
+        if (!on_device(&(DevSetup){.cuda = &cuda, .precision = cuda_versions[i].precision}, cuda_versions[i].name, work, done,
+                       user)) break;
+    }
+    check_set_loss(0);
 }
 
 Tensor upload(Dev *d, const float *values, int t, int h, int w, int c)

@@ -5,6 +5,7 @@
 #ifndef UPRES_TESTS_KERNELS_DEVICE_H
 #define UPRES_TESTS_KERNELS_DEVICE_H
 
+#include "runtime/cuda_driver.h"
 #include "runtime/dev.h"
 
 /* A weight over the caller's floats. */
@@ -18,6 +19,12 @@ const BoundWeight *test_weight(TestWeight *w, const float *values, int rank, con
  * done(user, version) may look at what came out. Checks that planned and used memory agree. With --bench the whole of
  * `work` is timed on one thread, copies in and out included. */
 void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user);
+
+enum { TEST_STAGE = 2 }; /* of a layer inside a network: int8 there where the precision says so */
+
+/* From now on each_device is CUDA device `ordinal` in fp32, bf16 and int8. */
+bool test_use_cuda(int ordinal, char *error, size_t error_size);
+const CudaDevice *test_cuda(void); /* NULL: each_device is the CPU */
 
 Tensor upload(Dev *d, const float *values, int t, int h, int w, int c);  /* values [t][h][w][c] */
 void download(Dev *d, Tensor x, float *values);

@@ -44,7 +44,7 @@ static void work(void *user, Dev *d)
     int at = 0, done = 0;
     for (int i = 0; i < 4 && c->parts[i] > 0; i++) {
         Tensor x = upload(d, r->x + at * pixels * c->ci, c->parts[i], c->h, c->w, c->ci);
-        ConvArgs a = {.x = x, .weight = &r->w.bound, .weight_frames_in_channels = c->frames_in_channels,
+        ConvArgs a = {.stage = TEST_STAGE, .x = x, .weight = &r->w.bound, .weight_frames_in_channels = c->frames_in_channels,
                       .bias = &r->bias.bound, .kt = c->kt, .kh = c->k, .kw = c->k, .stride_t = c->stride_t, .stride_h = 1,
                       .stride_w = 1, .pad_edge = c->edge, .whole = c->whole, .start = i == 0, .start_zero = c->zero};
         a.pad_top = a.pad_left = a.pad_bottom = a.pad_right = c->k / 2;
@@ -176,10 +176,10 @@ static void nearest_work(void *user, Dev *d)
 {
     Nearest *r = user;
     const int many = r->grow > 0 ? r->grow : 1;
-    FoldedUpsampler *f = dev_fold_nearest(d, 0, r->grow > 0 ? &r->grow_w.bound : NULL, many, &r->w3.bound, &r->bias.bound);
+    FoldedUpsampler *f = dev_fold_nearest(d, TEST_STAGE, r->grow > 0 ? &r->grow_w.bound : NULL, many, &r->w3.bound, &r->bias.bound);
     Tensor x = upload(d, r->x, r->frames, r->h, r->w, r->c), y = dev_tensor(d, many * r->frames, 2 * r->h, 2 * r->w, r->co);
     poison(d, y);
-    UpsampleArgs a = {.x = x, .y = y, .weight = f};
+    UpsampleArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = f};
     a.post.act = r->relu ? ACT_RELU : ACT_NONE;
     dev_upsample(d, &a);
     download(d, y, r->out);

@@ -18,7 +18,7 @@ static int fine_frames(const Run *r, int frames, bool start) { return r->rt * fr
 static void work(void *user, Dev *d)
 {
     Run *r = user;
-    FoldedUpsampler *f = dev_fold(d, 0, &r->up.bound, &r->up_bias.bound, &r->conv.bound, &r->conv_bias.bound, r->rt);
+    FoldedUpsampler *f = dev_fold(d, TEST_STAGE, &r->up.bound, &r->up_bias.bound, &r->conv.bound, &r->conv_bias.bound, r->rt);
     ConvState *state = NULL, *fold_state = NULL;
     int at = 0, done = 0;
     for (int i = 0; i < 4 && r->parts[i] > 0; i++) {
@@ -28,13 +28,13 @@ static void work(void *user, Dev *d)
         Tensor x = upload(d, r->x + (int64_t)at * r->h * r->w * r->c, r->parts[i], r->h, r->w, r->c);
         Tensor fine = dev_tensor(d, t, 2 * r->h, 2 * r->w, r->c), y = dev_tensor(d, t, 2 * r->h, 2 * r->w, r->c);
         Tensor stats = dev_tensor(d, t, 1, 1, 64);
-        ConvArgs a = {.x = x, .y = fine, .weight = &r->up.bound, .bias = &r->up_bias.bound, .kt = 1, .kh = 1, .kw = 1,
+        ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = fine, .weight = &r->up.bound, .bias = &r->up_bias.bound, .kt = 1, .kh = 1, .kw = 1,
                       .stride_t = 1, .stride_h = 1, .stride_w = 1, .start = start};
         a.post.shuffle_space = 2;
         a.post.shuffle_time = r->rt;
         a.post.shuffle_drop = start && r->rt == 2;
         dev_conv3d(d, &a);
-        a = (ConvArgs){.x = fine, .y = y, .weight = &r->conv.bound, .bias = &r->conv_bias.bound, .kt = 3, .kh = 3, .kw = 3,
+        a = (ConvArgs){.stage = TEST_STAGE, .x = fine, .y = y, .weight = &r->conv.bound, .bias = &r->conv_bias.bound, .kt = 3, .kh = 3, .kw = 3,
                        .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1,
                        .pad_right = 1, .start = start, .post.stats = stats, .post.stats_groups = 32};
         if (state == NULL) state = dev_conv_state(d, &a, 6);
@@ -44,7 +44,7 @@ static void work(void *user, Dev *d)
         download(d, stats, r->stats_steps + done * 64);
         if (fold_state == NULL) fold_state = dev_fold_state(d, f, x, 3);
         poison(d, y);
-        dev_upsample(d, &(UpsampleArgs){.x = x, .y = y, .weight = f, .state = fold_state, .start = start, .post.stats = stats,
+        dev_upsample(d, &(UpsampleArgs){.stage = TEST_STAGE, .x = x, .y = y, .weight = f, .state = fold_state, .start = start, .post.stats = stats,
                                         .post.stats_groups = 32});
         download(d, y, r->folded + done * fine_floats);
         download(d, stats, r->stats_folded + done * 64);
