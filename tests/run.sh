@@ -145,6 +145,7 @@ program api build
 program stream
 program emulator/test_core
 program emulator/test_driver
+program cuda_driver
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build

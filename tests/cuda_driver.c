@@ -1,0 +1,522 @@
+/*
+ * The CUDA driver and NVRTC as the library opens them, and the registry of kernels: what it says where something is missing,
+ * what it picks for each part, and that all kernels compile and load. Runs on the emulated driver beside this program; every
+ * case is a process, because the driver and its settings are looked at once in a process.
+ */
+#include "runtime/cuda_kernels.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int passed, failed, skipped;
+static int complaints; /* of the case that runs */
+static char emulator[1024];
+static char said[8192];
+
+static void complain(const char *format, ...)
+{
+    va_list list;
+    complaints++;
+    va_start(list, format);
+    char text[1000]; /* logs of compilers are long */
+    vsnprintf(text, sizeof text, format, list);
+    printf("  %s\n", text);
+    va_end(list);
+}
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) complain("line %d: %s is false; last sentence: %s", __LINE__, #condition, said);             \
+    } while (0)
+
+/* The last sentence has all of these words. */
+static void told(const char *words)
+{
+    char each[256];
+    for (const char *w = words; *w; w += strspn(w, "|")) {
+        size_t length = strcspn(w, "|");
+        snprintf(each, sizeof each, "%.*s", (int)length, w);
+        if (!strstr(said, each)) complain("\"%s\" is not in the sentence: %s", each, said);
+        w += length;
+    }
+    if (strchr(said, '\n') == NULL && strlen(said) > 400) complain("a long sentence: %s", said);
+}
+
+enum { SKIPPED = 101, MOST = 100 };
+
+/* settings: "NAME=value NAME=value", a minus as the value unsets. The emulator is the driver unless they say otherwise. */
+static void set_environment(const char *settings)
+{
+    setenv("UPRES_CUDA_DRIVER", emulator, 1);
+    unsetenv("UPRES_EMULATOR");
+    for (const char *s = settings; *s; s += strspn(s, " ")) {
+        char name[64], value[512];
+        size_t equals = strcspn(s, "="), end = strcspn(s, " ");
+        snprintf(name, sizeof name, "%.*s", (int)equals, s);
+        snprintf(value, sizeof value, "%.*s", (int)(end - equals - 1), s + equals + 1);
+        setenv(name, value, 1);
+        s += end;
+    }
+}
+
+static void test(const char *name, const char *settings, void (*body)(void))
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(300);
+        set_environment(settings);
+        body();
+        fflush(stdout);
+        exit(complaints > MOST ? MOST : complaints);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0) status = -1;
+    if (WIFSIGNALED(status)) printf("  ended by signal %d\n", WTERMSIG(status));
+    bool ok = status == 0, skip = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
+    printf("%s %s%s%s%s\n", ok ? "ok  " : skip ? "skip" : "FAIL", name, *settings ? " (" : "", settings, *settings ? ")" : "");
+    passed += ok;
+    skipped += skip;
+    failed += !ok && !skip;
+}
+
+static void skip(const char *why)
+{
+    printf("  %s\n", why);
+    fflush(stdout);
+    _exit(SKIPPED);
+}
+
+static void need_nvrtc(void)
+{
+    if (nvrtc_version(said, sizeof said) == 0) skip(said);
+}
+
+/* --------------------------------------------------------------------------------------------------- drivers and parts */
+
+static void no_driver(void)
+{
+    CudaDevice d;
+    CHECK(cuda_driver(said, sizeof said) == NULL);
+    told("no CUDA driver|/nowhere/libcuda.so.1|UPRES_CUDA_DRIVER");
+    CHECK(cuda_device_count() == 0);
+    CHECK(cuda_device_free(0) == 0);
+    said[0] = '\0';
+    CHECK(!cuda_device(0, &d, said, sizeof said));
+    told("no CUDA driver");
+}
+
+static void no_driver_at_all(void)
+{
+    if (cuda_driver(said, sizeof said) != NULL) skip("this machine has a driver");
+    told("CUDA driver|libcuda.so.1");
+}
+
+static void not_a_driver(void)
+{
+    CHECK(cuda_driver(said, sizeof said) == NULL);
+    told("libm.so.6|has no function cuInit|12.0 or newer|update");
+}
+
+static void old_driver(void)
+{
+    CHECK(cuda_driver(said, sizeof said) == NULL);
+    told("for CUDA 11.0|12.0 or newer|update");
+}
+
+static void no_device(void)
+{
+    CHECK(cuda_driver(said, sizeof said) == NULL);
+    told("no NVIDIA GPU|CUDA_VISIBLE_DEVICES");
+    CHECK(cuda_device_count() == 0);
+}
+
+static void refused_options(void)
+{
+    CHECK(cuda_driver(said, sizeof said) == NULL);
+    told("cuInit|CUDA_ERROR_INVALID_VALUE");
+}
+
+static void texts(void)
+{
+    const CudaDriver *c = cuda_driver(said, sizeof said);
+    CHECK(c != NULL && c->version == 13000);
+    if (c == NULL) return;
+    cuda_status_text(c, "cuMemAlloc", CUDA_ERROR_OUT_OF_MEMORY, said, sizeof said);
+    told("cuMemAlloc: |(CUDA_ERROR_OUT_OF_MEMORY, 2)");
+    cuda_status_text(c, "cuMemAlloc", 54321, said, sizeof said);
+    told("cuMemAlloc: |54321");
+}
+
+static void three_devices(void)
+{
+    CudaDevice d;
+    CHECK(cuda_device_count() == 3);
+    CHECK(cuda_device(2, &d, said, sizeof said) && d.ordinal == 2);
+    CHECK(!cuda_device(3, &d, said, sizeof said));
+    told("no CUDA device 3|shows 3");
+    CHECK(!cuda_device(-1, &d, said, sizeof said));
+    /* 8 GiB, less a tenth and 512 MiB */
+    const uint64_t gib = (uint64_t)1 << 30, budget = cuda_device_free(1);
+    CHECK(budget <= 8 * gib - 8 * gib / 10 - gib / 2 + 1 && budget > 6 * gib);
+    CHECK(cuda_device_free(3) == 0);
+}
+
+static void small_device(void)
+{
+    const uint64_t mib = (uint64_t)1 << 20, budget = cuda_device_free(0);
+    CHECK(budget <= 461 * mib && budget > 400 * mib);
+}
+
+static CudaDevice device(void)
+{
+    CudaDevice d = {0};
+    if (!cuda_device(0, &d, said, sizeof said)) complain("no device: %s", said);
+    return d;
+}
+
+static void check_part(CudaTarget target, int major, int minor, int shared)
+{
+    CudaDevice d = device();
+    CHECK(d.target == target && d.major == major && d.minor == minor);
+    CHECK(d.shared_per_block == shared && d.shared_per_sm > shared && d.threads_per_sm >= 1536);
+    CHECK(d.sms > 0 && d.name[0] && d.memory >= (uint64_t)1 << 30 && d.l2 >= 1 << 20);
+    CHECK(d.clock_ghz > 0.5 && d.clock_ghz < 5 && d.bandwidth_gbs > 100 && d.bandwidth_gbs < 10000);
+}
+static void part_80(void) { check_part(CUDA_TARGET_80, 8, 0, 166912); }
+static void part_86(void) { check_part(CUDA_TARGET_80, 8, 6, 101376); }
+static void part_89(void) { check_part(CUDA_TARGET_89, 8, 9, 101376); }
+static void part_90(void) { check_part(CUDA_TARGET_90A, 9, 0, 232448); }
+static void part_120(void) { check_part(CUDA_TARGET_120F, 12, 0, 101376); }
+static void part_120_of_an_older_driver(void) { check_part(CUDA_TARGET_89, 12, 0, 101376); }
+
+/* ------------------------------------------------------------------------------------------------------------- NVRTC */
+
+static const char add_source[] = "#include \"part.h\"\n"
+                                 "extern \"C\" __global__ void add(const __grid_constant__ Sum s)\n"
+                                 "{\n"
+                                 "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+                                 "    if (i < s.count) s.to[i] = s.from[i] + VALUE;\n"
+                                 "}\n";
+typedef struct Sum {
+    CUdeviceptr to, from;
+    int count;
+} Sum;
+static const NvrtcHeader add_header = {"part.h", "struct Sum { float *to; const float *from; int count; };\n"};
+static const char *const add_options[] = {"-DVALUE=1.5f", NULL};
+
+/* PTX or a cubin of the kernel above; NULL with the reason in `said`. */
+static char *compile_add(const char *source, const char *architecture, const char *const *options, size_t *bytes)
+{
+    return nvrtc_compile("add.cu", source, &add_header, 1, architecture, options, bytes, said, sizeof said);
+}
+
+static void run_add(const CudaDriver *c, CUfunction function)
+{
+    enum { COUNT = 1000 };
+    static float values[COUNT];
+    Sum s = {.count = COUNT};
+    void *arguments[] = {&s};
+    for (int i = 0; i < COUNT; i++) values[i] = (float)i;
+    CHECK(c->memory_take(&s.to, sizeof values) == 0 && c->memory_take(&s.from, sizeof values) == 0);
+    CHECK(c->copy_in(s.from, values, sizeof values, NULL) == 0);
+    CHECK(c->launch(function, 8, 1, 1, 128, 1, 1, 0, NULL, arguments, NULL) == 0);
+    CHECK(c->copy_out(values, s.to, sizeof values, NULL) == 0 && c->context_synchronize() == 0);
+    for (int i = 0; i < COUNT; i++) CHECK(values[i] == (float)i + 1.5f);
+}
+
+static const CudaDriver *start(void)
+{
+    CUcontext context;
+    const CudaDriver *c = cuda_driver(said, sizeof said);
+    if (c == NULL || c->context_retain(&context, 0) != 0 || c->context_push(context) != 0) {
+        complain("no context: %s", said);
+        exit(1);
+    }
+    return c;
+}
+
+static void compile_and_launch(void)
+{
+    need_nvrtc();
+    const CudaDriver *c = start();
+    char architecture[32];
+    size_t bytes = 0;
+    CUmodule module;
+    CUfunction function;
+    snprintf(architecture, sizeof architecture, "compute_%s", cuda_target_name(device().target));
+    char *ptx = compile_add(add_source, architecture, add_options, &bytes);
+    CHECK(ptx != NULL && bytes == strlen(ptx) + 1 && strstr(ptx, ".entry add("));
+    CHECK(ptx && c->module_load(&module, ptx, 0, NULL, NULL) == 0);
+    CHECK(ptx && c->module_function(&function, module, "add") == 0);
+    if (complaints == 0) run_add(c, function);
+    free(ptx);
+}
+
+static void compiler_errors(void)
+{
+    need_nvrtc();
+    size_t bytes = 0;
+    CHECK(compile_add(add_source, "compute_80", NULL, &bytes) == NULL);
+    told("add.cu|VALUE|undefined");
+    CHECK(compile_add("extern \"C\" __global__ void f() { int unused; }", "compute_80", NULL, &bytes) == NULL);
+    told("add.cu|warnings|unused");
+    CHECK(compile_add("#include <stdint.h>\n", "compute_80", NULL, &bytes) == NULL);
+    told("stdint.h");
+    CHECK(compile_add(add_source, "compute_35", add_options, &bytes) == NULL);
+    told("gpu-architecture");
+    /* a cubin, and an empty log */
+    char *cubin = compile_add(add_source, "sm_89", add_options, &bytes);
+    CHECK(cubin != NULL && bytes > 64 && memcmp(cubin, "\177ELF", 4) == 0);
+    free(cubin);
+}
+
+static void no_nvrtc(void)
+{
+    size_t bytes = 0;
+    CHECK(nvrtc_version(said, sizeof said) == 0 && nvrtc_path()[0] == '\0');
+    told("NVRTC was not found");
+    CHECK(compile_add(add_source, "compute_80", add_options, &bytes) == NULL);
+    told("NVRTC was not found");
+}
+
+static void no_nvrtc_by_that_name(void)
+{
+    no_nvrtc();
+    told("/nowhere/nvrtc.so");
+}
+
+static void not_an_nvrtc(void)
+{
+    no_nvrtc();
+    told("libm.so.6 is not an NVRTC");
+}
+
+static void versions_of_ptx(void)
+{
+    static const char *const cases[][2] = {
+        {"//\n.version 9.0\n.target sm_120f\n", "//\n.version 8.8\n.target sm_120f\n"},
+        {"//\n.version 9.0\n.target sm_90a\n", "//\n.version 8.0\n.target sm_90a\n"},
+        {"//\n.version 8.8\n.target sm_80\n", "//\n.version 8.0\n.target sm_80\n"},
+        {"//\n.version 7.8\n.target sm_89\n", "//\n.version 7.8\n.target sm_89\n"},
+        {"no PTX", "no PTX"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(said, sizeof said, "%s", cases[i][0]);
+        nvrtc_lower_version(said);
+        CHECK(strcmp(said, cases[i][1]) == 0);
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------------- registry */
+
+static CudaKernels *open_kernels(void)
+{
+    CudaDevice d = device();
+    CudaKernels *k = cuda_kernels_open(start(), &d, said, sizeof said);
+    if (k == NULL) complain("no kernels: %s", said);
+    return k;
+}
+
+/* Names of the functions in PTX text, one a call; NULL past the last. */
+static const char *next_function(const char **ptx, char *name, size_t size)
+{
+    const char *entry = strstr(*ptx, ".entry ");
+    if (entry == NULL) return NULL;
+    entry += 7;
+    size_t length = strcspn(entry, "( \n\t");
+    snprintf(name, size, "%.*s", (int)length, entry);
+    *ptx = entry + length;
+    return name;
+}
+
+/* What holds the names of a source's functions; NULL: upres was built without a compiler, and has none now. */
+static char *ptx_of(const CudaSource *s, CudaTarget target)
+{
+    NvrtcHeader headers[16];
+    char name[160], architecture[32];
+    size_t bytes;
+    int count = 0;
+    if (s->ptx) return strdup(s->text);
+    if (s->built[target]) return strdup(s->built[target]);
+    while (count < 16 && cuda_source_header((size_t)count, &headers[count].name, &headers[count].text)) count++;
+    snprintf(name, sizeof name, "kernels/cuda/%s.cu", s->name);
+    snprintf(architecture, sizeof architecture, "compute_%s", cuda_target_name(target));
+    return nvrtc_compile(name, s->text, headers, count, architecture, NULL, &bytes, said, sizeof said);
+}
+
+/* Every function of every file loads, and is the same when it is asked for again. */
+static void all_functions(void)
+{
+    CudaSource s;
+    CudaDevice d = device();
+    if (nvrtc_version(said, sizeof said) == 0 && cuda_source(0, &s) && !s.ptx && !s.built[d.target])
+        skip("upres was built without a compiler");
+    CudaKernels *k = open_kernels();
+    for (size_t i = 0; k && cuda_source(i, &s); i++) {
+        char name[256], *text = ptx_of(&s, d.target);
+        const char *rest = text;
+        if (text == NULL) complain("%s: %s", s.name, said);
+        for (int n = 0; text && next_function(&rest, name, sizeof name); n++) {
+            CUfunction f = cuda_kernel(k, s.name, name, "", 0, said, sizeof said);
+            if (f == NULL) complain("%s.%s: %s", s.name, name, said);
+            CHECK(f == cuda_kernel(k, s.name, name, "", 0, said, sizeof said));
+        }
+        free(text);
+    }
+    cuda_kernels_close(k);
+}
+
+static void origin(void)
+{
+    CudaKernels *k = open_kernels();
+    if (k == NULL) return;
+    snprintf(said, sizeof said, "%s", cuda_kernels_origin(k));
+    told(nvrtc_version(said + 4096, 4096) ? "NVRTC 1" : "PTX built in|NVRTC was not found");
+    cuda_kernels_close(k);
+}
+
+static void without_compiler(void)
+{
+    CudaSource s;
+    bool built = true;
+    for (size_t i = 0; cuda_source(i, &s); i++) built = built && (s.ptx || s.built[CUDA_TARGET_120F]);
+    if (built) {
+        origin();
+        return;
+    }
+    CudaDevice d = device();
+    CHECK(cuda_kernels_open(start(), &d, said, sizeof said) == NULL);
+    told("NVRTC was not found|built without PTX|compute_120f|pip install nvidia-cuda-nvrtc");
+}
+
+static void registry_errors(void)
+{
+    CudaSource s;
+    need_nvrtc();
+    CudaKernels *k = open_kernels();
+    if (k == NULL) return;
+    CHECK(cuda_kernel(k, "nothing", "f", "", 0, said, sizeof said) == NULL);
+    told("no kernel file nothing");
+    for (size_t i = 0; cuda_source(i, &s); i++)
+        if (!s.ptx) break;
+    if (s.name == NULL || s.ptx) return;
+    CHECK(cuda_kernel(k, s.name, "nothing", "", 0, said, sizeof said) == NULL);
+    told("has no function nothing");
+    CHECK(cuda_kernel(k, s.name, "nothing", "A=1  uint32_t=@", 0, said, sizeof said) == NULL);
+    told("does not compile|error");
+    CHECK(cuda_kernel(k, s.name, "nothing", "A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 "
+                      "A=1 A=1 A=1 A=1 A=1", 0, said, sizeof said) == NULL);
+    told("too many macros");
+    cuda_kernels_close(k);
+}
+
+/* Dynamic shared memory above 48 KiB is asked for, above the part's is refused. */
+static void shared_memory(void)
+{
+    CudaSource s;
+    char name[256];
+    const CudaDriver *c = start();
+    CudaDevice d = device();
+    CudaKernels *k = cuda_source(0, &s) ? open_kernels() : NULL;
+    if (k == NULL) return;
+    char *text = ptx_of(&s, d.target);
+    const char *rest = text;
+    if (text == NULL || !next_function(&rest, name, sizeof name)) {
+        complain("%s has no function: %s", s.name, said);
+        return;
+    }
+    int own = 0, allowed = 0;
+    CUfunction f = cuda_kernel(k, s.name, name, "", 8192, said, sizeof said);
+    CHECK(f != NULL && c->function_get(&own, 1, f) == 0);
+    unsigned most = (unsigned)(d.shared_per_block - own);
+    CHECK(cuda_kernel(k, s.name, name, "", most, said, sizeof said) == f);
+    CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
+    CHECK(cuda_kernel(k, s.name, name, "", 60000, said, sizeof said) == f); /* what was allowed stays */
+    CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
+    CHECK(cuda_kernel(k, s.name, name, "", most + 1, said, sizeof said) == NULL);
+    told("bytes of shared memory|101377|101376");
+    free(text);
+    cuda_kernels_close(k);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- all sources */
+
+static CudaSource source; /* of the case that runs */
+
+static void compile_source(void)
+{
+    need_nvrtc();
+    int version = nvrtc_version(said, sizeof said);
+    for (int t = 0; t < CUDA_TARGET_COUNT; t++) {
+        if (t == CUDA_TARGET_120F && version < 12090) continue;
+        CudaSource anew = source;
+        anew.built[t] = NULL;
+        char *ptx = ptx_of(&anew, (CudaTarget)t);
+        if (ptx == NULL) complain("compute_%s: %s", cuda_target_name((CudaTarget)t), said);
+        if (ptx && source.built[t] && strcmp(ptx, source.built[t]) != 0)
+            printf("  the PTX built in for compute_%s came from another compiler\n", cuda_target_name((CudaTarget)t));
+        free(ptx);
+    }
+}
+
+static void test_registry(void)
+{
+    char name[160];
+    for (size_t i = 0; cuda_source(i, &source); i++) {
+        if (source.ptx) continue;
+        snprintf(name, sizeof name, "%s.cu compiles for all targets without warnings", source.name);
+        test(name, "", compile_source);
+    }
+    static const char *const parts[] = {"80", "86", "89", "90", "120"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        char settings[128];
+        snprintf(settings, sizeof settings, "UPRES_EMULATOR=sm=%s", parts[i]);
+        test("every function loads", settings, all_functions);
+        snprintf(settings, sizeof settings, "UPRES_EMULATOR=sm=%s UPRES_NVRTC=none", parts[i]);
+        test("every function loads", settings, all_functions);
+    }
+    test("where kernels come from", "", origin);
+    test("kernels without a compiler", "UPRES_NVRTC=none", without_compiler);
+    test("errors of the registry", "", registry_errors);
+    test("dynamic shared memory", "", shared_memory);
+}
+
+int main(int count, char **arguments)
+{
+    (void)count;
+    const char *slash = strrchr(arguments[0], '/');
+    snprintf(emulator, sizeof emulator, "%.*s/emulator/libcuda.so.1", slash ? (int)(slash - arguments[0]) : 1,
+             slash ? arguments[0] : ".");
+    test("a driver that is not there", "UPRES_CUDA_DRIVER=/nowhere/libcuda.so.1", no_driver);
+    test("a machine without a driver", "UPRES_CUDA_DRIVER=", no_driver_at_all);
+    test("a library that is no driver", "UPRES_CUDA_DRIVER=libm.so.6", not_a_driver);
+    test("an old driver", "UPRES_EMULATOR=driver=11000", old_driver);
+    test("no device", "UPRES_EMULATOR=devices=0", no_device);
+    test("a driver that refuses to start", "UPRES_EMULATOR=sm=1 UPRES_QUIET=1", refused_options);
+    test("what the driver says", "", texts);
+    test("three devices", "UPRES_EMULATOR=devices=3,memory=8G", three_devices);
+    test("a small device", "UPRES_EMULATOR=memory=512M", small_device);
+    test("a part", "UPRES_EMULATOR=sm=80", part_80);
+    test("a part", "UPRES_EMULATOR=sm=86", part_86);
+    test("a part", "UPRES_EMULATOR=sm=89", part_89);
+    test("a part", "UPRES_EMULATOR=sm=90", part_90);
+    test("a part", "UPRES_EMULATOR=sm=120", part_120);
+    test("a part with an older driver", "UPRES_EMULATOR=sm=120,driver=12080", part_120_of_an_older_driver);
+    test("no NVRTC", "UPRES_NVRTC=none", no_nvrtc);
+    test("no NVRTC", "UPRES_NVRTC=", no_nvrtc);
+    test("an NVRTC that is not there", "UPRES_NVRTC=/nowhere/nvrtc.so", no_nvrtc_by_that_name);
+    test("a library that is no NVRTC", "UPRES_NVRTC=libm.so.6", not_an_nvrtc);
+    test("errors of the compiler", "", compiler_errors);
+    test("versions of PTX", "", versions_of_ptx);
+    test("compile and launch", "UPRES_EMULATOR=sm=80", compile_and_launch);
+    test("compile and launch", "UPRES_EMULATOR=sm=90", compile_and_launch);
+    test("compile and launch", "UPRES_EMULATOR=sm=120", compile_and_launch);
+    test_registry();
+    printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+    return failed > 0;
+}
