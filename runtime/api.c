@@ -3,6 +3,7 @@
  */
 #include "loader/weights.h"
 #include "runtime/bench.h"
+#include "runtime/cuda_driver.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
 #include "runtime/session.h"
@@ -369,7 +370,17 @@ upres_status upres_plan(const upres_weights *w, const upres_options *o, upres_jo
 
 size_t upres_device_count(void)
 {
-    return 1;
+    return 1 + (size_t)cuda_device_count();
+}
+
+static upres_status describe_cuda(int ordinal, upres_device_info *info, Fault *f)
+{
+    char error[512];
+    CudaDevice d;
+    if (!cuda_device(ordinal, &d, error, sizeof error)) return fault(f, UPRES_E_UNSUPPORTED, "%s", error);
+    *info = (upres_device_info){.device = ordinal, .memory_bytes = d.memory, .free_bytes = cuda_device_free(ordinal)};
+    snprintf(info->name, sizeof info->name, "cuda:%d: %.60s, sm_%d%d, %d SMs", ordinal, d.name, d.major, d.minor, d.sms);
+    return UPRES_OK;
 }
 
 upres_status upres_device(size_t index, upres_device_info *info)
@@ -379,10 +390,13 @@ upres_status upres_device(size_t index, upres_device_info *info)
         return fault(f, UPRES_E_ARGUMENT, "device %zu was asked for, but there are %zu, counted from 0", index,
                      upres_device_count());
     upres_device_info full = {.device = UPRES_DEVICE_CPU};
-    Dev *d = dev_plan_open(&(DevSetup){0});
-    snprintf(full.name, sizeof full.name, "%s", d ? dev_describe(d) : "cpu");
-    if (d) dev_close(d);
-    system_memory(&full.memory_bytes, &full.free_bytes);
+    if (index > 0 && describe_cuda((int)index - 1, &full, f) != UPRES_OK) return f->status;
+    if (index == 0) {
+        Dev *d = dev_plan_open(&(DevSetup){0});
+        snprintf(full.name, sizeof full.name, "%s", d ? dev_describe(d) : "cpu");
+        if (d) dev_close(d);
+        system_memory(&full.memory_bytes, &full.free_bytes);
+    }
     return give(info, &full, sizeof full, "upres_device_info", f);
 }
 

@@ -6,6 +6,7 @@
 #include "runtime/models/flashvsr.h"
 #include "runtime/models/tcdecoder.h"
 #include "runtime/models/wan_vae.h"
+#include "runtime/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -422,6 +423,7 @@ bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize si
     char error[512];
     m->watch = watch;
     if (!lay_tiles(m, size, f) || !sum_weights(m, f)) return false;
+    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
     m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
     if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);

@@ -1,6 +1,7 @@
 #include "runtime/seedvr2.h"
 
 #include "runtime/device.h"
+#include "runtime/options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,6 +287,7 @@ bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *u
     m->decode_tiles = plan->decode_tiles;
     m->progress = progress;
     m->user = user;
+    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
     m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
     if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);

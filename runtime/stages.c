@@ -187,7 +187,7 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
     Dev *d = dev_open(&s->device.setup, c->cost.arena_bytes, error, sizeof error);
     if (!d) return fault(f, UPRES_E_MEMORY, "%s", error);
     dev_set_cancel(d, o->cancel, o->user);
-    if (s->device.note[0]) options_log(o, UPRES_LOG_INFO, "%s", s->device.note);
+    if (s->device.note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->device.note);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
     options_log(o, UPRES_LOG_INFO, "device %s", dev_describe(d));
     options_log(o, UPRES_LOG_INFO, "%s %lld frames of %dx%d, %lld latents, %d tiles a frame (tile %d, overlap %d)",

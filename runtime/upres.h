@@ -420,7 +420,7 @@ typedef struct upres_device_info {
     uint64_t memory_bytes, free_bytes;
 } upres_device_info;
 
-UPRES_API size_t upres_device_count(void); /* the CPU counts */
+UPRES_API size_t upres_device_count(void); /* the CPU, which is device 0 here, and CUDA devices */
 UPRES_API upres_status upres_device(size_t index, upres_device_info *info);
 
 /* -------------------------------------------------------------------------------------------------------- benchmarks */

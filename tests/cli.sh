@@ -113,7 +113,7 @@ for o in "mode fast" "flashvsr-version 2" "sparse-ratio 0" "sparse-ratio 17" "kv
     refused "--$o" 2 "--${o% *}" -i in -o out -m nosuch --${o% *} ${o#* }
 done
 refused "tiles that overlap by more than half" 2 '--tile-overlap.*0 to 32' -i in -o out -m nosuch --tile 64 --tile-overlap 40
-refused "CUDA" 2 'cuda:0.*not in this version' -i in -o out "${W[@]}" --device cuda:0
+refused "CUDA without a driver" 2 'cuda:0 cannot be used.*--device cpu' -i in -o out "${W[@]}" --device cuda:0
 refused "a model of a device" 2 'sm_120.*not in this version' plan -i in "${W[@]}" --device sm_120:70:2.5:900:16
 for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done
 refused "a pipe" 2 'not in this version' -i - -o out "${W[@]}"

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 tier=${1:-short}
 shared=${UPRES_SHARED:-../shared}
 export UPRES_SHARED=$shared
+export UPRES_CUDA_DRIVER=none # the CPU, whatever this machine has; GPU sections name a driver of their own
 logs=build/tests/logs
 mkdir -p "$logs"
 

@@ -117,7 +117,7 @@ static const Option options[] = {
      "of the decoder alone"},
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
-    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu", "[auto]"},
+    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu|cuda[:N]", "[auto]"},
     {"precision", 0, FORM_CHOICE, COMPUTE | VERB_BENCH, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
@@ -469,13 +469,19 @@ static bool set_device(const Option *o, const char *value, VerbBit verb, int32_t
         *field = UPRES_DEVICE_AUTO;
     } else if (strcmp(value, "cpu") == 0) {
         *field = UPRES_DEVICE_CPU;
-    } else if (strcmp(value, "cuda") == 0 || strncmp(value, "cuda:", 5) == 0) {
-        return problem(p, EXIT_USAGE, "--device %s: CUDA devices are not in this version; use cpu or auto", value);
+    } else if (strcmp(value, "cuda") == 0) {
+        *field = 0;
+    } else if (strncmp(value, "cuda:", 5) == 0) {
+        const char *end;
+        int64_t ordinal;
+        if (!read_whole(value + 5, &end, &ordinal) || *end != '\0' || ordinal < 0 || ordinal > 1023)
+            return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
+        *field = (int32_t)ordinal;
     } else if (strncmp(value, "sm_", 3) == 0) {
         return problem(p, EXIT_USAGE, "--device %s: models of devices%s are not in this version; use cpu or auto",
                        value, verb == VERB_PLAN ? "" : " belong to plan and");
     } else {
-        return bad_value(p, o, value, "auto or cpu");
+        return bad_value(p, o, value, "auto, cpu, cuda or cuda:N");
     }
     return true;
 }
@@ -644,14 +650,9 @@ static bool settle(Job *job, VerbBit verb, Problem *p)
         return problem(p, EXIT_USAGE, "invalid value \"%d\" for --overlap: expected 0 to %d, less than --batch-size %d",
                        o->overlap, o->batch_size - 1, o->batch_size);
     if (!settle_tiles(job, p)) return false;
-    if (o->precision != UPRES_PRECISION_AUTO && o->precision != UPRES_PRECISION_FP32) {
-        static const char *const names[] = {"auto", "fp32", "fp16", "bf16", "int8", "fp8", "fp8x3"};
-        return problem(p, EXIT_USAGE, "--precision %s: the CPU computes in fp32 only; use fp32 or auto",
-                       names[o->precision]);
-    }
     o->user = &job->console;
     o->log = console_log;
-    if (verb == VERB_BENCH) return true;
+    if (verb == VERB_BENCH) return true; /* checks for itself */
     upres_status s = upres_options_check(o);
     return s == UPRES_OK || problem_library(p, s);
 }
