@@ -266,6 +266,8 @@ __device__ __forceinline__ void multiply_f32(Sums<T> &sum, const uint8_t *a, con
 
 /* ------------------------------------------------------------------------------------------------------------- results */
 
+constexpr uint32_t ALL_DROPPED = 0xffffffffu;
+
 /* Where the rows of a block go: its pixels of y and of the residual, and which sub-pixels are left out (past the end: all). */
 template <class T> struct RowTable {
     int32_t y[T::bm], residual[T::bm];
@@ -277,13 +279,18 @@ template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, 
     const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
     if ((int)threadIdx.x >= T::bm) return;
     const uint32_t row = (uint32_t)(at.first_row + (int)threadIdx.x);
-    rows->drop[threadIdx.x] = 0xffffffffu;
-    if (row >= (uint32_t)total_rows(g)) return;
-    const uint32_t image = row / image_pixels, pixel = row % image_pixels;
-    const int oy = (int)(pixel / columns), ox = (int)(pixel % columns);
-    rows->y[threadIdx.x] = g.y_image[image] + oy * g.y_row + ox * g.y_column;
-    rows->residual[threadIdx.x] = g.residual_image[image] + oy * g.residual_row + ox * g.residual_column;
-    rows->drop[threadIdx.x] = g.drop[image];
+    int y = 0, residual = 0;
+    uint32_t drop = ALL_DROPPED;
+    if (row < (uint32_t)total_rows(g)) {
+        const uint32_t image = row / image_pixels, pixel = row % image_pixels;
+        const int oy = (int)(pixel / columns), ox = (int)(pixel % columns);
+        y = g.y_image[image] + oy * g.y_row + ox * g.y_column;
+        residual = g.residual_image[image] + oy * g.residual_row + ox * g.residual_column;
+        drop = g.drop[image];
+    }
+    rows->y[threadIdx.x] = y;
+    rows->residual[threadIdx.x] = residual;
+    rows->drop[threadIdx.x] = drop;
 }
 
 /* Eight columns of one row: where they go. n: the first column; channel: the same within its sub-pixel `sub`. */
@@ -412,7 +419,7 @@ __device__ __forceinline__ void finish_group(const CudaGemm &g, const RowTable<T
     t.n = n;
     t.y_pixel = rows->y[row];
     t.drop = rows->drop[row];
-    if (n >= g.n || t.drop == 0xffffffffu) return;
+    if (n >= g.n || t.drop == ALL_DROPPED) return;
     float v[8], second[8];
     uint8_t *at = values + (g.glu ? 2 * group : group) * 16;
     load_eight(v, at, half);

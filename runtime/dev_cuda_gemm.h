@@ -1,0 +1,21 @@
+/* The tiles of kernels/cuda/gemm.cu: cuda_gemm picks one, tests go through all. */
+#ifndef UPRES_RUNTIME_DEV_CUDA_GEMM_H
+#define UPRES_RUNTIME_DEV_CUDA_GEMM_H
+
+#include "runtime/dev_cuda.h"
+
+typedef struct CudaGemmTile {
+    const char *function, *macros;
+    Element type;
+    int rows, columns; /* of a block; columns as they are packed */
+    int warps, stages;
+    float speed;       /* per element, against the best of its type */
+} CudaGemmTile;
+
+/* In the order of the kernel's file. False past the last. */
+bool cuda_gemm_tile(int index, CudaGemmTile *tile);
+/* The tile that cuda_gemm would use. */
+CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);
+void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);
+
+#endif

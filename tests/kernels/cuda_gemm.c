@@ -1,0 +1,375 @@
+/*
+ * kernels/cuda/gemm.cu, every tile of it, against plain loops: sums in double, in the order and arithmetic of
+ * kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in every bit.
+ */
+#include "runtime/dev_cuda_gemm.h"
+
+#include "tests/kernels/check.h"
+#include "tests/kernels/device.h"
+#include "tests/kernels/tests.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One product. Pictures of A are (h * stride + kh - 1) x ..., `frames` of them; output image i reads frames i, i + 1, ... */
+typedef struct Case {
+    const char *name;
+    int images, h, w, n;
+    int kt, kh, kw, stride, depth;
+    int part1_depth; /* channels of a second part of one tap; 0: none */
+    int glu, act, bias, gate;
+    int residual;    /* 0 none, 1 float, 2 bf16, 3 y's own memory */
+    Element y_type;
+    int subs, drop;  /* sub-pixels; whether image 0 drops the odd ones */
+    int y_more;      /* elements that y's pixels are wider than needed */
+    int y_skew;      /* elements that y and the residual begin late: unaligned rows */
+    int batch;
+    float alpha;
+} Case;
+
+static const Case cases[] = {
+    {"linear", 1, 1, 37, 33, 1, 1, 1, 1, 40, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"one_row", 1, 1, 1, 70, 1, 1, 1, 1, 136, 0, 0, CUDA_ACT_SILU, 1, 1, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"three", 2, 5, 7, 3, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
+    {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
+    {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
+    {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1},
+    {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"shuffle", 2, 4, 5, 64, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 8, 1, 0, 0, 1, 1},
+    {"shuffle_odd", 2, 4, 5, 20, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_BF16, 4, 1, 0, 0, 1, 1},
+    {"shuffle_floats", 1, 4, 5, 48, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 4, 0, 4, 0, 1, 1},
+    {"skewed", 1, 3, 5, 40, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 2, ELEMENT_BF16, 0, 0, 0, 4, 1, 1},
+    {"batch", 1, 1, 35, 44, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 3, 0.125f},
+    {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
+    {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
+};
+
+/* ------------------------------------------------------------------------------------------------------------ operands */
+
+/* Values as the product sees them, and the bytes that stand for them on the device. */
+typedef struct Operand {
+    float *value; /* int8: whole numbers, to be multiplied by scale */
+    float *scale; /* int8: [rows][blocks] */
+    void *bytes;
+    size_t elements, rows;
+    int blocks;
+} Operand;
+
+typedef struct Part {
+    Operand a, b;
+    int taps, depth, pitch, frames, h, w; /* pictures of A */
+    int kt, kh, kw, stride;
+} Part;
+
+typedef struct Product {
+    const Case *k;
+    Element type;
+    Part part[2];
+    int parts, packed, y_c, y_pad, y_pitch, subs;
+    int y_pixels;
+    float *bias, *gate, *residual; /* residual: [pixel][y_pitch + skew], as rounded */
+    size_t residual_elements;
+    Element residual_type;
+    void *residual_bytes;
+} Product;
+
+static int size_of(Element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_BF16 ? 2 : 1; }
+static int pad_of(Element type, int c) { return (c * size_of(type) + 15) / 16 * 16 / size_of(type); }
+
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+static float from_bf16(uint16_t bits)
+{
+    const uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* `count` values in `type`: bytes to upload, and the values rounded as the bytes are. */
+static void *encode(Element type, float *value, size_t count)
+{
+    uint8_t *bytes = check_bytes(count * (size_t)size_of(type));
+    for (size_t i = 0; i < count; i++) {
+        if (type == ELEMENT_F32) memcpy(bytes + 4 * i, &value[i], 4);
+        if (type == ELEMENT_I8) bytes[i] = (uint8_t)(int8_t)value[i];
+        if (type == ELEMENT_BF16) {
+            const uint16_t half = to_bf16(value[i]);
+            memcpy(bytes + 2 * i, &half, 2);
+            value[i] = from_bf16(half);
+        }
+    }
+    return bytes;
+}
+
+/* rows of `depth` elements. `lone`: one row's largest products, which int8 must hold. */
+static Operand random_operand(Element type, size_t rows, int depth, float size)
+{
+    Operand o = {.elements = rows * (size_t)depth, .rows = rows, .blocks = (depth + 127) / 128};
+    o.value = check_random_floats(o.elements, size);
+    if (type == ELEMENT_I8) {
+        for (size_t i = 0; i < o.elements; i++) o.value[i] = i < 300 ? -127.0f : (float)((int)(check_random() % 255) - 127);
+        o.scale = check_random_floats(rows * (size_t)o.blocks, size / 100);
+    }
+    o.bytes = encode(type, o.value, o.elements);
+    return o;
+}
+
+static Part random_part(const Case *k, Element type, int second, int packed, int batch)
+{
+    Part p = {.kt = second ? 1 : k->kt, .kh = second ? 1 : k->kh, .kw = second ? 1 : k->kw, .stride = second ? 1 : k->stride};
+    p.taps = p.kt * p.kh * p.kw;
+    p.depth = pad_of(type, second ? k->part1_depth : k->depth);
+    p.pitch = p.depth + (second ? 32 : 0);
+    p.frames = k->images + p.kt - 1;
+    p.h = (k->h - 1) * p.stride + p.kh;
+    p.w = (k->w - 1) * p.stride + p.kw;
+    p.a = random_operand(type, (size_t)(batch * p.frames * p.h * p.w), p.pitch, 1.0f);
+    p.a.blocks = (p.depth + 127) / 128;
+    p.b = random_operand(type, (size_t)(batch * packed * p.taps), p.depth, 0.2f);
+    return p;
+}
+
+static Product random_product(const Case *k, Element type)
+{
+    Product p = {.k = k, .type = type, .parts = k->part1_depth > 0 ? 2 : 1, .packed = k->glu ? (k->n + 7) / 8 * 16 : k->n};
+    for (int i = 0; i < p.parts; i++) p.part[i] = random_part(k, type, i, p.packed, k->batch);
+    p.subs = k->subs > 0 ? k->subs : 1;
+    p.y_c = k->n / p.subs;
+    p.y_pad = pad_of(k->y_type, p.y_c + k->y_more);
+    p.y_pitch = p.y_pad + k->y_skew;
+    p.y_pixels = k->batch * k->images * k->h * k->w * p.subs;
+    p.bias = k->bias ? check_random_floats((size_t)k->n, 1.0f) : NULL;
+    p.gate = k->gate ? check_random_floats((size_t)k->n, 1.0f) : NULL;
+    if (k->residual) {
+        p.residual_type = k->residual == 3 ? k->y_type : k->residual == 2 ? ELEMENT_BF16 : ELEMENT_F32;
+        p.residual_elements = (size_t)p.y_pixels * (size_t)p.y_pitch + (size_t)k->y_skew;
+        p.residual = check_random_floats(p.residual_elements, 1.0f);
+        p.residual_bytes = encode(p.residual_type, p.residual, p.residual_elements);
+    }
+    return p;
+}
+
+/* --------------------------------------------------------------------------------------------------------- definition */
+
+/* Row of A for tap t of output (image, y, x); its number counts pixels of all frames. */
+static size_t pixel_of(const Part *p, int image, int oy, int ox, int t)
+{
+    const int dt = t / (p->kh * p->kw), dy = t / p->kw % p->kh, dx = t % p->kw;
+    return (size_t)(((image + dt) * p->h + oy * p->stride + dy) * p->w + ox * p->stride + dx);
+}
+
+static float sum_of(const Product *p, int z, int image, int oy, int ox, int n)
+{
+    double sum = 0;
+    float blocks = 0;
+    for (int i = 0; i < p->parts; i++) {
+        const Part *q = &p->part[i];
+        for (int t = 0; t < q->taps; t++) {
+            const size_t pixel = (size_t)(z * q->frames * q->h * q->w) + pixel_of(q, image, oy, ox, t);
+            const size_t row = (size_t)(z * p->packed + n) * (size_t)q->taps + (size_t)t;
+            const float *a = q->a.value + pixel * (size_t)q->pitch, *b = q->b.value + row * (size_t)q->depth;
+            for (int c = 0; p->type != ELEMENT_I8 && c < q->depth; c++) sum += (double)a[c] * b[c];
+            for (int c = 0; p->type == ELEMENT_I8 && c < q->depth; c += 128) {
+                float whole = 0;
+                for (int e = c; e < c + 128 && e < q->depth; e++) whole += a[e] * b[e];
+                const size_t block = (size_t)c / 128;
+                const float scale = q->a.scale[pixel * (size_t)q->a.blocks + block] *
+                                    q->b.scale[row * (size_t)q->b.blocks + block];
+                blocks = fmaf(whole, scale, blocks);
+            }
+        }
+    }
+    return p->type == ELEMENT_I8 ? blocks : (float)sum;
+}
+
+/* Pixel of y that sub-pixel s of output (z, image, oy, ox) is. */
+static int y_pixel_of(const Product *p, int z, int image, int oy, int ox, int s)
+{
+    const Case *k = p->k;
+    return (((z * k->images + image) * k->h + oy) * k->w + ox) * p->subs + s;
+}
+
+static void store_value(const Product *p, void *y, size_t element, float value)
+{
+    const uint16_t half = to_bf16(value);
+    if (p->k->y_type == ELEMENT_BF16) memcpy((uint8_t *)y + 2 * element, &half, 2);
+    else memcpy((uint8_t *)y + 4 * element, &value, 4);
+}
+
+/* One output pixel: all n columns, finished, into y. */
+static void define_pixel(const Product *p, int z, int image, int oy, int ox, float *row, void *y)
+{
+    const Case *k = p->k;
+    const RowAct acts[] = {[CUDA_ACT_NONE] = ROW_NONE, [CUDA_ACT_SILU] = ROW_SILU, [CUDA_ACT_GELU_TANH] = ROW_GELU_TANH,
+                           [CUDA_ACT_RELU] = ROW_RELU, [CUDA_ACT_TANH3] = ROW_TANH3};
+    float *sum = row, *glu = row + k->n, *out = row + 2 * k->n;
+    for (int n = 0; n < k->n; n++) {
+        sum[n] = k->alpha * sum_of(p, z, image, oy, ox, k->glu ? n / 8 * 16 + n % 8 : n);
+        if (k->glu) glu[n] = k->alpha * sum_of(p, z, image, oy, ox, n / 8 * 16 + n % 8 + 8);
+    }
+    const int first = y_pixel_of(p, z, image, oy, ox, 0) / p->subs;
+    const float *residual = k->residual ? p->residual + (size_t)first * (size_t)p->y_pitch + k->y_skew : NULL;
+    cpu_kernels_named("scalar")->finish(out, sum, p->bias, acts[k->act], k->glu ? glu : NULL, p->gate, residual, k->n);
+    for (int n = 0; n < k->n; n++) {
+        const int s = n / p->y_c, c = n % p->y_c;
+        if (k->drop && image == 0 && s % 2 == 1) continue;
+        const size_t to = (size_t)y_pixel_of(p, z, image, oy, ox, s) * (size_t)p->y_pitch + (size_t)k->y_skew;
+        store_value(p, y, to + (size_t)c, out[n]);
+        for (int pad = c + 1; c == p->y_c - 1 && pad < p->y_pad; pad++) store_value(p, y, to + (size_t)pad, 0.0f);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------------- device */
+
+typedef struct Room {
+    Dev *d;
+    CudaScratch taken[16];
+    int count;
+} Room;
+
+static CUdeviceptr put(Room *r, const void *bytes, size_t size)
+{
+    CudaScratch s = cuda_scratch(r->d, size);
+    cuda_copy_in(r->d, s.address, bytes, size);
+    r->taken[r->count++] = s;
+    return s.address;
+}
+
+static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to)
+{
+    const size_t size = (size_t)size_of(p->type);
+    *to = (CudaGemmPart){.pitch = q->pitch, .depth = q->depth, .taps = q->taps, .blocks = q->a.blocks,
+                         .step_y = q->stride * q->w, .step_x = q->stride};
+    to->a = put(r, q->a.bytes, q->a.elements * size);
+    to->b = put(r, q->b.bytes, q->b.elements * size);
+    if (p->type == ELEMENT_I8) {
+        to->a_scale = put(r, q->a.scale, q->a.rows * (size_t)q->a.blocks * sizeof(float));
+        to->b_scale = put(r, q->b.scale, q->b.rows * (size_t)q->b.blocks * sizeof(float));
+    }
+    for (int i = 0; i < p->k->images; i++) {
+        for (int dt = 0; dt < q->kt; dt++) to->frame[i][dt] = (i + dt) * q->h * q->w;
+    }
+    for (int t = 0; t < q->taps; t++) {
+        to->tap_frame[t] = (uint8_t)(t / (q->kh * q->kw));
+        to->tap[t] = t / q->kw % q->kh * q->w + t % q->kw;
+    }
+}
+
+static CudaGemm fill_arguments(Room *r, const Product *p, const void *y, size_t y_bytes)
+{
+    const Case *k = p->k;
+    CudaGemm g = {.parts = p->parts, .images = k->images, .rows = k->h, .columns = k->w, .n = k->n, .act = k->act, .glu = k->glu,
+                  .y_type = (int32_t)k->y_type, .residual_type = (int32_t)p->residual_type, .y_pitch = p->y_pitch,
+                  .y_c = p->y_c, .y_pad = p->y_pad, .y_row = k->w * p->subs, .y_column = p->subs, .residual_pitch = p->y_pitch,
+                  .residual_row = k->w, .residual_column = 1, .batch = k->batch, .alpha = k->alpha, .subs = k->subs};
+    for (int i = 0; i < p->parts; i++) fill_part(r, p, &p->part[i], &g.part[i]);
+    g.batch_a = (int64_t)p->part[0].frames * p->part[0].h * p->part[0].w * p->part[0].pitch;
+    g.batch_b = (int64_t)p->packed * p->part[0].taps * p->part[0].depth;
+    g.batch_y = (int64_t)k->images * k->h * k->w * p->subs * p->y_pitch;
+    for (int i = 0; i < k->images; i++) {
+        g.y_image[i] = i * k->h * k->w * p->subs;
+        g.residual_image[i] = i * k->h * k->w;
+        g.drop[i] = k->drop && i == 0 ? 0xAA : 0;
+    }
+    for (int s = 0; s < p->subs; s++) g.sub[s] = s;
+    g.y = put(r, y, y_bytes) + (uint64_t)(k->y_skew * size_of(k->y_type));
+    if (k->bias) g.bias = put(r, p->bias, (size_t)k->n * sizeof(float));
+    if (k->gate) g.gate = put(r, p->gate, (size_t)k->n * sizeof(float));
+    if (k->residual == 3) g.residual = g.y;
+    else if (k->residual) {
+        g.residual = put(r, p->residual_bytes, p->residual_elements * (size_t)size_of(p->residual_type));
+        g.residual += (uint64_t)(k->y_skew * size_of(p->residual_type));
+    }
+    return g;
+}
+
+/* Elements as floats; what was never written stays the marker it was filled with. */
+static void to_floats(Element type, const void *bytes, size_t count, float *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, (const uint8_t *)bytes + 2 * i, 2);
+        if (type == ELEMENT_BF16) out[i] = from_bf16(half);
+        else memcpy(&out[i], (const uint8_t *)bytes + 4 * i, 4);
+    }
+}
+
+static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
+{
+    if (!check_begin("cuda_%s_%s", tile->function, k->name)) return;
+    Product p = random_product(k, tile->type);
+    const size_t elements = (size_t)p.y_pixels * (size_t)p.y_pitch + (size_t)k->y_skew;
+    const size_t bytes = elements * (size_t)size_of(k->y_type);
+    void *start = check_bytes(bytes), *want = check_bytes(bytes), *got = check_bytes(bytes);
+    memset(start, 0x41, bytes);
+    if (k->residual == 3) memcpy(start, p.residual_bytes, bytes);
+    memcpy(want, start, bytes);
+    float *row = check_floats(3 * (size_t)k->n);
+    for (int i = 0; i < k->batch * k->images * k->h * k->w; i++) {
+        define_pixel(&p, i / (k->images * k->h * k->w), i / (k->h * k->w) % k->images, i / k->w % k->h, i % k->w, row, want);
+    }
+    Room r = {.d = d};
+    CudaGemm g = fill_arguments(&r, &p, start, bytes);
+    cuda_gemm_with(d, &g, tile);
+    cuda_copy_out(d, got, g.y - (uint64_t)(k->y_skew * size_of(k->y_type)), bytes);
+    cuda_wait(d);
+    check_true(dev_ok(d), "%s", dev_error(d));
+    if (tile->type == ELEMENT_I8) {
+        check_equal(tile->function, want, got, bytes);
+    } else {
+        float *a = check_floats(elements), *b = check_floats(elements);
+        to_floats(k->y_type, want, elements, a);
+        to_floats(k->y_type, got, elements, b);
+        check_close(tile->function, a, b, elements, k->y_type == ELEMENT_BF16 ? 0x1p-8 : 1e-5);
+    }
+    for (int i = 0; i < r.count; i++) cuda_scratch_free(d, &r.taken[i]);
+    check_end();
+}
+
+/* A result does not depend on the tile: the choice is one of speed, and it falls on a tile that can do it. */
+static void check_choice(Dev *d)
+{
+    if (!check_begin("cuda_gemm_choice")) return;
+    CudaGemm g = {.images = 1, .rows = 1, .columns = 65536, .n = 1024, .batch = 1};
+    check_true(cuda_gemm_choose(d, &g, ELEMENT_BF16).rows == 256, "large products take the large tile");
+    g.columns = 1;
+    const CudaGemmTile tile = cuda_gemm_choose(d, &g, ELEMENT_BF16);
+    check_true(tile.rows * tile.columns <= 64 * 64, "one row takes a small one: many blocks read B at once");
+    g = (CudaGemm){.images = 1, .rows = 1000, .columns = 1000, .n = 3};
+    check_true(cuda_gemm_choose(d, &g, ELEMENT_BF16).columns == 8, "three columns take the narrow tile");
+    g.glu = 1;
+    check_true(cuda_gemm_choose(d, &g, ELEMENT_F32).columns > 8, "a gated unit cannot");
+    check_end();
+}
+
+void test_cuda_gemm(void)
+{
+    char error[512];
+    const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
+    Dev *d = dev_open(&setup, 64 << 20, error, sizeof error);
+    check_set_loss(0);
+    if (d == NULL) {
+        fprintf(stderr, "cuda_gemm: %s\n", error);
+        exit(1);
+    }
+    CudaGemmTile tile;
+    for (int i = 0; cuda_gemm_tile(i, &tile); i++) {
+        for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+            if (cases[c].glu && tile.columns < 16) continue;
+            if (tile.type == ELEMENT_I8 && cases[c].batch > 1) continue; /* attention is not made of these */
+            check_case(d, &cases[c], &tile);
+        }
+    }
+    check_choice(d);
+    dev_close(d);
+}

@@ -1,0 +1,127 @@
+/* Shared memory of the CUDA kernels: no access of a warp may meet a bank twice, and every element has one place. */
+#include "kernels/cuda/layout.h"
+
+#include "tests/kernels/check.h"
+#include "tests/kernels/tests.h"
+
+#include <string.h>
+
+/*
+ * The hardware serves 128 bytes at a time: `lanes` accesses of 128 / lanes bytes must lie in different places modulo 128.
+ * What is aligned to its own size then touches no bank twice.
+ */
+static void check_banks(const char *what, const int *address, int lanes)
+{
+    const int size = 128 / lanes;
+    bool seen[32] = {false};
+    for (int i = 0; i < lanes; i++) {
+        const int place = address[i] / size % lanes;
+        check_true(address[i] % size == 0, "%s: %d is not aligned", what, address[i]);
+        check_true(!seen[place], "%s: bank group %d twice", what, place);
+        seen[place] = true;
+    }
+}
+
+/* ldmatrix: each of the four matrices, for every step of a slab and every fragment. */
+static void check_fragments(void)
+{
+    if (!check_begin("cuda_layout_fragments")) return;
+    for (int step = 0; step < 4; step++) {
+        for (int first = 0; first < 64; first += 8) { /* fragments begin at any eighth row: B's columns */
+            int a[32], b[32];
+            for (int lane = 0; lane < 32; lane++) {
+                a[lane] = tile_at(first + fragment_a_row(lane), 2 * step + fragment_a_chunk(lane));
+                b[lane] = tile_at(first + fragment_b_row(lane), 2 * step + fragment_b_chunk(lane));
+                /* the kernels step by changing bits of step 0's address */
+                const int a0 = tile_at(first + fragment_a_row(lane), fragment_a_chunk(lane));
+                const int b0 = tile_at(first + fragment_b_row(lane), fragment_b_chunk(lane));
+                check_true(a[lane] == (a0 ^ step << 5) && b[lane] == (b0 ^ step << 5), "step %d of lane %d", step, lane);
+            }
+            for (int matrix = 0; matrix < 4; matrix++) {
+                check_banks("ldmatrix of A", a + 8 * matrix, 8);
+                check_banks("ldmatrix of B", b + 8 * matrix, 8);
+            }
+        }
+    }
+    check_end();
+}
+
+/* cp.async: eight lanes fill a row. Every chunk of a tile has a place of its own. */
+static void check_fill(void)
+{
+    if (!check_begin("cuda_layout_fill")) return;
+    bool taken[256 * TILE_CHUNKS] = {false};
+    for (int row = 0; row < 256; row++) {
+        int at[TILE_CHUNKS];
+        for (int chunk = 0; chunk < TILE_CHUNKS; chunk++) {
+            at[chunk] = tile_at(row, chunk);
+            check_true(at[chunk] >= 0 && at[chunk] < 256 * TILE_ROW_BYTES && !taken[at[chunk] / 16], "row %d chunk %d", row, chunk);
+            taken[at[chunk] / 16] = true;
+        }
+        check_banks("cp.async", at, 8);
+    }
+    check_end();
+}
+
+/* float32: lanes read four of K of the rows and columns whose sums they hold. Lanes of one row read the same. */
+static void check_floats_reads(void)
+{
+    if (!check_begin("cuda_layout_floats")) return;
+    for (int chunk = 0; chunk < TILE_CHUNKS; chunk++) {
+        int a[8], b[2][4];
+        for (int lane = 0; lane < 32; lane++) a[sum_row(lane)] = tile_at(sum_row(lane), chunk);
+        for (int lane = 0; lane < 4; lane++) {
+            b[0][lane] = tile_at(sum_column(lane), chunk);
+            b[1][lane] = tile_at(sum_column(lane) + 1, chunk);
+        }
+        check_banks("rows of A", a, 8);
+        for (int odd = 0; odd < 2; odd++) {
+            for (int i = 0; i < 4; i++) {
+                for (int j = 0; j < i; j++) check_true(b[odd][i] / 16 % 8 != b[odd][j] / 16 % 8, "columns %d and %d of B", i, j);
+            }
+        }
+    }
+    check_end();
+}
+
+/* Sums on their way out: pairs put down by half a warp at a time, chunks picked up by a quarter. */
+static void check_stage(int width)
+{
+    if (!check_begin("cuda_layout_stage_%d", width)) return;
+    uint8_t taken[16 * 288 / 4] = {0};
+    check_true(16 * stage_pitch(width) <= (int)sizeof taken * 4, "the largest stage");
+    for (int row = 0; row < 16; row++) {
+        for (int column = 0; column < width; column++) {
+            const int at = stage_at(width, row, column);
+            check_true(at >= 0 && at < 16 * stage_pitch(width) && !taken[at / 4], "row %d column %d", row, column);
+            taken[at / 4] = 1;
+        }
+    }
+    for (int n = 0; n < width && width >= 32; n += 8) { /* narrower ones are few and may collide */
+        for (int half = 0; half < 2; half++) {
+            int at[16];
+            for (int i = 0; i < 16; i++) at[i] = stage_at(width, sum_row(half * 16 + i), n + sum_column(half * 16 + i));
+            check_banks("sums put down", at, 16);
+        }
+    }
+    for (int i = 0; i < 16 * width / 8 && width == 64; i += 8) { /* a row is eight groups */
+        int low[8], high[8];
+        for (int lane = 0; lane < 8; lane++) {
+            low[lane] = stage_at(width, (i + lane) / 8, (i + lane) % 8 * 8);
+            high[lane] = stage_at(width, (i + lane) / 8, (i + lane) % 8 * 8 + 4);
+        }
+        check_banks("first halves", low, 8);
+        check_banks("second halves", high, 8);
+    }
+    check_end();
+}
+
+void test_layout(void)
+{
+    check_fragments();
+    check_fill();
+    check_floats_reads();
+    check_stage(64);
+    check_stage(32);
+    check_stage(8);
+}
