@@ -217,7 +217,11 @@ void nvrtc_lower_version(char *ptx)
     if (version == NULL || target == NULL) return;
     const char *floor = strncmp(target + 12, "12", 2) == 0 ? "8.8" : "8.0";
     version += 10;
-    if (strncmp(version, floor, 3) > 0 && version[3] == '\n') memcpy(version, floor, 3);
+    if (strncmp(version, floor, 3) <= 0 || version[3] != '\n') return;
+    memcpy(version, floor, 3);
+    /* A hint on which bytes of a load are used, known from 8.3 on: blanked. */
+    for (char *hint = strstr(target, ".pragma \"used_bytes_mask"); hint; hint = strstr(hint, ".pragma \"used_bytes_mask"))
+        memset(hint, ' ', strcspn(hint, "\n"));
 }
 
 /* Into error: what failed, then the compiler's log. */

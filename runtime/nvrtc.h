@@ -33,7 +33,7 @@ void *nvrtc_compile(const char *name, const char *source, const NvrtcHeader *hea
 
 /*
  * Compilers write the newest .version they know, which older drivers refuse. Lowers it in PTX text to what the target needs
- * and every driver that knows the target takes: 8.8 for sm_120f, else 8.0. Kernels use nothing newer (tests/ptx_checks.sh).
+ * and every driver that knows the target takes: 8.8 for sm_120f, else 8.0. Kernels use nothing newer (tests/ptx_checks.c).
  */
 void nvrtc_lower_version(char *ptx);
 
