@@ -236,14 +236,15 @@ static __device__ float4 pack_values(const CudaPack &a, const PackPlace &p)
     const int32_t slot = p.tap / a.frame_taps, last = slot + a.merged;
     const float *from = (const float *)a.from + (int64_t)p.row * a.row_step + p.tap % a.frame_taps * a.tap_step;
     float4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
+    int32_t f = slot == 0 ? 0 : last;
 #pragma unroll 1
-    for (int32_t f = slot == 0 ? 0 : last; f <= last; f++) {
+    do {
         const float *frame = from + (int64_t)f * a.frame_step;
         sum.x += pack_value(a, frame, p.channel);
         sum.y += pack_value(a, frame, p.channel + 1);
         sum.z += pack_value(a, frame, p.channel + 2);
         sum.w += pack_value(a, frame, p.channel + 3);
-    }
+    } while (++f <= last);
     return sum;
 }
 
