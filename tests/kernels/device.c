@@ -93,15 +93,24 @@ void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, cons
     check_set_loss(0);
 }
 
-Tensor upload(Dev *d, const float *values, int t, int h, int w, int c)
+static Tensor filled(Dev *d, Tensor x, const float *values)
 {
-    Tensor x = dev_tensor(d, t, h, w, c);
     float *to = dev_write(d, x);
-    for (int64_t p = 0; to != NULL && p < (int64_t)t * h * w; p++) {
-        for (int i = 0; i < x.c_pad; i++) to[p * x.c_pad + i] = i < c ? values[p * c + i] : 0.0f;
+    for (int64_t p = 0; to != NULL && p < (int64_t)x.t * x.h * x.w; p++) {
+        for (int i = 0; i < x.c_pad; i++) to[p * x.c_pad + i] = i < x.c ? values[p * x.c + i] : 0.0f;
     }
     dev_write_end(d, x, to);
     return x;
+}
+
+Tensor upload(Dev *d, const float *values, int t, int h, int w, int c)
+{
+    return filled(d, dev_tensor(d, t, h, w, c), values);
+}
+
+Tensor upload_floats(Dev *d, const float *values, int t, int h, int w, int c)
+{
+    return filled(d, dev_floats(d, t, h, w, c), values);
 }
 
 void download(Dev *d, Tensor x, float *values)

@@ -26,7 +26,8 @@ enum { TEST_STAGE = 2 }; /* of a layer inside a network: int8 there where the pr
 bool test_use_cuda(int ordinal, char *error, size_t error_size);
 const CudaDevice *test_cuda(void); /* NULL: each_device is the CPU */
 
-Tensor upload(Dev *d, const float *values, int t, int h, int w, int c);  /* values [t][h][w][c] */
+Tensor upload(Dev *d, const float *values, int t, int h, int w, int c); /* values [t][h][w][c] */
+Tensor upload_floats(Dev *d, const float *values, int t, int h, int w, int c); /* to dev_floats: vectors */
 void download(Dev *d, Tensor x, float *values);
 void poison(Dev *d, Tensor x); /* NaN everywhere: what is not written is seen */
 

@@ -19,8 +19,8 @@ static void work(void *user, Dev *d)
 {
     Run *r = user;
     Tensor x = upload(d, r->x, 1, 1, r->n, r->k), residual = upload(d, r->residual, 1, 1, r->n, r->m);
-    Tensor scale = upload(d, r->scale, 1, 1, 1, r->k), shift = upload(d, r->shift, 1, 1, 1, r->k);
-    Tensor gate = upload(d, r->gate, 1, 1, 1, r->m), y = r->in_place ? residual : dev_tensor(d, 1, 1, r->n, r->m);
+    Tensor scale = upload_floats(d, r->scale, 1, 1, 1, r->k), shift = upload_floats(d, r->shift, 1, 1, 1, r->k);
+    Tensor gate = upload_floats(d, r->gate, 1, 1, 1, r->m), y = r->in_place ? residual : dev_tensor(d, 1, 1, r->n, r->m);
     LinearArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = &r->w.bound, .glu = r->glu ? &r->glu_w.bound : NULL,
                     .bias = r->glu ? NULL : &r->bias.bound};
     if (r->pre) a.pre = (Pre){.norm = NORM_RMS, .eps = 1e-5f, .scale = scale, .shift = shift};

@@ -27,7 +27,7 @@ static void work(void *user, Dev *d)
         const int64_t fine_floats = 4LL * r->h * r->w * r->c;
         Tensor x = upload(d, r->x + (int64_t)at * r->h * r->w * r->c, r->parts[i], r->h, r->w, r->c);
         Tensor fine = dev_tensor(d, t, 2 * r->h, 2 * r->w, r->c), y = dev_tensor(d, t, 2 * r->h, 2 * r->w, r->c);
-        Tensor stats = dev_tensor(d, t, 1, 1, 64);
+        Tensor stats = dev_floats(d, t, 1, 1, 64);
         ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = fine, .weight = &r->up.bound, .bias = &r->up_bias.bound, .kt = 1, .kh = 1, .kw = 1,
                       .stride_t = 1, .stride_h = 1, .stride_w = 1, .start = start};
         a.post.shuffle_space = 2;
