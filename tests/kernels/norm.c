@@ -17,7 +17,7 @@ typedef struct Run {
 static void work(void *user, Dev *d)
 {
     Run *r = user;
-    Tensor x = upload(d, r->x, r->t, r->h, r->w, r->c), stats = dev_floats(d, r->t, 1, 1, 2 * r->groups);
+    Tensor x = upload_floats(d, r->x, r->t, r->h, r->w, r->c), stats = dev_floats(d, r->t, 1, 1, 2 * r->groups);
     dev_stats(d, &(StatsArgs){.x = x, .stats = stats, .groups = r->groups});
     download(d, stats, r->stats);
     dev_free(d, &stats);
