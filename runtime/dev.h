@@ -299,6 +299,7 @@ typedef struct RotateArgs {
     Tensor x;
     int heads, head_dim;
     const float *table;      /* host memory, as place */
+    int rows;                /* of table */
     const int32_t *place;
     int first[4];
 } RotateArgs;

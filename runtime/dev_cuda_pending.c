@@ -10,15 +10,6 @@ FoldedUpsampler *cuda_fold(Dev *d, UNUSED int stage, UNUSED const BoundWeight *u
 FoldedUpsampler *cuda_fold_nearest(Dev *d, UNUSED int stage, UNUSED const BoundWeight *grow, UNUSED int frames, UNUSED const BoundWeight *conv, UNUSED const BoundWeight *bias) { dev_fail(d, "pending"); return NULL; }
 PENDING(cuda_fold_free, (Dev *d, UNUSED FoldedUpsampler *f))
 ConvState *cuda_fold_state(Dev *d, UNUSED const FoldedUpsampler *f, UNUSED Tensor x, UNUSED int frames) { dev_fail(d, "pending"); return NULL; }
-/* producers, rows */
-PENDING(cuda_norm, (Dev *d, UNUSED const NormArgs *a))
-PENDING(cuda_stats, (Dev *d, UNUSED const StatsArgs *a))
-PENDING(cuda_rotate, (Dev *d, UNUSED const RotateArgs *a))
-PENDING(cuda_rows, (Dev *d, UNUSED Tensor y, UNUSED Tensor x, UNUSED const int32_t *index))
-PENDING(cuda_axpby, (Dev *d, UNUSED Tensor y, UNUSED float a, UNUSED Tensor x, UNUSED float b, UNUSED Tensor z))
-PENDING(cuda_guide, (Dev *d, UNUSED Tensor v, UNUSED Tensor negative, UNUSED float guidance, UNUSED float rescale))
-PENDING(cuda_modulation, (Dev *d, UNUSED Tensor out, UNUSED Tensor emb, UNUSED int layer, UNUSED int part, UNUSED const BoundWeight *extra))
-PENDING(cuda_modulation_row, (Dev *d, UNUSED Tensor out, UNUSED float add, UNUSED Tensor emb, UNUSED int emb_row, UNUSED const BoundWeight *table, UNUSED int table_row))
 /* attention */
 PENDING(cuda_attention, (Dev *d, UNUSED const AttentionArgs *a))
 PENDING(cuda_block_attention, (Dev *d, UNUSED const BlockAttentionArgs *a))

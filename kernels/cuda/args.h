@@ -99,6 +99,34 @@ typedef struct CudaPack {
     int32_t row_step, channel_step, frame_step, tap_step;
 } CudaPack;
 
+/* ------------------------------------------------------------------------------------------------- folded upsamplers */
+
+/*
+ * Nearest 2x and a 3x3 convolution, for output parity (p, q): to[n][slot][channel] is the sum of the taps of from
+ * [n][mid][3][3] that fall on coarse pixel (slot / 2, slot % 2) of the four beneath. pitch: mid, padded with zeros.
+ */
+typedef struct CudaFoldSum {
+    uint64_t from, to;
+    int32_t n, mid, pitch, p, q;
+} CudaFoldSum;
+
+/*
+ * What the 1x1x1 convolution's bias adds where all, or some, of four coarse pixels lie inside the picture: one more part of the
+ * product, of 16 bytes a row and pixel. fold_bias_<type> makes the rows: elements 0 .. 3 of row n are the sums over frames of
+ * from[n][frame * 4 + element][column], elements 4 .. 7 what rounding took from them, in 1/127 for i8; f32 has the first
+ * four alone. fold_inside_<type> makes the pixels, (h + 1) x (w + 1) of them: 1 where coarse pixel (y - 1 + element / 2, x - 1 +
+ * element % 2) lies inside, and the weight of what rounding took behind it.
+ */
+typedef struct CudaFoldBias {
+    uint64_t from, to, scale;
+    int32_t n, frames, pitch, column;
+} CudaFoldBias;
+
+typedef struct CudaFoldInside {
+    uint64_t to, scale;
+    int32_t h, w;
+} CudaFoldInside;
+
 /* --------------------------------------------------------------------------------------------------------- producer */
 
 enum { CUDA_FRAMES = 64 };
@@ -167,6 +195,58 @@ typedef struct CudaMoments {
     int32_t h, w, groups, size, pitch; /* size: channels of a group */
 } CudaMoments;
 
+/* ------------------------------------------------------------------------------------------------------ elementwise (PTX) */
+
+/* Element (t, h, w, c) of a tensor of floats or bf16: at + t * stride_t + h * stride_h + w * pitch + c. kernels/ptx reads the
+ * structs below by the offsets that runtime/dev_cuda_rows.c asserts. Blocks: x along a row of pixels, y rows, z frames. */
+typedef struct CudaView {
+    uint64_t at;
+    uint32_t stride_t, stride_h, pitch;
+    int32_t type;
+} CudaView;
+
+/* y = a * x + b * z, z.at 0: a * x + b, for channels below c; channels c .. 4 * quads - 1 become zero. */
+typedef struct CudaAxpby {
+    CudaView y, x, z;
+    float a, b;
+    int32_t w, c, quads;
+} CudaAxpby;
+
+/* Pixel i of y, counted through rows and frames, is pixel index[i] of x [..][x_h][x_w]: 4 * quads channels. */
+typedef struct CudaRows {
+    CudaView y, x;
+    uint64_t index;
+    int32_t w, h, quads, x_w, x_h;
+} CudaRows;
+
+/* RotateArgs; pairs of all heads, and of one. */
+typedef struct CudaRotate {
+    CudaView x;
+    uint64_t table, place;
+    int32_t first[4];
+    int32_t w, h, pairs, head;
+} CudaRotate;
+
+/* to[ch] = emb[(ch * 2 + layer) * 3 + part] + extra[ch]; channels c .. pad - 1 become zero. extra may be 0. */
+typedef struct CudaModulation {
+    uint64_t to, emb, extra;
+    int32_t c, pad, layer, part;
+} CudaModulation;
+
+/* to[ch] = table[ch] + (add + emb[ch]); emb and table may be 0. */
+typedef struct CudaModulationRow {
+    uint64_t to, emb, table;
+    float add;
+    int32_t c, pad;
+} CudaModulationRow;
+
+/* v = n + guidance * (v - n), then with rescale != 0 times rescale * deviation(v) / deviation(result) + 1 - rescale. */
+typedef struct CudaGuide {
+    CudaView v, n;
+    float guidance, rescale;
+    int32_t w, c;
+} CudaGuide;
+
 /* --------------------------------------------------------------------------------------------------------- attention */
 
 enum { CUDA_FLASH_ROWS = 64, CUDA_KEY_SLICES = 16 }; /* queries of a block of threads; addresses of keys */
@@ -232,6 +312,12 @@ typedef struct CudaTextMean {
     int32_t all_heads, o_pad, begin, end;
     float share;
 } CudaTextMean;
+
+/* Zeros in channels first .. last - 1 of `tokens` tokens of a grid of tall x wide a frame. */
+typedef struct CudaPads {
+    CudaTokens o;
+    int32_t tokens, tall, wide, first, last;
+} CudaPads;
 
 /* Softmax of rows of `keys` floats, `pitch` floats apart, in place; a bf16 result fills the first half of its row. Elements
  * keys .. pad - 1 become zero. */

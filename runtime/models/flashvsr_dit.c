@@ -486,6 +486,7 @@ static void rotate(FlashDitStream *s, Tensor x, int first)
                     .heads = s->setup.heads,
                     .head_dim = s->head_dim,
                     .table = s->rotary,
+                    .rows = s->rotary_rows,
                     .place = s->place + (int64_t)3 * first * s->windows * WINDOW_TOKENS};
     axis_pairs(s->head_dim, a.first);
     dev_rotate(s->d, &a);

@@ -203,7 +203,7 @@ static void turn_work(void *user, Dev *d)
 {
     Turn *r = user;
     Tensor x = upload(d, r->x, 1, r->h, r->w, r->heads * r->d);
-    RotateArgs a = {.x = x, .heads = r->heads, .head_dim = r->d, .table = r->table, .place = r->place,
+    RotateArgs a = {.x = x, .heads = r->heads, .head_dim = r->d, .table = r->table, .rows = r->rows, .place = r->place,
                     .first = {r->first[0], r->first[1], r->first[2], r->first[3]}};
     dev_rotate(d, &a);
     download(d, x, r->out);
