@@ -227,6 +227,15 @@ upres_status upres_convert(const char *const *paths, size_t count, const char *o
 
 /* ----------------------------------------------------------------------------------------------------------- session */
 
+/* The options of a job that computes. */
+static bool take_job(upres_options *checked, const upres_options *o, Fault *f)
+{
+    if (options_take(checked, o, f) != UPRES_OK) return false;
+    if (!checked->device_model) return true;
+    fault(f, UPRES_E_UNSUPPORTED, "'%.80s' is a described device, good for plans alone; name one that is there", checked->device_model);
+    return false;
+}
+
 upres_status upres_options_check(const upres_options *o)
 {
     upres_options checked;
@@ -241,7 +250,7 @@ upres_status upres_session_open(upres_session **out, const upres_weights *w, con
     upres_clip whole = {0};
     if (out) *out = NULL;
     if (!out || !w) return null_argument(f, "upres_session_open");
-    if (options_take(&checked, o, f) != UPRES_OK || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK)
+    if (!take_job(&checked, o, f) || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK)
         return f->status;
     return session_open(out, w->set, &checked, &whole, f);
 }
@@ -324,7 +333,7 @@ upres_status upres_encode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_encode");
-    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, frames, &out, latents, f) != UPRES_OK)
+    if (!take_job(&checked, o, f) || take_videos(&in, frames, &out, latents, f) != UPRES_OK)
         return f->status;
     return stage_encode(w->set, &checked, width, height, count, &in, &out, f);
 }
@@ -336,7 +345,7 @@ upres_status upres_decode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_decode");
-    if (options_take(&checked, o, f) != UPRES_OK || take_videos(&in, latents, &out, frames, f) != UPRES_OK)
+    if (!take_job(&checked, o, f) || take_videos(&in, latents, &out, frames, f) != UPRES_OK)
         return f->status;
     return stage_decode(w->set, &checked, latent_width, latent_height, count, keep, &in, &out, f);
 }
@@ -406,6 +415,6 @@ upres_status upres_bench(const upres_options *o, const char *pattern, void *user
     Fault *f = begin();
     upres_options checked;
     if (!each) return null_argument(f, "upres_bench");
-    if (options_take(&checked, o, f) != UPRES_OK) return f->status;
+    if (!take_job(&checked, o, f)) return f->status;
     return bench_run(&checked, pattern, user, each, f);
 }

@@ -93,8 +93,7 @@ const char *cuda_target_name(CudaTarget t)
     return names[t];
 }
 
-/* The kernels that suit a part. False: none. */
-static bool target_of(int major, int minor, CudaTarget *target)
+bool cuda_target(int major, int minor, int driver_version, CudaTarget *target)
 {
     switch (major) {
     case 8:
@@ -107,7 +106,7 @@ static bool target_of(int major, int minor, CudaTarget *target)
         *target = CUDA_TARGET_89;
         return true;
     case 12: /* before CUDA 12.9 drivers know no sm_120f; what is made for 8.9 runs there too */
-        *target = driver.version >= DRIVER_OF_120F ? CUDA_TARGET_120F : CUDA_TARGET_89;
+        *target = driver_version >= DRIVER_OF_120F ? CUDA_TARGET_120F : CUDA_TARGET_89;
         return true;
     default:
         return false;
@@ -165,7 +164,7 @@ bool cuda_device(int ordinal, CudaDevice *d, char *error, size_t error_size)
     }
     d->major = attribute(handle, CU_ATTRIBUTE_MAJOR);
     d->minor = attribute(handle, CU_ATTRIBUTE_MINOR);
-    if (!target_of(d->major, d->minor, &d->target)) {
+    if (!cuda_target(d->major, d->minor, driver.version, &d->target)) {
         snprintf(error, error_size,
                  "%s (device %d) has compute capability %d.%d; upres knows 8.0 to 8.9, 9.0, 10.x and 12.x (GeForce RTX 30 "
                  "and newer)",

@@ -126,6 +126,8 @@ void cuda_status_text(const CudaDriver *c, const char *what, CUresult status, ch
 
 /* How kernels are made for a device: see gpu-kernels "device choice". */
 typedef enum CudaTarget { CUDA_TARGET_80, CUDA_TARGET_89, CUDA_TARGET_90A, CUDA_TARGET_120F, CUDA_TARGET_COUNT } CudaTarget;
+/* The kernels that suit a part under a driver of that version; false: none are made for it. */
+bool cuda_target(int major, int minor, int driver_version, CudaTarget *target);
 const char *cuda_target_name(CudaTarget t); /* "80", "89", "90a", "120f": as in compute_80 */
 
 typedef struct CudaDevice {

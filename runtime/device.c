@@ -3,6 +3,7 @@
 #include "runtime/options.h"
 #include "runtime/system.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,10 +32,41 @@ static bool cuda_precision(const upres_options *o, Device *d, Fault *f)
     }
 }
 
+/* "sm_120:70:2.452:896:16" */
+static bool read_model(const char *text, CudaDevice *d)
+{
+    int architecture, sms, end = 0;
+    double ghz, gbs, gb;
+    if (sscanf(text, "sm_%d:%d:%lf:%lf:%lf%n", &architecture, &sms, &ghz, &gbs, &gb, &end) != 5 || text[end]) return false;
+    if (sms < 1 || sms > 1024 || !(ghz > 0 && ghz < 10) || !(gbs > 0 && gbs < 1e5) || !(gb > 0 && gb < 4096)) return false;
+    *d = (CudaDevice){.major = architecture / 10, .minor = architecture % 10, .sms = sms, .clock_ghz = ghz,
+                      .bandwidth_gbs = gbs, .memory = (uint64_t)(gb * 1e9)};
+    if (!cuda_target(d->major, d->minor, INT_MAX, &d->target)) return false;
+    const bool data_center = d->target == CUDA_TARGET_90A, first = d->major == 8 && d->minor == 0;
+    d->shared_per_block = data_center ? 232448 : first ? 166912 : 101376;
+    d->shared_per_sm = d->shared_per_block + 1024;
+    d->threads_per_sm = data_center || first ? 2048 : 1536;
+    snprintf(d->name, sizeof d->name, "%s", text);
+    return true;
+}
+
+static bool choose_model(const upres_options *o, Device *d, Fault *f)
+{
+    if (!read_model(o->device_model, &d->cuda)) {
+        fault(f, UPRES_E_ARGUMENT,
+              "'%.80s' describes no device; give sm_NN:SMs:GHz:GB/s:GB with sm_80, 86, 89, 90, 120 or another known one, for "
+              "example sm_120:70:2.452:896:16", o->device_model);
+        return false;
+    }
+    d->setup.cuda = &d->cuda;
+    return cuda_precision(o, d, f);
+}
+
 bool device_choose(const upres_options *o, Device *d, Fault *f)
 {
     char error[400] = "";
     *d = (Device){.setup.threads = o->threads};
+    if (o->device_model) return choose_model(o, d, f);
     const int ordinal = o->device >= 0 ? o->device : 0;
     if (o->device != UPRES_DEVICE_CPU) {
         if (cuda_device(ordinal, &d->cuda, error, sizeof error)) {
@@ -54,6 +86,7 @@ uint64_t device_limit(const Device *d, const upres_options *o)
 {
     uint64_t total = 0, available = 0;
     if (o->memory) return o->memory;
+    if (o->device_model) return d->cuda.memory - d->cuda.memory / 10 - (512u << 20); /* as of an idle card */
     if (d->setup.cuda) available = cuda_device_free(d->cuda.ordinal);
     else system_memory(&total, &available);
     return available;

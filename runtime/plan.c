@@ -117,14 +117,18 @@ static upres_status plan_upscale(const WeightSet *w, const upres_options *o, con
 upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job, const upres_clip *clip,
                       upres_plan_report *report, Fault *f)
 {
-    char describe[64] = "cpu";
+    char describe[80] = "cpu";
     *report = (upres_plan_report){.struct_size = sizeof *report,
                                   .source_width = clip->width,
                                   .source_height = clip->height,
                                   .frames = clip->frames};
-    report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
-    snprintf(report->device, sizeof report->device, "%s, %.0f GFLOP/s measured", describe,
-             report->flop_per_second * 1e-9);
+    if (o->device_model) {
+        snprintf(report->device, sizeof report->device, "%.40s, as described: memory and operations, no time", o->device_model);
+    } else {
+        report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
+        snprintf(report->device, sizeof report->device, "%s, %.0f GFLOP/s measured", describe,
+                 report->flop_per_second * 1e-9);
+    }
     switch (job) {
     case UPRES_JOB_UPSCALE:
         return plan_upscale(w, o, clip, report, f);

@@ -252,6 +252,10 @@ typedef struct upres_options {
     int32_t block_keys;       /* 128, or 64: the finer pattern; 0: 128 (default) */
     int32_t tile;             /* spatial tiles: 32..16384 source pixels; 0: off (default) */
     int32_t tile_overlap;     /* source pixels, 0..tile / 2; -1: 24, or tile / 2 when that is less (default) */
+
+    /* upres_plan alone: a GPU that need not be there, "sm_120:SMs:GHz:GB/s:GB"; NULL: device says which (default). Kept by
+       the caller for the call. */
+    const char *device_model;
 } upres_options;
 
 /* Fill in the defaults. size: sizeof(upres_options) as compiled by the caller. */

@@ -117,7 +117,7 @@ static const Option options[] = {
      "of the decoder alone"},
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
-    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu|cuda[:N]", "[auto]"},
+    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu|cuda[:N]", "plan: sm_NN:SMs:GHz:GB/s:GB too [auto]"},
     {"precision", 0, FORM_CHOICE, COMPUTE | VERB_BENCH, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
@@ -463,8 +463,10 @@ static bool set_overlap(const Option *o, const char *value, int32_t *field, Prob
     return true;
 }
 
-static bool set_device(const Option *o, const char *value, VerbBit verb, int32_t *field, Problem *p)
+static bool set_device(Job *job, const Option *o, const char *value, VerbBit verb, Problem *p)
 {
+    int32_t *field = &job->library.device;
+    job->library.device_model = NULL; /* the last one given counts */
     if (strcmp(value, "auto") == 0) {
         *field = UPRES_DEVICE_AUTO;
     } else if (strcmp(value, "cpu") == 0) {
@@ -478,8 +480,9 @@ static bool set_device(const Option *o, const char *value, VerbBit verb, int32_t
             return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
         *field = (int32_t)ordinal;
     } else if (strncmp(value, "sm_", 3) == 0) {
-        return problem(p, EXIT_USAGE, "--device %s: models of devices%s are not in this version; use cpu or auto",
-                       value, verb == VERB_PLAN ? "" : " belong to plan and");
+        if (verb != VERB_PLAN)
+            return problem(p, EXIT_USAGE, "--device %s describes a device, which is for plan; use auto, cpu or cuda:N", value);
+        job->library.device_model = value;
     } else {
         return bad_value(p, o, value, "auto, cpu, cuda or cuda:N");
     }
@@ -527,7 +530,7 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
     case FORM_OVERLAP:
         return set_overlap(o, value, field, p);
     case FORM_DEVICE:
-        return set_device(o, value, verb, field, p);
+        return set_device(job, o, value, verb, p);
     case FORM_LATER:
         break;
     }
