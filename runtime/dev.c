@@ -15,7 +15,7 @@ static Dev *device_new(const DevSetup *s, char *error, size_t error_size)
         return NULL;
     }
     d->plan = true;
-    if (s->cuda == NULL) cpu_attach(d, s->threads);
+    if (s->cuda == NULL) cpu_attach(d, s);
     else if (!cuda_attach(d, s, error, error_size)) {
         free(d);
         return NULL;

@@ -82,6 +82,7 @@ struct CudaDevice; /* runtime/cuda_driver.h */
 /* Which device, and how it computes. */
 typedef struct DevSetup {
     int threads;                   /* cpu; 0: all cores */
+    const char *cpu_set;           /* cpu: "scalar", "avx2", "avx512", one this machine has; NULL: the fastest */
     const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
     DevPrecision precision;        /* the CPU: DEV_FP32 alone */
 } DevSetup;

@@ -227,12 +227,13 @@ static const DevOps cpu_ops = {
     .close = cpu_close,
 };
 
-void cpu_attach(Dev *d, int threads)
+void cpu_attach(Dev *d, const DevSetup *s)
 {
     d->ops = &cpu_ops;
     d->activation = ELEMENT_F32;
-    d->kernels = cpu_kernels(getenv("UPRES_CPU"));
-    d->threads = threads > 0 ? threads : cpu_count();
+    d->kernels = s->cpu_set != NULL ? cpu_kernels_named(s->cpu_set) : NULL;
+    if (d->kernels == NULL) d->kernels = cpu_kernels(getenv("UPRES_CPU"));
+    d->threads = s->threads > 0 ? s->threads : cpu_count();
     snprintf(d->describe, sizeof d->describe, "cpu %s, %d thread%s, precision fp32", d->kernels->name, d->threads,
              d->threads == 1 ? "" : "s");
 }

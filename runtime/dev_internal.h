@@ -156,7 +156,7 @@ void cpu_fold_free(Dev *d, FoldedUpsampler *f);
 ConvState *cpu_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames);
 
 /* What a device is before it has memory, and its memory. attach fails only for cuda. */
-void cpu_attach(Dev *d, int threads);
+void cpu_attach(Dev *d, const DevSetup *s);
 bool cpu_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size);
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
