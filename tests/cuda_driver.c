@@ -349,13 +349,25 @@ static char *ptx_of(const CudaSource *s, CudaTarget target)
     return nvrtc_compile(name, s->text, headers, count, architecture, NULL, &bytes, said, sizeof said);
 }
 
+static bool is_built(CudaTarget target)
+{
+    CudaSource s;
+    for (size_t i = 0; cuda_source(i, &s); i++)
+        if (!s.ptx && !s.built[target]) return false;
+    return true;
+}
+
+static void need_kernels(void)
+{
+    if (!is_built(device().target) && nvrtc_version(said, sizeof said) == 0) skip("upres was built without a compiler");
+}
+
 /* Every function of every file loads, and is the same when it is asked for again. */
 static void all_functions(void)
 {
     CudaSource s;
     CudaDevice d = device();
-    if (nvrtc_version(said, sizeof said) == 0 && cuda_source(0, &s) && !s.ptx && !s.built[d.target])
-        skip("upres was built without a compiler");
+    need_kernels();
     CudaKernels *k = open_kernels();
     for (size_t i = 0; k && cuda_source(i, &s); i++) {
         char name[256], *text = ptx_of(&s, d.target);
@@ -373,6 +385,7 @@ static void all_functions(void)
 
 static void origin(void)
 {
+    need_kernels();
     CudaKernels *k = open_kernels();
     if (k == NULL) return;
     snprintf(said, sizeof said, "%s", cuda_kernels_origin(k));
@@ -382,14 +395,11 @@ static void origin(void)
 
 static void without_compiler(void)
 {
-    CudaSource s;
-    bool built = true;
-    for (size_t i = 0; cuda_source(i, &s); i++) built = built && (s.ptx || s.built[CUDA_TARGET_120F]);
-    if (built) {
+    CudaDevice d = device();
+    if (is_built(d.target)) {
         origin();
         return;
     }
-    CudaDevice d = device();
     CHECK(cuda_kernels_open(start(), &d, said, sizeof said) == NULL);
     told("NVRTC was not found|built without PTX|compute_120f|pip install nvidia-cuda-nvrtc");
 }
@@ -420,6 +430,7 @@ static void shared_memory(void)
 {
     CudaSource s;
     char name[256];
+    need_kernels();
     const CudaDriver *c = start();
     CudaDevice d = device();
     CudaKernels *k = cuda_source(0, &s) ? open_kernels() : NULL;
@@ -475,11 +486,10 @@ static void test_registry(void)
     static const char *const parts[] = {"80", "86", "89", "90", "120"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char settings[128];
-        snprintf(settings, sizeof settings, "UPRES_EMULATOR=sm=%s", parts[i]);
-        test("every function loads", settings, all_functions);
         snprintf(settings, sizeof settings, "UPRES_EMULATOR=sm=%s UPRES_NVRTC=none", parts[i]);
         test("every function loads", settings, all_functions);
     }
+    test("every function loads", "UPRES_EMULATOR=sm=120", all_functions);
     test("where kernels come from", "", origin);
     test("kernels without a compiler", "UPRES_NVRTC=none", without_compiler);
     test("errors of the registry", "", registry_errors);
