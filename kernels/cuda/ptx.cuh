@@ -13,6 +13,9 @@ template <class T> __device__ __forceinline__ T *global(uint64_t at)
     return (T *)__cvta_global_to_generic(at);
 }
 
+/* The same as a generic address, for places where branches meet: there the compiler does not come to an end over the other. */
+template <class T> __device__ __forceinline__ T *memory_at(uint64_t at) { return (T *)at; }
+
 /* ------------------------------------------------------------------------------------------------------- activations */
 
 /* e^x as in kernels/cpu/rows_body.h: the same operations, the same bits. */
@@ -144,6 +147,20 @@ __device__ __forceinline__ void copy_async_16(uint32_t to, uint64_t from, int by
 __device__ __forceinline__ void copy_async_4(uint32_t to, uint64_t from, int bytes)
 {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ float load_shared(uint32_t from)
+{
+    float value;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ float2 load_shared_2(uint32_t from)
+{
+    float2 pair;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(pair.x), "=f"(pair.y) : "r"(from) : "memory");
+    return pair;
 }
 
 /* Closes a group of the thread's copies. */

@@ -1,0 +1,474 @@
+/*
+ * Attention of 64 queries a block over keys that come 64 at a time, with a running maximum and sum, so that no score matrix
+ * is kept: see kernels/cpu/flash.h. Heads of up to 32 and up to 128 channels, in bf16 on the tensor cores or in floats.
+ *
+ * A query block walks the chosen key blocks of its mask; a window's keys are one block that is always chosen. Rows past the
+ * last are zeros, and their scores minus infinity.
+ */
+#include "ptx.cuh"
+
+enum { ROWS = CUDA_FLASH_ROWS, KEYS = 64 };
+static const unsigned ALL_LANES = 0xffffffffu;
+
+/* What a block of threads works on: of the window or query block given by the grid. */
+struct Problem {
+    int query, queries;                           /* first of its rows, and how many rows the window has */
+    int q_first, k_first;                         /* rows of the operands */
+    int blocks, slice_blocks, block_keys;
+    uint64_t mask;                                /* its row; 0: all */
+};
+
+__device__ __forceinline__ Problem problem(const CudaFlash &a)
+{
+    Problem p;
+    p.query = blockIdx.x * ROWS;
+    if (a.windows != 0) {
+        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.z;
+        p.queries = w->own + a.text_queries;
+        p.q_first = p.k_first = w->first;
+        p.blocks = p.slice_blocks = 1;
+        p.block_keys = w->own + a.text_keys;
+        p.mask = 0;
+    } else {
+        p.queries = a.queries;
+        p.q_first = (int)blockIdx.z / a.q_rows * a.q_frame + (int)blockIdx.z % a.q_rows * a.q_row;
+        p.k_first = 0;
+        p.blocks = a.blocks;
+        p.slice_blocks = a.slice_blocks;
+        p.block_keys = a.block_keys;
+        const int64_t row = (int64_t)(a.first_head + (int)blockIdx.y) * gridDim.z + blockIdx.z;
+        p.mask = a.mask == 0 ? 0 : a.mask + row * a.blocks;
+    }
+    return p;
+}
+
+/* -------------------------------------------------------------------------------------------------- walk over the keys */
+
+/* The tile of keys at hand. Every warp walks by itself, all the same way. */
+struct Walk {
+    int block, first;     /* key block, and the tile's first key in it */
+    int slice, slice_end; /* slice of the block, and the block behind the slice's last */
+    int base;             /* of the 32 blocks that `chosen` is about */
+    uint32_t chosen;      /* those not yet come to */
+};
+
+__device__ __forceinline__ Walk walk_start(const Problem &p) { return {0, p.block_keys, 0, p.slice_blocks, -32, 0}; }
+
+/* On to the next tile; false: there is none. */
+__device__ __forceinline__ bool walk_on(Walk &w, const Problem &p)
+{
+    w.first += KEYS;
+    if (w.first < p.block_keys) return true;
+    while (w.chosen == 0) {
+        w.base += 32;
+        if (w.base >= p.blocks) return false;
+        const int block = w.base + (int)threadIdx.x % 32;
+        w.chosen = __ballot_sync(ALL_LANES, block < p.blocks && (p.mask == 0 || *memory_at<const uint8_t>(p.mask + block) != 0));
+    }
+    w.block = w.base + __ffs((int)w.chosen) - 1;
+    w.chosen &= w.chosen - 1;
+    w.first = 0;
+    while (w.block >= w.slice_end) {
+        w.slice++;
+        w.slice_end += p.slice_blocks;
+    }
+    return true;
+}
+
+__device__ __forceinline__ int walk_keys(const Walk &w, const Problem &p) { return min(KEYS, p.block_keys - w.first); }
+
+/* Is the tile's last key the very last one? */
+__device__ __forceinline__ bool walk_last(const Walk &w, const Problem &p)
+{
+    return w.block == p.blocks - 1 && w.first + KEYS >= p.block_keys;
+}
+
+/* Element where the tile's keys begin in its slice. */
+__device__ __forceinline__ int64_t walk_at(const Walk &w, const Problem &p, const CudaFlash &a)
+{
+    const int row = p.k_first + (w.block - w.slice_end + p.slice_blocks) * p.block_keys + w.first;
+    return (int64_t)row * a.kv_pitch + blockIdx.y * a.kv_head;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ results */
+
+/* Where the results of a row go. */
+struct Place {
+    uint64_t at;
+    int type, channels; /* channels beyond are not stored */
+};
+
+template <int DEPTH> __device__ __forceinline__ Place place_of(const CudaFlash &a, int row)
+{
+    int token;
+    if (a.windows != 0) {
+        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.z;
+        if (row >= w->own) {
+            const int64_t pair = (int64_t)blockIdx.z * gridDim.y + blockIdx.y;
+            return {a.text_o + (pair * a.text_queries + row - w->own) * DEPTH * 4, CUDA_F32, DEPTH};
+        }
+        const int line = row / w->wide;
+        token = (w->t + line / w->tall) * a.o.frame + (w->h + line % w->tall) * a.o.row + w->w + row % w->wide;
+    } else {
+        token = (int)blockIdx.z / a.q_rows * a.o.frame + (int)blockIdx.z % a.q_rows * a.o.row + row;
+    }
+    const int64_t element = (int64_t)token * a.o.pitch + (a.first_head + (int)blockIdx.y) * a.head_dim;
+    return {a.o.at + element * (a.o.type == CUDA_BF16 ? 2 : 4), a.o.type, a.head_dim};
+}
+
+/* Channels c and c + 1. */
+__device__ __forceinline__ void store_pair(const Place &p, int c, float x, float y)
+{
+    if (c >= p.channels) return;
+    if (p.type == CUDA_BF16) *memory_at<uint32_t>(p.at + c * 2) = bf16_pack(x, y);
+    else *memory_at<float2>(p.at + c * 4) = make_float2(x, y);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- bf16 */
+
+/* Four warps, 16 queries each. */
+template <int DEPTH> struct FlashBf16 {
+    enum {
+        THREADS = 128,
+        ROW = DEPTH * 2,       /* bytes of a row */
+        CHUNKS = ROW / 16,
+        TILE = KEYS * ROW,     /* bytes of a tile */
+        STEPS = DEPTH / 16,    /* products along a row */
+        PIECES = DEPTH / 8     /* pieces of 8 channels of the result */
+    };
+
+    /* The place of a row's chunk 0, less the row itself: chunks are exchanged so that 8 rows of one chunk, or 4 lanes' worth
+     * of a copy, meet different banks. Other chunks: exclusive or with 16 * chunk. */
+    static __device__ __forceinline__ uint32_t swizzle(int row) { return (CHUNKS == 4 ? row >> 1 & 3 : row & 7) * 16; }
+
+    /* 64 rows from an element of `from` on, zeros after `rows` of them. */
+    static __device__ __forceinline__ void load(uint32_t to, uint64_t from, int64_t element, int pitch, int rows)
+    {
+        const int chunk = threadIdx.x % CHUNKS, row = threadIdx.x / CHUNKS;
+        uint64_t at = from + (element + (int64_t)row * pitch + chunk * 8) * 2;
+#pragma unroll
+        for (int r = 0; r < KEYS; r += THREADS / CHUNKS) {
+            copy_async_16(to + (row + r) * ROW + (chunk * 16 ^ swizzle(row + r)), at, row + r < rows ? 16 : 0);
+            at += (int64_t)(THREADS / CHUNKS) * pitch * 2;
+        }
+    }
+
+    /* s = q k^T */
+    static __device__ __forceinline__ void score(float (&s)[KEYS / 8][4], const uint32_t (&q)[STEPS][4], uint32_t keys)
+    {
+        const int lane = threadIdx.x % 32, row = lane & 7;
+        const uint32_t at = row * ROW + ((lane >> 3) * 16 ^ swizzle(row));
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) s[n][i] = 0.0f;
+#pragma unroll
+            for (int k = 0; k < STEPS; k += 2) {
+                uint32_t b[4];
+                load_matrix_4(b, keys + n * 8 * ROW + (at ^ k * 32));
+                multiply_bf16(s[n], q[k], b[0], b[1]);
+                multiply_bf16(s[n], q[k + 1], b[2], b[3]);
+            }
+        }
+    }
+
+    /* o += p v; p: weights where s had their scores */
+    static __device__ __forceinline__ void weigh(float (&o)[PIECES][4], const float (&p)[KEYS / 8][4], uint32_t values)
+    {
+        const int lane = threadIdx.x % 32, row = lane & 15;
+        const uint32_t at = row * ROW + ((lane >> 4) * 16 ^ swizzle(row));
+#pragma unroll
+        for (int k = 0; k < KEYS / 16; k++) {
+            const uint32_t a[4] = {bf16_pack(p[2 * k][0], p[2 * k][1]), bf16_pack(p[2 * k][2], p[2 * k][3]),
+                                   bf16_pack(p[2 * k + 1][0], p[2 * k + 1][1]), bf16_pack(p[2 * k + 1][2], p[2 * k + 1][3])};
+#pragma unroll
+            for (int n = 0; n < PIECES; n += 2) {
+                uint32_t b[4];
+                load_matrix_4_trans(b, values + k * 16 * ROW + (at ^ n * 16));
+                multiply_bf16(o[n], a, b[0], b[1]);
+                multiply_bf16(o[n + 1], a, b[2], b[3]);
+            }
+        }
+    }
+
+    /* Scores to weights e^((s - top) * scale); what was summed under a smaller maximum shrinks. scale: times log2 e. */
+    static __device__ __forceinline__ void soften(float (&s)[KEYS / 8][4], float (&o)[PIECES][4], float (&top)[2],
+                                                  float (&sum)[2], float scale)
+    {
+        float here[2] = {top[0], top[1]};
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+            here[0] = fmaxf(here[0], fmaxf(s[n][0], s[n][1]));
+            here[1] = fmaxf(here[1], fmaxf(s[n][2], s[n][3]));
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            here[r] = fmaxf(here[r], __shfl_xor_sync(ALL_LANES, here[r], 1));
+            here[r] = fmaxf(here[r], __shfl_xor_sync(ALL_LANES, here[r], 2));
+        }
+        if (__any_sync(ALL_LANES, here[0] > top[0] || here[1] > top[1])) {
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const float shrink = exp2_approx((top[r] - here[r]) * scale);
+                top[r] = here[r];
+                sum[r] *= shrink;
+#pragma unroll
+                for (int n = 0; n < PIECES; n++) {
+                    o[n][2 * r] *= shrink;
+                    o[n][2 * r + 1] *= shrink;
+                }
+            }
+        }
+        const float shift[2] = {-top[0] * scale, -top[1] * scale};
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                s[n][i] = exp2_approx(__fmaf_rn(s[n][i], scale, shift[i / 2]));
+                sum[i / 2] += s[n][i];
+            }
+        }
+    }
+
+    /* The tile that ends early, or with the very last key. */
+    static __device__ __forceinline__ void trim(float (&s)[KEYS / 8][4], int keys, float last_bias)
+    {
+#pragma unroll
+        for (int n = 0; n < KEYS / 8; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int key = n * 8 + (int)threadIdx.x % 4 * 2 + i % 2;
+                s[n][i] = key >= keys ? -__int_as_float(0x7f800000) : key == keys - 1 ? s[n][i] + last_bias : s[n][i];
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void run(const CudaFlash &a)
+    {
+        __shared__ __align__(128) uint8_t memory[3 * TILE]; /* keys, the next keys, values */
+        const Problem p = problem(a);
+        if (p.query >= p.queries) return;
+        const uint32_t keys = shared_address(memory), values = keys + 2 * TILE;
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+
+        Walk at = walk_start(p);
+        bool more = walk_on(at, p);
+        load(values, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.y * a.q_head, a.q_pitch, p.queries - p.query);
+        copy_async_commit();
+        if (more) load(keys, a.k[at.slice], walk_at(at, p, a), a.kv_pitch, walk_keys(at, p));
+        copy_async_commit();
+        copy_async_wait<1>();
+        __syncthreads();
+        uint32_t q[STEPS][4];
+#pragma unroll
+        for (int k = 0; k < STEPS; k++) {
+            const int row = warp * 16 + (lane & 15);
+            load_matrix_4(q[k], values + row * ROW + (((lane >> 4) + 2 * k) * 16 ^ swizzle(row)));
+        }
+
+        float o[PIECES][4], top[2] = {-__int_as_float(0x7f800000), -__int_as_float(0x7f800000)}, sum[2] = {0.0f, 0.0f};
+#pragma unroll
+        for (int n = 0; n < PIECES; n++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) o[n][i] = 0.0f;
+        }
+        const float scale = a.scale * 1.44269504088896341f;
+        uint32_t turn = 0; /* which of the two places the keys at hand are in: 0 or TILE */
+        while (more) {
+            __syncthreads(); /* nobody reads the values of the last turn any more */
+            const int count = walk_keys(at, p);
+            load(values, a.v[at.slice], walk_at(at, p, a), a.kv_pitch, count);
+            copy_async_commit();
+            copy_async_wait<1>();
+            __syncthreads();
+            float s[KEYS / 8][4];
+            score(s, q, keys + turn);
+            const bool last = walk_last(at, p);
+            more = walk_on(at, p);
+            if (more) load(keys + (turn ^ TILE), a.k[at.slice], walk_at(at, p, a), a.kv_pitch, walk_keys(at, p));
+            copy_async_commit();
+            turn ^= TILE;
+            if (count < KEYS || last) trim(s, count, last ? a.last_bias : 0.0f);
+            soften(s, o, top, sum, scale);
+            copy_async_wait<1>();
+            __syncthreads();
+            weigh(o, s, values);
+        }
+
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            sum[r] += __shfl_xor_sync(ALL_LANES, sum[r], 1);
+            sum[r] += __shfl_xor_sync(ALL_LANES, sum[r], 2);
+            const float share = sum[r] > 0.0f ? __fdiv_rn(1.0f, sum[r]) : 0.0f;
+            const int row = p.query + warp * 16 + lane / 4 + 8 * r;
+            if (row >= p.queries) continue;
+            const Place to = place_of<DEPTH>(a, row);
+#pragma unroll
+            for (int n = 0; n < PIECES; n++) {
+                store_pair(to, n * 8 + lane % 4 * 2, o[n][2 * r] * share, o[n][2 * r + 1] * share);
+            }
+        }
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_32(const __grid_constant__ CudaFlash a) { FlashBf16<32>::run(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_128(const __grid_constant__ CudaFlash a) { FlashBf16<128>::run(a); }
+
+/* -------------------------------------------------------------------------------------------------------------- float */
+
+/* 16 x 16 threads: four queries each, and every 16th key or pair of channels. Half a warp has four queries together. */
+template <int DEPTH> struct FlashFloat {
+    enum {
+        THREADS = 256,
+        ROW = DEPTH + 4,    /* floats of a row in shared memory: rows begin in different banks */
+        WEIGHTS = KEYS + 4, /* of a row of weights */
+        PAIRS = DEPTH / 32  /* pairs of channels of one thread */
+    };
+
+    static __device__ __forceinline__ void load(float *to, uint64_t from, int64_t element, int pitch, int rows)
+    {
+        const int chunk = threadIdx.x % (DEPTH / 4), row = threadIdx.x / (DEPTH / 4);
+        const uint32_t start = shared_address(to) + (row * ROW + chunk * 4) * 4;
+        uint64_t at = from + (element + (int64_t)row * pitch + chunk * 4) * 4;
+#pragma unroll
+        for (int r = 0; r < KEYS; r += THREADS / (DEPTH / 4)) {
+            copy_async_16(start + r * ROW * 4, at, row + r < rows ? 16 : 0);
+            at += (int64_t)(THREADS / (DEPTH / 4)) * pitch * 4;
+        }
+        copy_async_commit();
+    }
+
+    static __device__ __forceinline__ void score(float (&s)[4][4], const float *q, const float *keys)
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#pragma unroll
+            for (int j = 0; j < 4; j++) s[i][j] = 0.0f;
+        }
+#pragma unroll 2
+        for (int c = 0; c < DEPTH; c += 4) {
+            float4 k[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) k[j] = *(const float4 *)(keys + j * 16 * ROW + c);
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const float4 x = *(const float4 *)(q + i * ROW + c);
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    s[i][j] = __fmaf_rn(x.x, k[j].x, s[i][j]);
+                    s[i][j] = __fmaf_rn(x.y, k[j].y, s[i][j]);
+                    s[i][j] = __fmaf_rn(x.z, k[j].z, s[i][j]);
+                    s[i][j] = __fmaf_rn(x.w, k[j].w, s[i][j]);
+                }
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void weigh(float2 (&o)[4][PAIRS], const float *weights, const float *values)
+    {
+#pragma unroll 2
+        for (int n = 0; n < KEYS; n += 4) {
+            float p[4][4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) *(float4 *)p[i] = *(const float4 *)(weights + i * WEIGHTS + n);
+#pragma unroll
+            for (int m = 0; m < 4; m++) {
+#pragma unroll
+                for (int c = 0; c < PAIRS; c++) {
+                    const float2 v = *(const float2 *)(values + (n + m) * ROW + c * 32);
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        o[i][c].x = __fmaf_rn(p[i][m], v.x, o[i][c].x);
+                        o[i][c].y = __fmaf_rn(p[i][m], v.y, o[i][c].y);
+                    }
+                }
+            }
+        }
+    }
+
+    /* The largest of half a warp. */
+    static __device__ __forceinline__ float most(float x)
+    {
+#pragma unroll
+        for (int m = 8; m > 0; m >>= 1) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, m));
+        return x;
+    }
+
+    static __device__ __forceinline__ float total(float x)
+    {
+#pragma unroll
+        for (int m = 8; m > 0; m >>= 1) x += __shfl_xor_sync(ALL_LANES, x, m);
+        return x;
+    }
+
+    static __device__ __forceinline__ void run(const CudaFlash &a)
+    {
+        extern __shared__ __align__(16) float memory[];
+        const Problem p = problem(a);
+        if (p.query >= p.queries) return;
+        float *const queries = memory, *const tile = queries + ROWS * ROW; /* keys, then their values */
+        float *const weights = tile + KEYS * ROW;
+        const int x = threadIdx.x % 16, y = threadIdx.x / 16 * 4;
+
+        load(queries, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.y * a.q_head, a.q_pitch, p.queries - p.query);
+        float2 o[4][PAIRS];
+        float top[4], sum[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            top[i] = -__int_as_float(0x7f800000);
+            sum[i] = 0.0f;
+#pragma unroll
+            for (int c = 0; c < PAIRS; c++) o[i][c] = make_float2(0.0f, 0.0f);
+        }
+        for (Walk at = walk_start(p); walk_on(at, p);) {
+            const int count = walk_keys(at, p);
+            const float last_bias = walk_last(at, p) ? a.last_bias : 0.0f;
+            __syncthreads(); /* nobody reads the last values any more */
+            load(tile, a.k[at.slice], walk_at(at, p, a), a.kv_pitch, count);
+            copy_async_wait<0>();
+            __syncthreads();
+            float s[4][4];
+            score(s, queries + y * ROW, tile + x * ROW);
+            __syncthreads();
+            load(tile, a.v[at.slice], walk_at(at, p, a), a.kv_pitch, count);
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                float here = top[i];
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    const int key = x + 16 * j;
+                    s[i][j] = (key == count - 1 ? s[i][j] + last_bias : s[i][j]) * a.scale;
+                    if (key < count) here = fmaxf(here, s[i][j]);
+                }
+                here = most(here);
+                const float shrink = exp_poly(top[i] - here);
+                top[i] = here;
+                sum[i] *= shrink;
+#pragma unroll
+                for (int c = 0; c < PAIRS; c++) o[i][c] = make_float2(o[i][c].x * shrink, o[i][c].y * shrink);
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    const float e = x + 16 * j < count ? exp_poly(s[i][j] - here) : 0.0f;
+                    sum[i] += e;
+                    weights[(y + i) * WEIGHTS + x + 16 * j] = e;
+                }
+            }
+            copy_async_wait<0>();
+            __syncthreads();
+            weigh(o, weights + y * WEIGHTS, tile + x * 2);
+        }
+        copy_async_wait<0>();
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float all = total(sum[i]), share = all > 0.0f ? __fdiv_rn(1.0f, all) : 0.0f;
+            const int row = p.query + y + i;
+            if (row >= p.queries) continue;
+            const Place to = place_of<DEPTH>(a, row);
+#pragma unroll
+            for (int c = 0; c < PAIRS; c++) store_pair(to, x * 2 + c * 32, o[i][c].x * share, o[i][c].y * share);
+        }
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_32(const __grid_constant__ CudaFlash a) { FlashFloat<32>::run(a); }
+extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_128(const __grid_constant__ CudaFlash a) { FlashFloat<128>::run(a); }

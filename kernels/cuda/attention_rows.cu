@@ -1,0 +1,209 @@
+/*
+ * What attention does around its products: tokens to operands and back, the softmax of whole rows, the mean of the text's
+ * results over all windows.
+ */
+#include "ptx.cuh"
+
+static const unsigned EVERY_LANE = 0xffffffffu;
+
+/* Element `at` of floats or bf16. */
+__device__ __forceinline__ float element(uint64_t from, int type, int64_t at)
+{
+    return type == CUDA_BF16 ? bf16_one(*memory_at<const uint16_t>(from + at * 2)) : *memory_at<const float>(from + at * 4);
+}
+
+__device__ __forceinline__ void set_element(uint64_t to, int type, int64_t at, float x)
+{
+    if (type == CUDA_BF16) *memory_at<uint16_t>(to + at * 2) = (uint16_t)bf16_pack(x, 0.0f);
+    else *memory_at<float>(to + at * 4) = x;
+}
+
+/* Four elements from `at` on; those at place `count` and later are 0 and not read. whole: they may be read together. */
+__device__ __forceinline__ float4 four(uint64_t from, int type, int64_t at, int count, bool whole)
+{
+    if (!whole || count < 4) {
+        return make_float4(count > 0 ? element(from, type, at) : 0.0f, count > 1 ? element(from, type, at + 1) : 0.0f,
+                           count > 2 ? element(from, type, at + 2) : 0.0f, count > 3 ? element(from, type, at + 3) : 0.0f);
+    }
+    if (type == CUDA_F32) return *memory_at<const float4>(from + at * 4);
+    const uint2 pairs = *memory_at<const uint2>(from + at * 2);
+    return make_float4(bf16_low(pairs.x), bf16_high(pairs.x), bf16_low(pairs.y), bf16_high(pairs.y));
+}
+
+__device__ __forceinline__ void set_four(uint64_t to, int type, int64_t at, float4 x)
+{
+    if (type == CUDA_F32) *memory_at<float4>(to + at * 4) = x;
+    else *memory_at<uint2>(to + at * 2) = make_uint2(bf16_pack(x.x, x.y), bf16_pack(x.z, x.w));
+}
+
+/* The number of a window's token in the grid. */
+__device__ __forceinline__ int token_of(const CudaWindow &w, const CudaTokens &grid, int row)
+{
+    const int line = row / w.wide;
+    return (w.t + line / w.tall) * grid.frame + (w.h + line % w.tall) * grid.row + w.w + row % w.wide;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- gather */
+
+/* Pair j of the channels turns on one of three axes. */
+__device__ __forceinline__ void rotate(const CudaGather &a, const int (&axis)[3], int j, float &u, float &v)
+{
+    if (j >= 3 * a.rope_pairs) return;
+    const int row = j < a.rope_pairs ? axis[0] : j < 2 * a.rope_pairs ? axis[1] : axis[2];
+    const float2 turn = *memory_at<const float2>(a.rope + ((int64_t)row * a.rope_pairs + j % a.rope_pairs) * 8);
+    const float x = u;
+    u = x * turn.x - v * turn.y;
+    v = v * turn.x + x * turn.y;
+}
+
+extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_constant__ CudaGather a)
+{
+    const CudaWindow w = memory_at<const CudaWindow>(a.windows)[blockIdx.z];
+    const int part = blockIdx.y, rows = w.own + a.text_rows;
+    const int turn = blockIdx.x * (256 / a.lanes) + threadIdx.x / a.lanes, lane = threadIdx.x % a.lanes;
+    /* Turns past the end do the last row again, which keeps their warps whole. */
+    const int head = turn % a.heads, row = min(turn / a.heads, rows - 1);
+    const bool text = row >= w.own;
+    const CudaTokens &from = text ? a.text[part] : a.from[part];
+    if (from.at == 0 || a.to[part] == 0) return;
+
+    const int token = text ? row - w.own : token_of(w, from, row);
+    const int64_t source = (int64_t)token * from.pitch + (a.first_head + head) * a.head_dim;
+    const int64_t target = head * a.to_head + (int64_t)(w.first + row) * a.depth;
+    const uint64_t gain = text ? a.text_gain[part] : a.gain[part];
+    const bool whole = a.head_dim % 4 == 0;
+
+    float factor = 1.0f;
+    if (gain != 0) {
+        float sum = 0.0f;
+        for (int c = lane * 4; c < a.head_dim; c += a.lanes * 4) {
+            const float4 x = four(from.at, from.type, source + c, a.head_dim - c, whole);
+            sum += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+        }
+        const unsigned group = a.lanes == 32 ? EVERY_LANE : 255u << (threadIdx.x % 32 & 24);
+        for (int m = a.lanes / 2; m > 0; m >>= 1) sum += __shfl_xor_sync(group, sum, m);
+        factor = __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, (float)a.head_dim) + a.eps));
+    }
+    int axis[3];
+    if (text) {
+        axis[0] = axis[1] = axis[2] = token;
+    } else {
+        const int line = row / w.wide;
+        axis[0] = w.rope_t + line / w.tall;
+        axis[1] = w.rope_h + line % w.tall;
+        axis[2] = w.rope_w + row % w.wide;
+    }
+    const bool turned = part < 2 && a.rope != 0 && (!text || a.rope_text);
+    for (int c = lane * 4; c < a.depth; c += a.lanes * 4) {
+        float4 x = four(from.at, from.type, source + c, a.head_dim - c, whole);
+        if (gain != 0) {
+            const float4 g = four(gain, CUDA_F32, c, a.head_dim - c, whole);
+            x = make_float4(x.x * factor * g.x, x.y * factor * g.y, x.z * factor * g.z, x.w * factor * g.w);
+        }
+        if (turned) {
+            rotate(a, axis, c / 2, x.x, x.y);
+            rotate(a, axis, c / 2 + 1, x.z, x.w);
+        }
+        set_four(a.to[part], a.to_type, target + c, x);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ results */
+
+/* Blocks of 256 threads: x channels of a row (heads * head_dim, then those up to o_pad), y rows. */
+extern "C" __global__ void __launch_bounds__(256) attention_text_mean(const __grid_constant__ CudaTextMean a)
+{
+    const int c = blockIdx.x * 256 + threadIdx.x, row = blockIdx.y, here = a.heads * a.head_dim, all = a.all_heads * a.head_dim;
+    if (c >= here) {
+        if (all + c - here < a.o_pad) set_element(a.o.at, a.o.type, (int64_t)row * a.o.pitch + all + c - here, 0.0f);
+        return;
+    }
+    const int channel = a.first_head * a.head_dim + c;
+    float *const kept = memory_at<float>(a.sum) + (int64_t)row * all + channel;
+    const float *from = memory_at<const float>(a.from) + ((int64_t)(c / a.head_dim) * a.rows + row) * a.depth + c % a.head_dim;
+    float sum = a.begin ? 0.0f : *kept;
+    for (int w = 0; w < a.windows; w++) {
+        sum = __fadd_rn(__fmul_rn(a.share, *from), sum);
+        from += (int64_t)a.heads * a.rows * a.depth;
+    }
+    if (a.end) set_element(a.o.at, a.o.type, (int64_t)row * a.o.pitch + channel, sum);
+    else *kept = sum;
+}
+
+/* Zeros in channels first .. last - 1 of `tokens` tokens, a thread a token. */
+extern "C" __global__ void __launch_bounds__(256) attention_pads(const __grid_constant__ CudaPads a)
+{
+    const int i = blockIdx.x * 256 + threadIdx.x;
+    if (i >= a.tokens) return;
+    const int line = i / a.wide, token = line / a.tall * a.o.frame + line % a.tall * a.o.row + i % a.wide;
+    for (int c = a.first; c < a.last; c++) set_element(a.o.at, a.o.type, (int64_t)token * a.o.pitch + c, 0.0f);
+}
+
+/* -------------------------------------------------------------------------------------------- heads too wide for a flash */
+
+/* The sum or the largest of a block of 256 threads; in the same order every time. */
+template <class Join> __device__ __forceinline__ float joined(float x, float *shared, Join join)
+{
+#pragma unroll
+    for (int m = 16; m > 0; m >>= 1) x = join(x, __shfl_xor_sync(EVERY_LANE, x, m));
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = shared[0];
+#pragma unroll
+    for (int i = 1; i < 8; i++) x = join(x, shared[i]);
+    __syncthreads();
+    return x;
+}
+
+/* A block a row. */
+extern "C" __global__ void __launch_bounds__(256) attention_softmax(const __grid_constant__ CudaSoftmax a)
+{
+    __shared__ float shared[8];
+    float *const row = memory_at<float>(a.at) + (int64_t)blockIdx.x * a.pitch;
+    const uint64_t to = a.at + (int64_t)blockIdx.x * a.pitch * 4;
+    float top = -__int_as_float(0x7f800000), sum = 0.0f;
+    for (int i = threadIdx.x; i < a.keys; i += 256) top = fmaxf(top, row[i]);
+    top = joined(top, shared, [](float x, float y) { return fmaxf(x, y); });
+    for (int i = threadIdx.x; i < a.keys; i += 256) sum += exp_poly(row[i] - top);
+    sum = joined(sum, shared, [](float x, float y) { return x + y; });
+    const float share = __fdiv_rn(1.0f, sum);
+    /* A result of two bytes lies where scores were that have been read: of this turn's, hence the barrier, or before. */
+    for (int first = 0; first < a.pad; first += 256) {
+        const int i = first + threadIdx.x;
+        const float x = i < a.keys ? exp_poly(row[i] - top) * share : 0.0f;
+        __syncthreads();
+        if (i < a.pad) set_element(to, a.to_type, i, x);
+    }
+}
+
+/* Blocks of 32 x 8 threads take 32 x 32 elements: x rows, y channels. */
+extern "C" __global__ void __launch_bounds__(256) attention_transpose(const __grid_constant__ CudaTranspose a)
+{
+    __shared__ float tile[32][33];
+    const int x = threadIdx.x % 32, y = threadIdx.x / 32, row = blockIdx.x * 32, channel = blockIdx.y * 32;
+#pragma unroll
+    for (int i = y; i < 32; i += 8) {
+        const bool there = row + i < a.rows && channel + x < a.depth;
+        tile[i][x] = there ? element(a.from, a.type, (int64_t)(row + i) * a.depth + channel + x) : 0.0f;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = y; i < 32; i += 8) {
+        if (channel + i < a.depth && row + x < a.pitch) {
+            set_element(a.to, a.type, (int64_t)(channel + i) * a.pitch + row + x, tile[x][i]);
+        }
+    }
+}
+
+/* Blocks of 256 threads: x channels, y rows. */
+extern "C" __global__ void __launch_bounds__(256) attention_scatter(const __grid_constant__ CudaScatter a)
+{
+    const int c = blockIdx.x * 256 + threadIdx.x, row = a.first + blockIdx.y;
+    if (c >= a.head_dim) return;
+    const float x = memory_at<const float>(a.from)[(int64_t)blockIdx.y * a.depth + c];
+    if (row < a.window.own) {
+        set_element(a.o.at, a.o.type, (int64_t)token_of(a.window, a.o, row) * a.o.pitch + a.head * a.head_dim + c, x);
+    } else {
+        memory_at<float>(a.text_o)[(int64_t)(row - a.window.own) * a.depth + c] = x;
+    }
+}
