@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/args.h"
 #include "runtime/cuda_kernels.h"
+#include "runtime/cuda_recorder.h"
 #include "runtime/dev_internal.h"
 
 bool cuda_planning(const Dev *d);
@@ -46,7 +47,11 @@ typedef struct CudaGrid {
 } CudaGrid;
 
 /* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
-void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
+#define cuda_launch(d, file, function, macros, grid, args) \
+    cuda_launch_bytes(d, file, function, macros, grid, args, sizeof *(args))
+void cuda_launch_bytes(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args,
+                       size_t bytes);
+CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 
 const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */
 
@@ -107,6 +112,9 @@ void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int 
 /* What pads the h x w pixels from row top, column left on of pictures slot[0 .. count - 1] becomes their nearest pixel. */
 void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int count, int top, int left, int h, int w);
 void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
+/* Channels that a writer of y has to fill: all of its pixels where y is a whole tensor; the neighbours of a view's channels are
+ * not its own, but what rounds them up to 4 is. */
+int cuda_pad_of(Tensor y);
 /* Float scales of `pixels` pixels of int8 operands; an invalid tensor for other types. */
 Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth);
 int cuda_blocks(int depth); /* of 128 channels */

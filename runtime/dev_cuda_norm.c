@@ -8,6 +8,12 @@ enum { PATCH_H = 8, PATCH_W = 16, PATCH_BYTES = 128 /* of a pixel: what a block 
 
 static unsigned blocks_of(int64_t count, int of) { return (unsigned)((count + of - 1) / of); }
 
+int cuda_pad_of(Tensor y)
+{
+    const bool whole = y.at % 16 == 0 && y.c_pad == element_pad((Element)y.type, y.c);
+    return whole ? y.c_pad : (y.c + 3) / 4 * 4;
+}
+
 /* ----------------------------------------------------------------------------------------------------- gain and shift */
 
 typedef struct Vectors {
@@ -111,13 +117,11 @@ void cuda_norm(Dev *d, const NormArgs *n)
         dev_fail(d, "internal error: norms give floats or bf16");
         return;
     }
-    /* a view's neighbours are not its own, but the rest of 4 channels is */
-    const int pad = y.c_pad > element_pad((Element)y.type, y.c) ? (y.c + 3) / 4 * 4 : y.c_pad;
     for (int first = 0; first < y.t; first += CUDA_FRAMES) {
         const int count = y.t - first < CUDA_FRAMES ? y.t - first : CUDA_FRAMES;
         Pre pre = n->pre;
         if (pre.norm == NORM_GROUP) pre.stats = tensor_frames(pre.stats, first, count);
-        CudaPre a = {.to = cuda_at(d, y), .to_type = y.type, .to_pitch = y.c_pad, .to_pad = pad,
+        CudaPre a = {.to = cuda_at(d, y), .to_type = y.type, .to_pitch = y.c_pad, .to_pad = cuda_pad_of(y),
                      .to_row = (int32_t)(y.stride_h / y.c_pad)};
         for (int t = 0; t < count; t++) a.to_frame[t] = (first + t) * (int32_t)(y.stride_t / y.c_pad);
         produce(d, tensor_frames(n->x, first, count), &pre, &a);

@@ -35,12 +35,6 @@ static CudaView view_of(const Dev *d, Tensor x)
                       .type = x.type};
 }
 
-/* Groups of 4 channels that a writer of x has to fill: a view's neighbours are not its own, but the rest of 4 is. */
-static int quads_of(Tensor x)
-{
-    return (x.c_pad > element_pad((Element)x.type, x.c) ? x.c + 3 : x.c_pad) / 4;
-}
-
 /* Threads for `each` items of every pixel. */
 static CudaGrid pixels_grid(Tensor x, int each, int threads)
 {
@@ -59,7 +53,7 @@ void cuda_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
 {
     if (!are_numbers(d, x, y) || !are_numbers(d, z, z)) return;
     const CudaAxpby k = {.y = view_of(d, y), .x = view_of(d, x), .z = view_of(d, z), .a = a, .b = b, .w = y.w, .c = y.c,
-                         .quads = quads_of(y)};
+                         .quads = cuda_pad_of(y) / 4};
     cuda_launch(d, "axpby", "axpby", "", pixels_grid(y, k.quads, THREADS), &k);
 }
 

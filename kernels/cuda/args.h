@@ -111,6 +111,19 @@ typedef struct CudaFoldSum {
 } CudaFoldSum;
 
 /*
+ * Weights of output parity (p, q) from the products of every tap of K with every sub-pixel's matrix of A, from[sub][n][27]
+ * [pitch], sub (row * 2 + column) * rt + sub-frame: to[n][slot][pitch], slot (frame * 2 + row) * 2 + column of the coarse pixels
+ * beneath, is the sum of what falls there. Kernel frame dt falls on coarse frame frame[dt] of those that are read, sub-frame
+ * part[dt].
+ */
+typedef struct CudaFoldGather {
+    uint64_t from, to;
+    int64_t sub_step; /* elements */
+    int32_t n, slots, pitch, p, q, rt;
+    int32_t frame[3], part[3];
+} CudaFoldGather;
+
+/*
  * What the 1x1x1 convolution's bias adds where all, or some, of four coarse pixels lie inside the picture: one more part of the
  * product, of 16 bytes a row and pixel. fold_bias_<type> makes the rows: elements 0 .. 3 of row n are the sums over frames of
  * from[n][frame * 4 + element][column], elements 4 .. 7 what rounding took from them, in 1/127 for i8; f32 has the first
@@ -189,7 +202,8 @@ typedef struct CudaPatches {
     int32_t h, w, c, groups, slab;
 } CudaPatches;
 
-/* Moments of all patches to stats[t][2 * groups], rows `pitch` floats apart. Blocks of 128 threads: x groups, y frames. */
+/* Moments of all patches to stats[t][2 * groups], rows `pitch` floats apart and filled up with zeros. Blocks of 128 threads: x
+ * groups, y frames. */
 typedef struct CudaMoments {
     uint64_t moments, stats;
     int32_t h, w, groups, size, pitch; /* size: channels of a group */

@@ -136,5 +136,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_c
     }
     if (threadIdx.x != 0) return;
     const float2 result = {__double2float_rn(all.mean), __double2float_rn(__ddiv_rn(all.m2, all.count))};
-    *global<float2>(a.stats + ((uint64_t)blockIdx.y * a.pitch + 2 * blockIdx.x) * 4) = result;
+    float *stats = global<float>(a.stats) + (uint64_t)blockIdx.y * a.pitch;
+    ((float2 *)stats)[blockIdx.x] = result;
+    for (int i = 2 * a.groups; blockIdx.x == 0 && i < a.pitch; i++) stats[i] = 0.0f;
 }

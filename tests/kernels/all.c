@@ -34,6 +34,7 @@ static void cuda_tests(void)
 {
     test_cuda_weights();
     test_cuda_gemm();
+    test_cuda_norm();
 }
 
 void run_kernel_tests(void)

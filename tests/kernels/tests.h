@@ -24,6 +24,7 @@ void test_cuda_weights(void);
 void test_layout(void);
 
 void test_cuda_gemm(void);
+void test_cuda_norm(void);
 
 void run_kernel_tests(void);
 
