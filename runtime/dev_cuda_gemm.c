@@ -14,9 +14,9 @@ static const CudaGemmTile tiles[] = {
     {"gemm_bf16_128x64", "GEMM_ONLY=22", ELEMENT_BF16, 128, 64, 4, 2, 0.75f},
     {"gemm_bf16_64x64", "GEMM_ONLY=23", ELEMENT_BF16, 64, 64, 4, 3, 0.55f},
     {"gemm_bf16_128x8", "GEMM_ONLY=24", ELEMENT_BF16, 128, 8, 4, 2, 0.25f},
-    {"gemm_i8_256x128", "GEMM_ONLY=30", ELEMENT_I8, 256, 128, 8, 2, 1.0f},
-    {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 4, 3, 0.85f},
-    {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 4, 2, 0.65f},
+    {"gemm_i8_192x128", "GEMM_ONLY=30", ELEMENT_I8, 192, 128, 8, 2, 1.0f},
+    {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f},
+    {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f},
     {"gemm_i8_64x64", "GEMM_ONLY=33", ELEMENT_I8, 64, 64, 4, 2, 0.45f},
 };
 enum { TILES = sizeof tiles / sizeof tiles[0] };

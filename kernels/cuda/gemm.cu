@@ -34,6 +34,21 @@ template <int TYPE, int BM, int BN, int WM, int WN, int STAGES> struct Tile {
     static constexpr int element_bytes = TYPE == CUDA_F32 ? 4 : TYPE == CUDA_BF16 ? 2 : 1;
 };
 
+/* Read anew wherever they are asked for: kept through the main loop they would cost registers that are short there. */
+__device__ __forceinline__ uint32_t block_now()
+{
+    uint32_t x;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(x));
+    return x;
+}
+
+__device__ __forceinline__ int thread_now()
+{
+    int x;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
+    return x;
+}
+
 /* Which tile a block makes. */
 struct Place {
     int first_row, first_column; /* columns as they are packed */
@@ -47,121 +62,114 @@ template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g
     constexpr uint32_t group = 8;
     const uint32_t tiles_m = (uint32_t)(total_rows(g) + T::bm - 1) / T::bm;
     const uint32_t tiles_n = (uint32_t)(packed_columns(g) + T::bn - 1) / T::bn;
-    const uint32_t first = blockIdx.x / (group * tiles_n) * group, in_group = blockIdx.x % (group * tiles_n);
+    const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
     const uint32_t height = min(group, tiles_m - first);
     return {(int)((first + in_group % height) * T::bm), (int)(in_group / height * T::bn)};
 }
 
 /* ------------------------------------------------------------------------------------------------- operands to stages */
 
-enum { IMAGE_SHIFT = 28 }; /* where in a word of Fetch.row the image is; pictures have under 2^28 pixels */
+/* A row of A in a word: its pixel but for the tap (pictures have under 2^28 pixels), its image, and whether there is none. */
+constexpr int IMAGE_SHIFT = 28;
+constexpr uint32_t PIXEL_MASK = (1u << IMAGE_SHIFT) - 1, ROW_MISSING = 1u << 31;
 
-/* A thread's share in fetching: chunk `chunk` of rows own, own + rows_a_turn, ... of both operands, and the next slab's place. */
-template <class T> struct Fetch {
-    int part, tap, slab;
-    int chunk, own, rows_left, columns_left;
-    uint64_t a, b;             /* the part's operands from the thread's chunk, b from its first row on */
-    uint32_t row[T::a_turns]; /* image and pixel, but for the tap, of each row of A */
+/* A thread fetches chunk `chunk` of rows own, own + rows_a_turn, ... of both operands. */
+struct Share {
+    int chunk, own;
 };
 
-template <class T> __device__ __forceinline__ void begin_part(const CudaGemm &g, const Place &at, Fetch<T> &f)
+__device__ __forceinline__ Share share_now()
 {
-    const CudaGemmPart &p = g.part[f.part];
-    const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
-    const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
-    f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + f.chunk * 16);
-    f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + f.chunk * 16 + (at.first_column + f.own) * row_bytes);
-#pragma unroll
-    for (int j = 0; j < T::a_turns; j++) {
-        const int m = f.own + j * T::rows_a_turn;
-        const uint32_t row = m < f.rows_left ? (uint32_t)(at.first_row + m) : 0;
-        const uint32_t image = row / image_pixels, pixel = row % image_pixels;
-        f.row[j] = image << IMAGE_SHIFT | (pixel / columns * (uint32_t)p.step_y + pixel % columns * (uint32_t)p.step_x);
-    }
+    const int thread = thread_now();
+    return {thread % TILE_CHUNKS, thread / TILE_CHUNKS};
 }
 
-template <class T> __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const Place &at, Fetch<T> &f)
+/* Where fetching one part has come to. */
+template <class T> struct Fetch {
+    int tap, slab; /* the next one */
+    uint64_t a, b; /* the operands from the thread's chunk on, b from its first row on */
+    uint32_t row[T::a_turns];
+};
+
+template <class T>
+__device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f)
 {
-    f.part = f.tap = f.slab = 0;
-    f.chunk = (int)threadIdx.x % TILE_CHUNKS;
-    f.own = (int)threadIdx.x / TILE_CHUNKS;
-    f.rows_left = total_rows(g) - at.first_row;
-    f.columns_left = packed_columns(g) - at.first_column;
-    begin_part<T>(g, at, f);
+    const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
+    const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
+    const Share share = share_now();
+    f.tap = f.slab = 0;
+    f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
+    f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16 + (at.first_column + share.own) * row_bytes);
+#pragma unroll
+    for (int j = 0; j < T::a_turns; j++) {
+        const uint32_t row = (uint32_t)(at.first_row + share.own + j * T::rows_a_turn);
+        const uint32_t image = row / image_pixels, pixel = row % image_pixels;
+        f.row[j] = image << IMAGE_SHIFT | (pixel / columns * (uint32_t)p.step_y + pixel % columns * (uint32_t)p.step_x);
+        if (row >= (uint32_t)total_rows(g)) f.row[j] = ROW_MISSING;
+    }
 }
 
 /* Scales of a slab: the thread whose chunk is j takes those of the rows that its j-th turn copies from. */
 template <class T>
-__device__ __forceinline__ void fetch_scales(const CudaGemm &g, const Place &at, const Fetch<T> &f, uint32_t stage, uint32_t pixel)
+__device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPart &p, const Place &at, const Fetch<T> &f,
+                                             const Share &share, uint32_t stage, uint32_t pixel)
 {
-    const CudaGemmPart &p = g.part[f.part];
-    const int m = f.own + f.chunk * T::rows_a_turn;
-    if (f.chunk < T::a_turns) {
+    const int m = share.own + share.chunk * T::rows_a_turn;
+    if (share.chunk < T::a_turns) {
         const uint64_t from = p.a_scale + (uint64_t)((int64_t)pixel * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + m * 4, from, m < f.rows_left ? 4 : 0);
+        copy_async_4(stage + T::scale_at + m * 4, from, at.first_row + m < total_rows(g) ? 4 : 0);
     }
-    if (f.chunk < T::b_turns) {
+    if (share.chunk < T::b_turns) {
         const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
         const uint64_t from = p.b_scale + (uint64_t)(row * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, m < f.columns_left ? 4 : 0);
+        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns(g) ? 4 : 0);
     }
 }
 
 /* Starts the copies of the next slab and steps on. Returns how many chunks of the stage are to be multiplied. */
-template <class T> __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const Place &at, Fetch<T> &f, uint32_t stage)
+template <class T>
+__device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f, uint32_t stage)
 {
-    const CudaGemmPart &p = g.part[f.part];
+    const Share share = share_now();
     const int depth_bytes = p.depth * T::element_bytes, pitch_bytes = p.pitch * T::element_bytes;
     const int chunks_left = (depth_bytes - f.slab * TILE_ROW_BYTES) / 16;
     int used = TILE_CHUNKS;
     if (T::type == CUDA_F32) used = min(chunks_left, TILE_CHUNKS);
     if (T::type == CUDA_BF16 && chunks_left <= 2) used = 2; /* one step of the matrix instruction: narrow layers */
-    if (f.chunk < used) {
-        const bool inside = f.chunk < chunks_left;
-        const uint32_t to = stage + (uint32_t)tile_at(f.own, f.chunk);
+    if (share.chunk < used) {
+        const bool inside = share.chunk < chunks_left;
+        const uint32_t to = stage + (uint32_t)tile_at(share.own, share.chunk);
         const uint32_t frame = p.tap_frame[f.tap], offset = (uint32_t)p.tap[f.tap];
         uint32_t scale_pixel = 0;
 #pragma unroll
         for (int j = 0; j < T::a_turns; j++) {
-            const uint32_t row = f.row[j], within = row & ((1u << IMAGE_SHIFT) - 1);
-            const uint32_t pixel = (uint32_t)p.frame[row >> IMAGE_SHIFT][frame] + offset + within;
+            uint32_t row = f.row[j];
+            asm volatile("" : "+r"(row)); /* keeps what is made of it from being made once and held in registers */
+            const uint32_t image = row >> IMAGE_SHIFT & (CUDA_GEMM_IMAGES - 1);
+            const uint32_t pixel = (uint32_t)p.frame[image][frame] + offset + (row & PIXEL_MASK);
             const uint64_t from = f.a + (uint64_t)pixel * (uint32_t)pitch_bytes + (uint32_t)(f.slab * TILE_ROW_BYTES);
-            const bool there = inside && f.own + j * T::rows_a_turn < f.rows_left;
+            const bool there = inside && !(row & ROW_MISSING);
             copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
-            if (T::scaled) scale_pixel = f.chunk == j ? pixel : scale_pixel;
+            if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
+        const int columns_left = packed_columns(g) - at.first_column;
         const uint64_t b = f.b + (uint32_t)(f.tap * depth_bytes + f.slab * TILE_ROW_BYTES);
         const uint64_t b_step = (uint64_t)(uint32_t)(p.taps * depth_bytes) * T::rows_a_turn;
 #pragma unroll
         for (int j = 0; j < (T::some_b ? 1 : T::b_turns); j++) {
-            const int n = f.own + j * T::rows_a_turn;
+            const int n = share.own + j * T::rows_a_turn;
             if (T::some_b && n >= T::bn) break;
-            const bool there = inside && n < f.columns_left;
+            const bool there = inside && n < columns_left;
             copy_async_16(to + T::b_at + j * T::rows_a_turn * TILE_ROW_BYTES, b + (uint64_t)j * b_step, there ? 16 : 0);
         }
-        if (T::scaled) fetch_scales<T>(g, at, f, stage, scale_pixel);
+        if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, scale_pixel);
     }
     f.slab++;
     if (f.slab * TILE_ROW_BYTES >= depth_bytes) {
         f.slab = 0;
         f.tap++;
-        if (f.tap == p.taps) {
-            f.tap = 0;
-            f.part++;
-            if (f.part < g.parts) begin_part<T>(g, at, f);
-        }
     }
     return used;
-}
-
-template <class T> __device__ __forceinline__ int count_slabs(const CudaGemm &g)
-{
-    int slabs = 0;
-    for (int i = 0; i < g.parts; i++) {
-        const CudaGemmPart &p = g.part[i];
-        slabs += p.taps * ((p.depth * T::element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES);
-    }
-    return slabs;
 }
 
 /* ------------------------------------------------------------------------------------------------------ multiplication */
@@ -192,49 +200,56 @@ template <class T> __device__ __forceinline__ void step_bf16(Sums<T> &sum, uint3
     }
 }
 
-/* A slab of int8 for rows 32 * half .. 32 * half + 31 of the warp: operands and scales of A. */
-struct HalfI8 {
-    uint32_t a[4][2][4];
-    float scale[2][2];
-};
+/* int8: 32 columns of a warp at a time, because integer sums of all would not fit the registers beside the float ones. */
+constexpr int I8_GROUP = 4;
+template <class T> using IntegerSums = int32_t[T::m_fragments][I8_GROUP][4];
 
-__device__ __forceinline__ void load_half_i8(HalfI8 &h, uint32_t a, const float *scale, int half)
+template <class T> __device__ __forceinline__ void clear_i8(IntegerSums<T> &c)
 {
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < T::m_fragments; m++) {
 #pragma unroll
-        for (int step = 0; step < 4; step++) load_matrix_4(h.a[step][m], (a ^ step << 5) + (half * 2 + m) * 16 * TILE_ROW_BYTES);
-        h.scale[m][0] = scale[half * 32 + m * 16];
-        h.scale[m][1] = scale[half * 32 + m * 16 + 8];
+        for (int i = 0; i < I8_GROUP * 4; i++) c[m][i / 4][i % 4] = I8_ZERO;
     }
 }
 
-/* The same slab for columns 8 * n .. 8 * n + 15: 16 integer sums at a time, because all would not fit the registers. */
-template <class T>
-__device__ __forceinline__ void multiply_half_i8(Sums<T> &sum, const HalfI8 &h, uint32_t b, const float *scale, int half, int n)
+/* One step of 32 of K, of the fragments of columns from `first` on. */
+template <class T> __device__ __forceinline__ void step_i8(IntegerSums<T> &c, uint32_t a, uint32_t b, int first, int step)
 {
-    int32_t c[2][2][4];
+    uint32_t fa[T::m_fragments][4];
 #pragma unroll
-    for (int i = 0; i < 16; i++) c[i / 8][i / 4 % 2][i % 4] = I8_ZERO;
+    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], (a ^ step << 5) + m * 16 * TILE_ROW_BYTES);
 #pragma unroll
-    for (int step = 0; step < 4; step++) {
+    for (int n = 0; n < I8_GROUP; n += 2) {
         uint32_t fb[4];
-        load_matrix_4(fb, (b ^ step << 5) + n * 8 * TILE_ROW_BYTES);
+        load_matrix_4(fb, (b ^ step << 5) + (first + n) * 8 * TILE_ROW_BYTES);
 #pragma unroll
-        for (int m = 0; m < 2; m++) {
-            multiply_i8(c[m][0], h.a[step][m], fb[0], fb[1]);
-            multiply_i8(c[m][1], h.a[step][m], fb[2], fb[3]);
+        for (int m = 0; m < T::m_fragments; m++) {
+            multiply_i8(c[m][n], fa[m], fb[0], fb[1]);
+            multiply_i8(c[m][n + 1], fa[m], fb[2], fb[3]);
         }
     }
+}
+
+/* A finished block of 128 channels, scaled, to the sums. rows, columns: where the scales of this lane's first ones lie. */
+template <class T>
+__device__ __forceinline__ void add_i8(Sums<T> &sum, const IntegerSums<T> &c, uint32_t rows, uint32_t columns, int first)
+{
+    float row[T::m_fragments][2];
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-        const float2 columns = *(const float2 *)(scale + (n + j) * 8);
+    for (int m = 0; m < T::m_fragments; m++) {
+        row[m][0] = load_shared(rows + m * 16 * 4);
+        row[m][1] = load_shared(rows + (m * 16 + 8) * 4);
+    }
 #pragma unroll
-        for (int m = 0; m < 2; m++) {
+    for (int n = 0; n < I8_GROUP; n++) {
+        const float2 column = load_shared_2(columns + (first + n) * 8 * 4);
+#pragma unroll
+        for (int m = 0; m < T::m_fragments; m++) {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const float factor = __fmul_rn(h.scale[m][i / 2], i % 2 ? columns.y : columns.x);
-                sum[half * 2 + m][n + j][i] = __fmaf_rn(i8_sum(c[m][j][i]), factor, sum[half * 2 + m][n + j][i]);
+                float *to = &sum[m][first + n][i];
+                *to = __fmaf_rn(i8_sum(c[m][n][i]), __fmul_rn(row[m][i / 2], i % 2 ? column.y : column.x), *to);
             }
         }
     }
@@ -274,11 +289,11 @@ template <class T> struct RowTable {
     uint32_t drop[T::bm];
 };
 
-template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, const Place &at, RowTable<T> *rows)
+template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, const Place &at, int thread, RowTable<T> *rows)
 {
     const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
-    if ((int)threadIdx.x >= T::bm) return;
-    const uint32_t row = (uint32_t)(at.first_row + (int)threadIdx.x);
+    if (thread >= T::bm) return;
+    const uint32_t row = (uint32_t)(at.first_row + thread);
     int y = 0, residual = 0;
     uint32_t drop = ALL_DROPPED;
     if (row < (uint32_t)total_rows(g)) {
@@ -288,9 +303,9 @@ template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, 
         residual = g.residual_image[image] + oy * g.residual_row + ox * g.residual_column;
         drop = g.drop[image];
     }
-    rows->y[threadIdx.x] = y;
-    rows->residual[threadIdx.x] = residual;
-    rows->drop[threadIdx.x] = drop;
+    rows->y[thread] = y;
+    rows->residual[thread] = residual;
+    rows->drop[thread] = drop;
 }
 
 /* Eight columns of one row: where they go. n: the first column; channel: the same within its sub-pixel `sub`. */
@@ -459,14 +474,14 @@ template <class T> __device__ __forceinline__ void stage_sums(const float (&sum)
     }
 }
 
-template <class T>
-__device__ __forceinline__ void write_results(const CudaGemm &g, const Place &at, const Sums<T> &sum, uint8_t *memory)
+template <class T> __device__ __forceinline__ void write_results(const CudaGemm &g, const Sums<T> &sum, uint8_t *memory)
 {
-    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    const Place at = tile_place<T>(g);
+    const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
     uint8_t *staged = memory + warp * 16 * stage_pitch(T::wn);
     RowTable<T> *rows = (RowTable<T> *)(memory + T::warps * 16 * stage_pitch(T::wn));
-    fill_rows<T>(g, at, rows);
+    fill_rows<T>(g, at, thread, rows);
     __syncthreads();
     const int groups = g.glu ? T::n_fragments / 2 : T::n_fragments;
     const int first = (at.first_column + warp_n) / (g.glu ? 2 : 1);
@@ -488,69 +503,71 @@ __device__ __forceinline__ void write_results(const CudaGemm &g, const Place &at
 
 /* --------------------------------------------------------------------------------------------------------- the kernels */
 
-template <class T> __device__ __forceinline__ void gemm(const CudaGemm &g)
+/* Adds one part's products to the sums. memory: the stages; nothing on its way and nothing read when it returns. */
+template <class T>
+__device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum, uint8_t *memory)
 {
-    extern __shared__ __align__(128) uint8_t memory[];
     const uint32_t base = shared_address(memory);
-    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+    const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
     const uint32_t a = (uint32_t)tile_at(warp_m + fragment_a_row(lane), fragment_a_chunk(lane));
     const uint32_t b = T::b_at + (uint32_t)tile_at(warp_n + fragment_b_row(lane), fragment_b_chunk(lane));
+    const uint32_t row_scale = T::scale_at + (uint32_t)(warp_m + sum_row(lane)) * 4;
+    const uint32_t column_scale = T::scale_at + (uint32_t)(T::bm + warp_n + sum_column(lane)) * 4;
+    const int slabs = p.taps * ((p.depth * T::element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES);
 
-    const Place at = tile_place<T>(g);
     Fetch<T> fetch;
-    begin_fetch<T>(g, at, fetch);
-    const int slabs = count_slabs<T>(g);
-    int used[T::stages - 1]; /* chunks of the slabs on their way */
-#pragma unroll
-    for (int i = 0; i < T::stages - 1; i++) {
-        if (i < slabs) used[i] = fetch_slab<T>(g, at, fetch, base + i * T::stage_bytes);
-        copy_async_commit();
-    }
-
-    Sums<T> sum = {};
-    uint32_t stage = 0, filled = T::stages - 1; /* the stage to multiply, and the one to fill */
+    begin_fetch<T>(g, p, at, fetch);
+    int used[T::stages - 1] = {};          /* chunks of the slabs on their way; none yet */
+    uint32_t stage = T::stage_bytes; /* the one to multiply; the one before it is filled */
 #pragma unroll 1
-    for (int slab = 0; slab < slabs; slab++) {
+    for (int slab = 1 - T::stages; slab < slabs; slab++) {
         copy_async_wait<T::stages - 2>();
         __syncthreads();
-        const uint32_t now = base + stage * T::stage_bytes;
-        const uint8_t *here = memory + stage * T::stage_bytes;
-        const float *row_scale = (const float *)(here + T::scale_at) + warp_m + sum_row(lane);
-        const float *column_scale = (const float *)(here + T::scale_at) + T::bm + warp_n + sum_column(lane);
+        const uint32_t now = base + stage, fill = base + (stage == 0 ? T::stages * T::stage_bytes : stage) - T::stage_bytes;
         const int chunks = used[0];
-        HalfI8 half;
-        if constexpr (T::type == CUDA_BF16) step_bf16<T>(sum, now + a, now + b, 0);
-        if constexpr (T::type == CUDA_I8) {
-            load_half_i8(half, now + a, row_scale, 0);
-            multiply_half_i8<T>(sum, half, now + b, column_scale, 0, 0);
+        IntegerSums<T> integers;
+        clear_i8<T>(integers);
+        if (chunks > 0) {
+            if constexpr (T::type == CUDA_BF16) step_bf16<T>(sum, now + a, now + b, 0);
+            if constexpr (T::type == CUDA_I8) step_i8<T>(integers, now + a, now + b, 0, 0);
         }
         /* The next slab's addresses are worked out while the tensor cores are busy. */
 #pragma unroll
         for (int i = 0; i + 2 < T::stages; i++) used[i] = used[i + 1];
-        if (slab + T::stages - 1 < slabs) used[T::stages - 2] = fetch_slab<T>(g, at, fetch, base + filled * T::stage_bytes);
+        if (slab + T::stages - 1 < slabs) used[T::stages - 2] = fetch_slab<T>(g, p, at, fetch, fill);
         copy_async_commit();
-        if constexpr (T::type == CUDA_BF16) {
-            if (chunks > 2) {
+        if constexpr (T::type == CUDA_F32) multiply_f32<T>(sum, memory + stage, memory + stage + T::b_at, warp_m, warp_n, lane, chunks);
+        if (chunks > 2) {
+            if constexpr (T::type == CUDA_BF16) {
 #pragma unroll
                 for (int step = 1; step < 4; step++) step_bf16<T>(sum, now + a, now + b, step);
             }
-        }
-        if constexpr (T::type == CUDA_I8) {
+            if constexpr (T::type == CUDA_I8) {
 #pragma unroll
-            for (int i = 1; i < T::m_fragments / 2 * (T::n_fragments / 2); i++) {
-                const int h = i / (T::n_fragments / 2), n = i % (T::n_fragments / 2) * 2;
-                if (n == 0) load_half_i8(half, now + a, row_scale, h);
-                multiply_half_i8<T>(sum, half, now + b, column_scale, h, n);
+                for (int first = 0; first < T::n_fragments; first += I8_GROUP) {
+                    if (first > 0) clear_i8<T>(integers);
+#pragma unroll
+                    for (int step = first > 0 ? 0 : 1; step < 4; step++) step_i8<T>(integers, now + a, now + b, first, step);
+                    __syncwarp(); /* or the compiler mixes two groups, which the registers do not hold */
+                    add_i8<T>(sum, integers, now + row_scale, now + column_scale, first);
+                }
             }
         }
-        if constexpr (T::type == CUDA_F32) multiply_f32<T>(sum, here, here + T::b_at, warp_m, warp_n, lane, chunks);
-        stage = stage + 1 == T::stages ? 0 : stage + 1;
-        filled = filled + 1 == T::stages ? 0 : filled + 1;
+        stage = stage == (T::stages - 1) * T::stage_bytes ? 0 : stage + T::stage_bytes;
     }
     copy_async_wait<0>();
     __syncthreads();
-    write_results<T>(g, at, sum, memory);
+}
+
+template <class T> __device__ __forceinline__ void gemm(const CudaGemm &g)
+{
+    extern __shared__ __align__(128) uint8_t memory[];
+    const Place at = tile_place<T>(g);
+    Sums<T> sum = {};
+#pragma unroll 1
+    for (int i = 0; i < g.parts; i++) add_part<T>(g, g.part[i], at, sum, memory);
+    write_results<T>(g, sum, memory);
 }
 
 /*
@@ -594,13 +611,13 @@ GEMM(23, bf16, CUDA_BF16, 64, 64, 32, 32, 3, 2)
 GEMM(24, bf16, CUDA_BF16, 128, 8, 32, 8, 2, 2)
 #endif
 #if WANTED(30)
-GEMM(30, i8, CUDA_I8, 256, 128, 64, 64, 2, 1)
+GEMM(30, i8, CUDA_I8, 192, 128, 48, 64, 2, 1)
 #endif
 #if WANTED(31)
-GEMM(31, i8, CUDA_I8, 128, 128, 64, 64, 3, 1)
+GEMM(31, i8, CUDA_I8, 128, 128, 64, 32, 3, 1)
 #endif
 #if WANTED(32)
-GEMM(32, i8, CUDA_I8, 128, 64, 32, 64, 2, 2)
+GEMM(32, i8, CUDA_I8, 128, 64, 32, 32, 3, 1)
 #endif
 #if WANTED(33)
 GEMM(33, i8, CUDA_I8, 64, 64, 32, 32, 2, 2)
