@@ -8,7 +8,7 @@
 
 void *library_open(const char *path, char *error, size_t error_size)
 {
-    /* A path brings its own folder's libraries; of bare names only the system's and the program's folders are asked. */
+    /* With a path the library's own folder is searched for what it needs. */
     DWORD flags = strpbrk(path, "\\/") ? LOAD_WITH_ALTERED_SEARCH_PATH : 0;
     HMODULE library = LoadLibraryExA(path, NULL, flags);
     if (library == NULL) snprintf(error, error_size, "%s: Windows error %lu", path, (unsigned long)GetLastError());

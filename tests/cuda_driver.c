@@ -16,6 +16,7 @@ static int passed, failed, skipped;
 static int complaints; /* of the case that runs */
 static char emulator[1024];
 static char said[8192];
+static size_t bytes; /* of a kernel's parameter */
 
 static void complain(const char *format, ...)
 {
@@ -193,6 +194,41 @@ static void part_89(void) { check_part(CUDA_TARGET_89, 8, 9, 101376); }
 static void part_90(void) { check_part(CUDA_TARGET_90A, 9, 0, 232448); }
 static void part_120(void) { check_part(CUDA_TARGET_120F, 12, 0, 101376); }
 static void part_120_of_an_older_driver(void) { check_part(CUDA_TARGET_89, 12, 0, 101376); }
+
+/* Parts that the emulator has not: what the driver answers is put in. */
+static int answer_major, answer_minor;
+static CUresult CUDA_CALL answer(int *value, int attribute, CUdevice handle)
+{
+    (void)handle;
+    *value = attribute == CU_ATTRIBUTE_MAJOR ? answer_major : attribute == CU_ATTRIBUTE_MINOR ? answer_minor : -1;
+    return 0;
+}
+
+static void other_parts(void)
+{
+    static const struct {
+        int major, minor, target; /* -1: refused */
+    } cases[] = {{7, 5, -1}, {8, 7, CUDA_TARGET_80},    {9, 1, -1}, {10, 0, CUDA_TARGET_89}, {10, 3, CUDA_TARGET_89},
+                 {11, 0, -1}, {12, 1, CUDA_TARGET_120F}, {13, 0, -1}};
+    CudaDevice d;
+    CudaDriver *c = (CudaDriver *)cuda_driver(said, sizeof said);
+    if (c == NULL) complain("no driver: %s", said);
+    if (c == NULL) return;
+    c->device_attribute = answer;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char capability[32];
+        answer_major = cases[i].major;
+        answer_minor = cases[i].minor;
+        bool known = cuda_device(0, &d, said, sizeof said);
+        CHECK(known == (cases[i].target >= 0) && (!known || (int)d.target == cases[i].target));
+        if (known) { /* what the driver does not tell is 0 */
+            CHECK(d.sms == 0 && d.clock_ghz == 0 && d.bandwidth_gbs == 0 && d.l2 == 0 && d.shared_per_block == 0);
+            continue;
+        }
+        snprintf(capability, sizeof capability, "capability %d.%d|8.0|12.x", answer_major, answer_minor);
+        told(capability);
+    }
+}
 
 /* ------------------------------------------------------------------------------------------------------------- NVRTC */
 
@@ -374,9 +410,10 @@ static void all_functions(void)
         const char *rest = text;
         if (text == NULL) complain("%s: %s", s.name, said);
         for (int n = 0; text && next_function(&rest, name, sizeof name); n++) {
-            CUfunction f = cuda_kernel(k, s.name, name, "", 0, said, sizeof said);
+            CUfunction f = cuda_kernel(k, s.name, name, "", 0, &bytes, said, sizeof said);
             if (f == NULL) complain("%s.%s: %s", s.name, name, said);
-            CHECK(f == cuda_kernel(k, s.name, name, "", 0, said, sizeof said));
+            CHECK(bytes > 0 && bytes < 4096);
+            CHECK(f == cuda_kernel(k, s.name, name, "", 0, &bytes, said, sizeof said));
         }
         free(text);
     }
@@ -410,17 +447,17 @@ static void registry_errors(void)
     need_nvrtc();
     CudaKernels *k = open_kernels();
     if (k == NULL) return;
-    CHECK(cuda_kernel(k, "nothing", "f", "", 0, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, "nothing", "f", "", 0, &bytes, said, sizeof said) == NULL);
     told("no kernel file nothing");
     for (size_t i = 0; cuda_source(i, &s); i++)
         if (!s.ptx) break;
     if (s.name == NULL || s.ptx) return;
-    CHECK(cuda_kernel(k, s.name, "nothing", "", 0, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, "nothing", "", 0, &bytes, said, sizeof said) == NULL);
     told("has no function nothing");
-    CHECK(cuda_kernel(k, s.name, "nothing", "A=1  uint32_t=@", 0, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, "nothing", "A=1  uint32_t=@", 0, &bytes, said, sizeof said) == NULL);
     told("does not compile|error");
     CHECK(cuda_kernel(k, s.name, "nothing", "A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 "
-                      "A=1 A=1 A=1 A=1 A=1", 0, said, sizeof said) == NULL);
+                      "A=1 A=1 A=1 A=1 A=1", 0, &bytes, said, sizeof said) == NULL);
     told("too many macros");
     cuda_kernels_close(k);
 }
@@ -442,14 +479,14 @@ static void shared_memory(void)
         return;
     }
     int own = 0, allowed = 0;
-    CUfunction f = cuda_kernel(k, s.name, name, "", 8192, said, sizeof said);
+    CUfunction f = cuda_kernel(k, s.name, name, "", 8192, &bytes, said, sizeof said);
     CHECK(f != NULL && c->function_get(&own, 1, f) == 0);
     unsigned most = (unsigned)(d.shared_per_block - own);
-    CHECK(cuda_kernel(k, s.name, name, "", most, said, sizeof said) == f);
+    CHECK(cuda_kernel(k, s.name, name, "", most, &bytes, said, sizeof said) == f);
     CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
-    CHECK(cuda_kernel(k, s.name, name, "", 60000, said, sizeof said) == f); /* what was allowed stays */
+    CHECK(cuda_kernel(k, s.name, name, "", 60000, &bytes, said, sizeof said) == f); /* what was allowed stays */
     CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
-    CHECK(cuda_kernel(k, s.name, name, "", most + 1, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, name, "", most + 1, &bytes, said, sizeof said) == NULL);
     told("bytes of shared memory|101377|101376");
     free(text);
     cuda_kernels_close(k);
@@ -470,7 +507,8 @@ static void compile_source(void)
         char *ptx = ptx_of(&anew, (CudaTarget)t);
         if (ptx == NULL) complain("compute_%s: %s", cuda_target_name((CudaTarget)t), said);
         if (ptx && source.built[t] && strcmp(ptx, source.built[t]) != 0)
-            printf("  the PTX built in for compute_%s came from another compiler\n", cuda_target_name((CudaTarget)t));
+            printf("  the PTX built in for compute_%s is another text: of another compiler?\n",
+                   cuda_target_name((CudaTarget)t));
         free(ptx);
     }
 }
@@ -517,6 +555,7 @@ int main(int count, char **arguments)
     test("a part", "UPRES_EMULATOR=sm=90", part_90);
     test("a part", "UPRES_EMULATOR=sm=120", part_120);
     test("a part with an older driver", "UPRES_EMULATOR=sm=120,driver=12080", part_120_of_an_older_driver);
+    test("parts by their compute capability", "", other_parts);
     test("no NVRTC", "UPRES_NVRTC=none", no_nvrtc);
     test("no NVRTC", "UPRES_NVRTC=", no_nvrtc);
     test("an NVRTC that is not there", "UPRES_NVRTC=/nowhere/nvrtc.so", no_nvrtc_by_that_name);

@@ -309,11 +309,12 @@ static void check(const CudaSource *s, CudaTarget target)
 {
     char error[2000] = "", name[32];
     snprintf(name, sizeof name, "compute_%s", cuda_target_name(target));
-    char *ptx = ptx_of(s, target, error, sizeof error);
-    if (ptx == NULL && nvrtc_version(error, sizeof error) == 0) {
-        skip(s->name, name, "upres was built without a compiler, and there is none now");
+    const int compiler = nvrtc_version(error, sizeof error), least = target == CUDA_TARGET_120F ? 12090 : 12000;
+    if (!s->ptx && !s->built[target] && compiler < least) {
+        skip(s->name, name, compiler ? "NVRTC is too old for it" : "upres was built without a compiler, and there is none now");
         return;
     }
+    char *ptx = ptx_of(s, target, error, sizeof error);
     if (ptx == NULL)
         complain("%s", error);
     else

@@ -132,7 +132,7 @@ if echo 'int main(void) { return 0; }' |
     sanitizers=yes
     echo "== build with sanitizers"
     programs=(upres tests/loader tests/api tests/kernels tests/decoders tests/goldens
-        tests/emulator/test_core tests/emulator/test_driver)
+        tests/emulator/test_core tests/emulator/test_driver tests/cuda_driver)
     make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${programs[@]/#/build/asan/}" ||
         { add 0 1 0 && broken+=("build with sanitizers"); }
 fi
@@ -156,6 +156,7 @@ sanitized kernels
 sanitized decoders
 sanitized emulator/test_core
 sanitized emulator/test_driver
+sanitized cuda_driver
 sanitized api build/asan
 program goldens tests/data/goldens
 section "wrong goldens" bash -c wrong_goldens
