@@ -55,13 +55,18 @@ struct Place {
 };
 
 __device__ __forceinline__ int total_rows(const CudaGemm &g) { return g.images * g.rows * g.columns; }
-__device__ __forceinline__ int packed_columns(const CudaGemm &g) { return g.glu ? (g.n + 7) / 8 * 16 : g.n; }
+/* A gated unit takes two fragments of columns. */
+template <class T> __device__ __forceinline__ bool is_gated(const CudaGemm &g) { return T::n_fragments > 1 && g.glu != 0; }
+template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm &g)
+{
+    return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
+}
 
 template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g)
 {
     constexpr uint32_t group = 8;
     const uint32_t tiles_m = (uint32_t)(total_rows(g) + T::bm - 1) / T::bm;
-    const uint32_t tiles_n = (uint32_t)(packed_columns(g) + T::bn - 1) / T::bn;
+    const uint32_t tiles_n = (uint32_t)(packed_columns<T>(g) + T::bn - 1) / T::bn;
     const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
     const uint32_t height = min(group, tiles_m - first);
     return {(int)((first + in_group % height) * T::bm), (int)(in_group / height * T::bn)};
@@ -122,7 +127,7 @@ __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPa
     if (share.chunk < T::b_turns) {
         const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
         const uint64_t from = p.b_scale + (uint64_t)(row * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns(g) ? 4 : 0);
+        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns<T>(g) ? 4 : 0);
     }
 }
 
@@ -152,7 +157,7 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
             copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
             if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
-        const int columns_left = packed_columns(g) - at.first_column;
+        const int columns_left = packed_columns<T>(g) - at.first_column;
         const uint64_t b = f.b + (uint32_t)(f.tap * depth_bytes + f.slab * TILE_ROW_BYTES);
         const uint64_t b_step = (uint64_t)(uint32_t)(p.taps * depth_bytes) * T::rows_a_turn;
 #pragma unroll
@@ -397,16 +402,28 @@ __device__ __forceinline__ void load_eight(float (&v)[8], const uint8_t *values,
     v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
 }
 
-/* From sums to values: all but the residual. second: the sums that the activated ones are multiplied by. */
-__device__ __forceinline__ void finish_eight(const CudaGemm &g, int n, float (&v)[8], const float (&second)[8])
+/* Elements n .. n + 7 of a vector of g.n. Those past its end are not used: the last stands for them. */
+__device__ __forceinline__ void load_vector(const CudaGemm &g, uint64_t vector, int n, float (&v)[8])
 {
-    const float *bias = (const float *)g.bias, *more_bias = (const float *)g.more_bias, *gate = (const float *)g.gate;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        v[i] = __fmul_rn(g.alpha, v[i]);
-        if (bias != nullptr && n + i < g.n) {
-            v[i] = __fadd_rn(v[i], more_bias != nullptr ? __fadd_rn(more_bias[n + i], bias[n + i]) : bias[n + i]);
+    for (int i = 0; i < 8; i++) v[i] = ((const float *)vector)[min(n + i, g.n - 1)];
+}
+
+/* From sums to values: all but the residual. second: the sums that the activated ones are multiplied by. */
+template <class T> __device__ __forceinline__ void finish_eight(const CudaGemm &g, int n, float (&v)[8], const float (&second)[8])
+{
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = __fmul_rn(g.alpha, v[i]);
+    if (g.bias != 0) {
+        float bias[8], more[8];
+        load_vector(g, g.bias, n, bias);
+        if (g.more_bias != 0) {
+            load_vector(g, g.more_bias, n, more);
+#pragma unroll
+            for (int i = 0; i < 8; i++) bias[i] = __fadd_rn(more[i], bias[i]);
         }
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], bias[i]);
     }
     if (g.act == CUDA_ACT_RELU) {
 #pragma unroll
@@ -415,13 +432,15 @@ __device__ __forceinline__ void finish_eight(const CudaGemm &g, int n, float (&v
 #pragma unroll
         for (int i = 0; i < 8; i++) v[i] = activate_any(v[i], g.act);
     }
-    if (g.glu) {
+    if (is_gated<T>(g)) {
 #pragma unroll
         for (int i = 0; i < 8; i++) v[i] = __fmul_rn(v[i], __fmul_rn(g.alpha, second[i]));
     }
-    if (gate != nullptr) {
+    if (g.gate != 0) {
+        float gate[8];
+        load_vector(g, g.gate, n, gate);
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = n + i < g.n ? __fmul_rn(v[i], gate[n + i]) : v[i];
+        for (int i = 0; i < 8; i++) v[i] = __fmul_rn(v[i], gate[i]);
     }
 }
 
@@ -436,10 +455,10 @@ __device__ __forceinline__ void finish_group(const CudaGemm &g, const RowTable<T
     t.drop = rows->drop[row];
     if (n >= g.n || t.drop == ALL_DROPPED) return;
     float v[8], second[8];
-    uint8_t *at = values + (g.glu ? 2 * group : group) * 16;
+    uint8_t *at = values + (is_gated<T>(g) ? 2 * group : group) * 16;
     load_eight(v, at, half);
-    if (T::n_fragments > 1 && g.glu) load_eight(second, at + 16, half);
-    finish_eight(g, n, v, second);
+    load_eight(second, is_gated<T>(g) ? at + 16 : at, half);
+    finish_eight<T>(g, n, v, second);
     t.sub = g.subs > 1 ? n / g.y_c : 0;
     t.channel = n - t.sub * g.y_c;
     t.residual = 0;
@@ -483,8 +502,8 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     RowTable<T> *rows = (RowTable<T> *)(memory + T::warps * 16 * stage_pitch(T::wn));
     fill_rows<T>(g, at, thread, rows);
     __syncthreads();
-    const int groups = g.glu ? T::n_fragments / 2 : T::n_fragments;
-    const int first = (at.first_column + warp_n) / (g.glu ? 2 : 1);
+    const int groups = is_gated<T>(g) ? T::n_fragments / 2 : T::n_fragments;
+    const int first = (at.first_column + warp_n) / (is_gated<T>(g) ? 2 : 1);
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
         __syncwarp();
