@@ -107,6 +107,12 @@ enum { CU_FUNC_MAX_DYNAMIC_SHARED = 8, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISA
     X(launch, cuLaunchKernel,                                                                                           \
       (CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,      \
        unsigned block_z, unsigned shared, CUstream stream, void **arguments, void **extra))                             \
+    X(capture_begin, cuStreamBeginCapture_v2, (CUstream stream, int mode))                                              \
+    X(capture_end, cuStreamEndCapture, (CUstream stream, CUgraph * graph))                                              \
+    X(graph_instantiate, cuGraphInstantiateWithFlags, (CUgraphExec * exec, CUgraph graph, unsigned long long flags))    \
+    X(graph_launch, cuGraphLaunch, (CUgraphExec exec, CUstream stream))                                                 \
+    X(graph_exec_destroy, cuGraphExecDestroy, (CUgraphExec exec))                                                       \
+    X(graph_destroy, cuGraphDestroy, (CUgraph graph))                                                                   \
     X(tensor_map_tiled, cuTensorMapEncodeTiled,                                                                         \
       (CUtensorMap * map, int type, unsigned rank, void *address, const uint64_t *sizes, const uint64_t *strides,       \
        const uint32_t *box, const uint32_t *element_strides, int interleave, int swizzle, int l2, int fill))

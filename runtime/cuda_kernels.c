@@ -11,6 +11,8 @@ typedef struct Module {
     struct Module *next;
     const CudaSource *source;
     char *macros;
+    const char *ptx; /* what it was made of */
+    char *made;      /* the same, where NVRTC made it: to be freed */
     CUmodule module;
 } Module;
 
@@ -19,6 +21,7 @@ typedef struct Function {
     uint64_t hash;
     char *file, *name, *macros;
     CUfunction function;
+    size_t parameter_bytes;
     unsigned own_shared, allowed; /* bytes: declared in the kernel; dynamic ones the driver was told of */
 } Function;
 
@@ -125,6 +128,7 @@ void cuda_kernels_close(CudaKernels *k)
     for (Module *m = k->modules, *next; m; m = next) {
         next = m->next;
         k->driver->module_unload(m->module);
+        free(m->made);
         free(m->macros);
         free(m);
     }
@@ -198,7 +202,7 @@ static bool load(const CudaKernels *k, const CudaSource *s, const char *ptx, CUm
     return status == 0;
 }
 
-static CUmodule module_of(CudaKernels *k, const char *file, const char *macros, char *error, size_t error_size)
+static const Module *module_of(CudaKernels *k, const char *file, const char *macros, char *error, size_t error_size)
 {
     const CudaSource *s = source_of(file);
     if (s == NULL) {
@@ -208,7 +212,7 @@ static CUmodule module_of(CudaKernels *k, const char *file, const char *macros, 
     bool compiled = k->compiler && !s->ptx;
     if (!compiled) macros = "";
     for (Module *m = k->modules; m; m = m->next)
-        if (m->source == s && strcmp(m->macros, macros) == 0) return m->module;
+        if (m->source == s && strcmp(m->macros, macros) == 0) return m;
 
     Module *m = calloc(1, sizeof *m);
     if (m == NULL || (m->macros = strdup(macros)) == NULL) {
@@ -216,11 +220,10 @@ static CUmodule module_of(CudaKernels *k, const char *file, const char *macros, 
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    char *made = compiled ? compile(k, s, macros, error, error_size) : NULL;
-    const char *ptx = compiled ? made : s->ptx ? s->text : s->built[k->device.target];
-    bool loaded = ptx && load(k, s, ptx, &m->module, error, error_size);
-    free(made);
-    if (!loaded) {
+    m->made = compiled ? compile(k, s, macros, error, error_size) : NULL;
+    m->ptx = compiled ? m->made : s->ptx ? s->text : s->built[k->device.target];
+    if (!m->ptx || !load(k, s, m->ptx, &m->module, error, error_size)) {
+        free(m->made);
         free(m->macros);
         free(m);
         return NULL;
@@ -228,7 +231,7 @@ static CUmodule module_of(CudaKernels *k, const char *file, const char *macros, 
     m->source = s;
     m->next = k->modules;
     k->modules = m;
-    return m->module;
+    return m;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- functions */
@@ -254,21 +257,35 @@ static Function *known(CudaKernels *k, uint64_t hash, const char *file, const ch
     return NULL;
 }
 
+/* Bytes of a kernel's one parameter, read off its declaration: ".entry NAME(  .param .align 8 .b8 NAME_param_0[616] )". */
+static size_t parameter_bytes(const char *ptx, const char *function)
+{
+    const size_t length = strlen(function);
+    for (const char *at = ptx; (at = strstr(at, ".entry ")); at++) {
+        const char *name = at + strlen(".entry ");
+        if (strncmp(name, function, length) != 0 || (name[length] != '(' && name[length] != ' ' && name[length] != '\n')) continue;
+        const char *close = strchr(name, ')'), *open = strchr(name, '[');
+        return open && close && open < close ? (size_t)strtoul(open + 1, NULL, 10) : 0;
+    }
+    return 0;
+}
+
 static Function *find(CudaKernels *k, uint64_t hash, const char *file, const char *function, const char *macros,
                       char *error, size_t error_size)
 {
     enum { OWN_SHARED = 1 }; /* CUfunction_attribute */
-    CUmodule module = module_of(k, file, macros, error, error_size);
+    const Module *module = module_of(k, file, macros, error, error_size);
     if (module == NULL) return NULL;
     CUfunction handle;
     int own_shared = 0;
-    if (k->driver->module_function(&handle, module, function) != 0) {
+    if (k->driver->module_function(&handle, module->module, function) != 0) {
         snprintf(error, error_size, "kernel file %s has no function %s", file, function);
         return NULL;
     }
     k->driver->function_get(&own_shared, OWN_SHARED, handle);
     Function *f = calloc(1, sizeof *f);
-    if (f) *f = (Function){NULL, hash, strdup(file), strdup(function), strdup(macros), handle, (unsigned)own_shared, 0};
+    if (f) *f = (Function){NULL, hash, strdup(file), strdup(function), strdup(macros), handle,
+                        parameter_bytes(module->ptx, function), (unsigned)own_shared, 0};
     if (f == NULL || !f->file || !f->name || !f->macros) {
         if (f) free_function(f);
         snprintf(error, error_size, "out of memory");
@@ -302,11 +319,12 @@ static bool allow_shared(const CudaKernels *k, Function *f, unsigned shared, cha
 }
 
 CUfunction cuda_kernel(CudaKernels *k, const char *file, const char *function, const char *macros, unsigned shared,
-                       char *error, size_t error_size)
+                       size_t *bytes, char *error, size_t error_size)
 {
     uint64_t hash = hash_of(file, function, macros);
     Function *f = known(k, hash, file, function, macros);
     if (f == NULL) f = find(k, hash, file, function, macros, error, error_size);
     if (f == NULL || !allow_shared(k, f, shared, error, error_size)) return NULL;
+    *bytes = f->parameter_bytes;
     return f->function;
 }

@@ -1,4 +1,5 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
+#include "runtime/cuda_recorder.h"
 #include "runtime/dev_cuda.h"
 
 #include <stdio.h>
@@ -19,6 +20,7 @@ struct Cuda {
     CUdevice number;
     CUcontext context; /* NULL: not opened */
     CUstream stream;
+    CudaRecorder *recorder; /* of the stream: all work goes through it */
     CudaKernels *kernels;
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_cuda_weights.c */
@@ -81,16 +83,21 @@ void cuda_scratch_free(Dev *d, CudaScratch *s)
 void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
 {
     if (d->plan || d->failed || bytes == 0) return;
-    enter(d->cuda);
-    worked(d, "cuMemcpyHtoDAsync", d->cuda->driver->copy_in(to, from, bytes, d->cuda->stream));
-    leave(d->cuda);
+    struct Cuda *c = d->cuda;
+    enter(c);
+    if (bytes <= RECORD_COPY_MAX) {
+        worked(d, "copying to the GPU", cuda_record_copy(c->recorder, to, from, bytes));
+    } else if (worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder))) {
+        worked(d, "cuMemcpyHtoDAsync", c->driver->copy_in(to, from, bytes, c->stream));
+    }
+    leave(c);
 }
 
 void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes)
 {
     if (d->plan || d->failed || bytes == 0) return;
     enter(d->cuda);
-    worked(d, "cuMemsetD8Async", d->cuda->driver->fill8(to, value, bytes, d->cuda->stream));
+    worked(d, "cuMemsetD8Async", cuda_record_fill(d->cuda->recorder, to, value, bytes));
     leave(d->cuda);
 }
 
@@ -98,7 +105,9 @@ void cuda_wait(Dev *d)
 {
     if (d->plan) return;
     enter(d->cuda);
-    if (worked(d, "the work on the GPU", d->cuda->driver->stream_synchronize(d->cuda->stream))) cuda_weights_check(d);
+    const CUresult flushed = cuda_recorder_flush(d->cuda->recorder);
+    const CUresult done = d->cuda->driver->stream_synchronize(d->cuda->stream);
+    if (worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) cuda_weights_check(d);
     leave(d->cuda);
 }
 
@@ -124,7 +133,9 @@ void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes)
 {
     if (d->plan || d->failed || bytes == 0) return;
     enter(d->cuda);
-    worked(d, "cuMemcpyDtoHAsync", d->cuda->driver->copy_out(to, from, bytes, d->cuda->stream));
+    if (worked(d, "the work on the GPU", cuda_recorder_flush(d->cuda->recorder))) {
+        worked(d, "cuMemcpyDtoHAsync", d->cuda->driver->copy_out(to, from, bytes, d->cuda->stream));
+    }
     leave(d->cuda);
 }
 
@@ -226,10 +237,11 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
     char error[1024];
     struct Cuda *c = d->cuda;
     enter(c);
-    CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, error, sizeof error);
-    void *parameters[] = {(void *)args};
+    size_t bytes = 0;
+    CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, &bytes, error, sizeof error);
+    const CudaLaunchShape shape = {g.x, g.y, g.z, g.threads, g.shared};
     if (f == NULL) dev_fail(d, "%s", error);
-    else worked(d, function, c->driver->launch(f, g.x, g.y, g.z, g.threads, 1, 1, g.shared, c->stream, parameters, NULL));
+    else worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
     leave(c);
 }
 
@@ -254,6 +266,7 @@ static void cuda_close(Dev *d)
     if (c->context != NULL) {
         enter(c);
         if (c->stream != NULL) c->driver->stream_synchronize(c->stream);
+        cuda_recorder_close(c->recorder);
         cuda_kernels_close(c->kernels);
         if (c->arena != 0) c->driver->memory_give(c->arena);
         if (c->stream != NULL) c->driver->stream_destroy(c->stream);
@@ -263,6 +276,8 @@ static void cuda_close(Dev *d)
     free(c);
     d->cuda = NULL;
 }
+
+CudaRecorderCounts cuda_counts(const Dev *d) { return cuda_recorder_counts(d->cuda->recorder); }
 
 static const DevOps cuda_ops = {
     .conv3d = cuda_conv3d,
@@ -320,10 +335,14 @@ bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
         enter(c);
         status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
         if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
-        if (status == 0) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
+        if (status == 0) c->recorder = cuda_recorder_open(c->driver, c->stream);
+        if (c->recorder != NULL) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
         leave(c);
     }
-    if (status == 0) return c->kernels != NULL;
+    if (status == 0) {
+        if (c->recorder == NULL) snprintf(error, error_size, "out of memory");
+        return c->kernels != NULL;
+    }
     char text[256];
     cuda_status_text(c->driver, "opening the device", status, text, sizeof text);
     if (status == CUDA_ERROR_OUT_OF_MEMORY) {

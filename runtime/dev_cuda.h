@@ -47,10 +47,7 @@ typedef struct CudaGrid {
 } CudaGrid;
 
 /* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
-#define cuda_launch(d, file, function, macros, grid, args) \
-    cuda_launch_bytes(d, file, function, macros, grid, args, sizeof *(args))
-void cuda_launch_bytes(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args,
-                       size_t bytes);
+void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 
 const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */

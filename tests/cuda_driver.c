@@ -16,7 +16,7 @@ static int passed, failed, skipped;
 static int complaints; /* of the case that runs */
 static char emulator[1024];
 static char said[8192];
-static size_t bytes; /* of a kernel's parameter */
+static size_t parameter_bytes; /* of a kernel */
 
 static void complain(const char *format, ...)
 {
@@ -410,10 +410,10 @@ static void all_functions(void)
         const char *rest = text;
         if (text == NULL) complain("%s: %s", s.name, said);
         for (int n = 0; text && next_function(&rest, name, sizeof name); n++) {
-            CUfunction f = cuda_kernel(k, s.name, name, "", 0, &bytes, said, sizeof said);
+            CUfunction f = cuda_kernel(k, s.name, name, "", 0, &parameter_bytes, said, sizeof said);
             if (f == NULL) complain("%s.%s: %s", s.name, name, said);
-            CHECK(bytes > 0 && bytes < 4096);
-            CHECK(f == cuda_kernel(k, s.name, name, "", 0, &bytes, said, sizeof said));
+            CHECK(parameter_bytes > 0 && parameter_bytes < 4096);
+            CHECK(f == cuda_kernel(k, s.name, name, "", 0, &parameter_bytes, said, sizeof said));
         }
         free(text);
     }
@@ -447,17 +447,17 @@ static void registry_errors(void)
     need_nvrtc();
     CudaKernels *k = open_kernels();
     if (k == NULL) return;
-    CHECK(cuda_kernel(k, "nothing", "f", "", 0, &bytes, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, "nothing", "f", "", 0, &parameter_bytes, said, sizeof said) == NULL);
     told("no kernel file nothing");
     for (size_t i = 0; cuda_source(i, &s); i++)
         if (!s.ptx) break;
     if (s.name == NULL || s.ptx) return;
-    CHECK(cuda_kernel(k, s.name, "nothing", "", 0, &bytes, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, "nothing", "", 0, &parameter_bytes, said, sizeof said) == NULL);
     told("has no function nothing");
-    CHECK(cuda_kernel(k, s.name, "nothing", "A=1  uint32_t=@", 0, &bytes, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, "nothing", "A=1  uint32_t=@", 0, &parameter_bytes, said, sizeof said) == NULL);
     told("does not compile|error");
     CHECK(cuda_kernel(k, s.name, "nothing", "A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 A=1 "
-                      "A=1 A=1 A=1 A=1 A=1", 0, &bytes, said, sizeof said) == NULL);
+                      "A=1 A=1 A=1 A=1 A=1", 0, &parameter_bytes, said, sizeof said) == NULL);
     told("too many macros");
     cuda_kernels_close(k);
 }
@@ -479,14 +479,14 @@ static void shared_memory(void)
         return;
     }
     int own = 0, allowed = 0;
-    CUfunction f = cuda_kernel(k, s.name, name, "", 8192, &bytes, said, sizeof said);
+    CUfunction f = cuda_kernel(k, s.name, name, "", 8192, &parameter_bytes, said, sizeof said);
     CHECK(f != NULL && c->function_get(&own, 1, f) == 0);
     unsigned most = (unsigned)(d.shared_per_block - own);
-    CHECK(cuda_kernel(k, s.name, name, "", most, &bytes, said, sizeof said) == f);
+    CHECK(cuda_kernel(k, s.name, name, "", most, &parameter_bytes, said, sizeof said) == f);
     CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
-    CHECK(cuda_kernel(k, s.name, name, "", 60000, &bytes, said, sizeof said) == f); /* what was allowed stays */
+    CHECK(cuda_kernel(k, s.name, name, "", 60000, &parameter_bytes, said, sizeof said) == f); /* what was allowed stays */
     CHECK(c->function_get(&allowed, CU_FUNC_MAX_DYNAMIC_SHARED, f) == 0 && allowed == (int)most);
-    CHECK(cuda_kernel(k, s.name, name, "", most + 1, &bytes, said, sizeof said) == NULL);
+    CHECK(cuda_kernel(k, s.name, name, "", most + 1, &parameter_bytes, said, sizeof said) == NULL);
     told("bytes of shared memory|101377|101376");
     free(text);
     cuda_kernels_close(k);
