@@ -273,7 +273,7 @@ typedef struct BlockAttentionArgs {
     int key_slices;
     int heads, head_dim, block_keys; /* block_keys: a divisor of the keys' tokens */
     float scale;
-    const uint8_t *mask;     /* [heads][query blocks][key blocks], host memory, 0: not chosen; NULL: all chosen */
+    Tensor mask;             /* dev_bytes, [heads][query blocks][key blocks], 0: not chosen; invalid: all chosen */
     float last_key_bias;     /* added to the score of the very last key, which stands for many equal ones */
 } BlockAttentionArgs;
 void dev_block_attention(Dev *d, const BlockAttentionArgs *a);
@@ -290,7 +290,7 @@ typedef struct BlockMaskArgs {
     int rows, columns;       /* the windows of a slice as a grid */
     int local_range;
     int64_t keep;            /* < 0: every pair within the range is chosen */
-    uint8_t *mask;           /* as BlockAttentionArgs.mask; written */
+    Tensor mask;             /* as BlockAttentionArgs.mask; written */
 } BlockMaskArgs;
 void dev_block_mask(Dev *d, const BlockMaskArgs *a);
 

@@ -47,21 +47,35 @@ float *tensor_at(Dev *d, Tensor x, int t, int h, int w)
     return (float *)(void *)(d->memory + x.at) + t * x.stride_t + h * x.stride_h + (int64_t)w * x.c_pad;
 }
 
-/* What the host reads and writes is the tensor itself. */
-static const float *cpu_read(Dev *d, Tensor x) { return cpu_map(d, x); }
-static float *cpu_write(Dev *d, Tensor x) { return cpu_map(d, x); }
+uint8_t *cpu_bytes(Dev *d, Tensor x) { return d->memory == NULL || !x.valid ? NULL : d->memory + x.at; }
+
+/* What the host reads and writes is the tensor itself, but for bytes, of which it has a copy as floats. */
+static float *cpu_write(Dev *d, Tensor x)
+{
+    if (x.type != ELEMENT_U8) return cpu_map(d, x);
+    float *values = malloc((size_t)(x.t * x.stride_t) * sizeof *values);
+    if (values == NULL) dev_fail(d, "out of memory");
+    return values;
+}
+
+static const float *cpu_read(Dev *d, Tensor x)
+{
+    float *values = cpu_write(d, x);
+    for (int64_t i = 0; x.type == ELEMENT_U8 && values != NULL && i < x.t * x.stride_t; i++) values[i] = cpu_bytes(d, x)[i];
+    return values;
+}
 
 static void cpu_read_end(Dev *d, const float *values)
 {
-    (void)d;
-    (void)values;
+    const uintptr_t at = (uintptr_t)values, memory = (uintptr_t)d->memory;
+    if (at < memory || at - memory >= d->memory_bytes) free((void *)values);
 }
 
 static void cpu_write_end(Dev *d, Tensor x, float *values)
 {
-    (void)d;
-    (void)x;
-    (void)values;
+    if (x.type != ELEMENT_U8) return;
+    for (int64_t i = 0; i < x.t * x.stride_t; i++) cpu_bytes(d, x)[i] = (uint8_t)values[i];
+    free(values);
 }
 
 /* ------------------------------------------------------------------------------------------------------ elementwise */

@@ -24,11 +24,12 @@ static BlockRows rows_of(Dev *d, Tensor x)
     return (BlockRows){cpu_map(d, x), x.stride_t, x.stride_h, x.c_pad};
 }
 
-static double chosen_pairs(const BlockAttentionArgs *a, int64_t pairs)
+/* A plan has no mask yet: it counts every pair. */
+static double chosen_pairs(const uint8_t *mask, double pairs)
 {
-    if (a->mask == NULL) return (double)pairs * a->heads;
+    if (mask == NULL) return pairs;
     double chosen = 0.0;
-    for (int64_t i = 0; i < pairs * a->heads; i++) chosen += a->mask[i] != 0;
+    for (int64_t i = 0; i < (int64_t)pairs; i++) chosen += mask[i] != 0;
     return chosen;
 }
 
@@ -48,8 +49,8 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *args)
     r.floats = block_attention_floats(&r.a);
     const uint64_t key_floats = (uint64_t)args->key_slices * sizeof(BlockKeys) / sizeof(float);
     Scratch s = dev_scratch(d, key_floats + (uint64_t)d->threads * r.floats);
-    /* a plan has no mask yet: it counts every pair */
-    const double chosen = d->memory == NULL ? (double)pairs * args->heads : chosen_pairs(args, pairs);
+    r.a.mask = cpu_bytes(d, args->mask);
+    const double chosen = chosen_pairs(r.a.mask, (double)pairs * args->heads);
     d->totals.flop += 4.0 * chosen * args->q.w * args->block_keys * args->head_dim;
     if (s.floats != NULL) {
         BlockKeys *keys = (BlockKeys *)(void *)s.floats;
@@ -60,7 +61,6 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *args)
         r.a.keys = keys;
         r.a.q = rows_of(d, args->q);
         r.a.o = rows_of(d, args->o);
-        r.a.mask = args->mask;
         r.memory = s.floats + key_floats;
         pool_run(d->pool, block_attention_turns(&r.a), block_turn, &r);
     }
@@ -106,7 +106,7 @@ static void mask_turn(void *context, int64_t i, int thread)
     const int head = (int)(i / a->q.t), slice = (int)(i % a->q.t);
     const int64_t query = (int64_t)slice * a->q.h, queries = (int64_t)a->q.t * a->q.h;
     block_mask(&r->m, r->q + ((int64_t)head * queries + query) * a->head_dim,
-               r->k + (int64_t)head * r->key_blocks * a->head_dim, a->mask + (head * queries + query) * r->key_blocks,
+               r->k + (int64_t)head * r->key_blocks * a->head_dim, cpu_bytes(r->d, a->mask) + (head * queries + query) * r->key_blocks,
                r->scratch + r->scratch_floats * (size_t)thread);
 }
 

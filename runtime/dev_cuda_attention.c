@@ -16,6 +16,9 @@ static const uint64_t SCORE_BYTES = 64u << 20;
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int min_int(int a, int b) { return a < b ? a : b; }
 
+/* Blocks of 256 threads. */
+static CudaGrid grid_of(int64_t x, int64_t y) { return (CudaGrid){(unsigned)x, (unsigned)y, 1, 256, 0}; }
+
 /* --------------------------------------------------------------------------------------------------- shared with blocks */
 
 Element cuda_attention_type(const Dev *d, int stage, int head_dim)
@@ -52,7 +55,7 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
 {
     const bool narrow = f->head_dim <= FLASH_NARROW, floats = type == ELEMENT_F32;
     const int depth = cuda_depth(f->head_dim);
-    CudaGrid grid = {(unsigned)divide_up(query_rows, CUDA_FLASH_ROWS), (unsigned)heads, (unsigned)problems, floats ? 256 : 128, 0};
+    CudaGrid grid = {(unsigned)divide_up(query_rows, CUDA_FLASH_ROWS), (unsigned)problems, (unsigned)heads, floats ? 256 : 128, 0};
     /* two tiles of rows and one of weights, rows 16 bytes apart from a multiple of the banks */
     if (floats) grid.shared = (unsigned)(CUDA_FLASH_ROWS * (2 * (depth + 4) + CUDA_FLASH_ROWS + 4) * (int)sizeof(float));
     cuda_launch(d, "attention", floats ? narrow ? "flash_f32_32" : "flash_f32_128" : narrow ? "flash_bf16_32" : "flash_bf16_128",
@@ -64,7 +67,7 @@ void cuda_zero_padding(Dev *d, Tensor o)
     const int pad = element_pad((Element)o.type, o.c);
     if (pad == o.c || pad != o.c_pad) return;
     const CudaPads pads = {cuda_tokens(d, o), o.t * o.h * o.w, o.h, o.w, o.c, pad};
-    cuda_launch(d, "attention_rows", "attention_pads", "", (CudaGrid){(unsigned)divide_up(pads.tokens, 256), 1, 1, 256, 0}, &pads);
+    cuda_launch(d, "attention_rows", "attention_pads", "", grid_of(divide_up(pads.tokens, 256), 1), &pads);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- rounds */
@@ -172,7 +175,7 @@ static void text_mean(Job *j, const Round *r)
                                .end = r->window + r->windows == a->window_count, .share = 1.0f / (float)a->window_count};
     const int threads = r->heads * a->head_dim + mean.o_pad - channels;
     cuda_launch(j->d, "attention_rows", "attention_text_mean", "",
-                (CudaGrid){(unsigned)divide_up(threads, 256), (unsigned)j->text, 1, 256, 0}, &mean);
+                grid_of(divide_up(threads, 256), j->text), &mean);
 }
 
 /* -------------------------------------------------------------------------------------------------- without score matrix */
@@ -233,13 +236,13 @@ static void scores_head(Job *j, const Round *r, const Scores *s, int head)
     const int keys = r->rows, queries = keys - j->text + j->text_queries, pitch = element_pad(ELEMENT_BF16, keys);
     const CudaTranspose turn = {j->gather.to[2] + before, s->values.address, j->type, keys, j->depth, pitch};
     cuda_launch(d, "attention_rows", "attention_transpose", "",
-                (CudaGrid){(unsigned)divide_up(pitch, 32), (unsigned)divide_up(j->depth, 32), 1, 256, 0}, &turn);
+                grid_of(divide_up(pitch, 32), divide_up(j->depth, 32)), &turn);
     for (int first = 0; first < queries; first += s->rows) {
         const int rows = min_int(s->rows, queries - first);
         multiply(j, j->gather.to[0] + before + (uint64_t)first * row_bytes(j), j->depth, j->gather.to[1] + before, j->depth, rows,
                  keys, a->scale, s->scores.address, pitch);
         const CudaSoftmax softmax = {s->scores.address, rows, keys, pitch, pitch, j->type};
-        cuda_launch(d, "attention_rows", "attention_softmax", "", (CudaGrid){(unsigned)rows, 1, 1, 256, 0}, &softmax);
+        cuda_launch(d, "attention_rows", "attention_softmax", "", grid_of(rows, 1), &softmax);
         multiply(j, s->scores.address, pitch * (int)sizeof(float) / element_bytes(j->type), s->values.address, pitch, rows,
                  a->head_dim, 1.0f, s->out.address, j->depth);
         const CudaScatter scatter = {.from = s->out.address,
@@ -247,7 +250,7 @@ static void scores_head(Job *j, const Round *r, const Scores *s, int head)
                                      .o = cuda_tokens(d, a->o), .window = window_of(&a->windows[r->window], 0), .first = first,
                                      .rows = rows, .depth = j->depth, .head = r->head + head, .head_dim = a->head_dim};
         cuda_launch(d, "attention_rows", "attention_scatter", "",
-                    (CudaGrid){(unsigned)divide_up(a->head_dim, 256), (unsigned)rows, 1, 256, 0}, &scatter);
+                    grid_of(divide_up(a->head_dim, 256), rows), &scatter);
     }
 }
 

@@ -117,6 +117,7 @@ PixelRun pixel_run(Tensor x, int64_t i);
 float *cpu_map(Dev *d, Tensor x);
 float *tensor_at(Dev *d, Tensor x, int t, int h, int w);
 
+uint8_t *cpu_bytes(Dev *d, Tensor x);
 /* pre(x) of every frame into padded frames at to[t] (rows to_row, pixels to_pixel apart; pads already skipped). */
 uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre);
 void pre_touch(Dev *d, const Pre *pre);

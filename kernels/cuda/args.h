@@ -296,10 +296,10 @@ typedef struct CudaGather {
 
 /*
  * o = softmax(q k^T * scale) v, CUDA_FLASH_ROWS queries a block; operands are rows of `depth` elements: row r of head n at
- * r * pitch + n * head. Grid: blocks of queries; heads; windows (0: query blocks).
+ * r * pitch + n * head. Grid: blocks of queries; windows (or query blocks); heads, so that one head's keys stay near.
  * By windows: rows own + text_queries from `first` on ask own + text_keys keys from there on; results go to the window's
  * tokens of `o`, those of the text to text_o, float [windows][heads][text_queries][depth].
- * By query blocks (windows 0): block z is row z % q_rows, frame z / q_rows of q's and o's grid, `queries` tokens; its keys are
+ * By query blocks (windows 0): block y is row y % q_rows, frame y / q_rows of q's and o's grid, `queries` tokens; its keys are
  * those of the key blocks that its row of the mask chooses, all without a mask. Key block b lies in slice b / slice_blocks,
  * from row (b % slice_blocks) * block_keys on.
  */
@@ -313,7 +313,7 @@ typedef struct CudaFlash {
     int32_t q_rows, queries;        /* query blocks of a frame; queries of one */
     int32_t text_keys, text_queries;
     int32_t blocks, slice_blocks, block_keys;
-    int32_t first_head, head_dim;   /* head y of the grid is head first_head + y of o and of the mask */
+    int32_t first_head, head_dim;   /* head z of the grid is head first_head + z of o and of the mask */
     float scale, last_bias;         /* last_bias, divided by scale: added to the very last key's product */
 } CudaFlash;
 
@@ -328,6 +328,30 @@ typedef struct CudaTextMean {
 } CudaTextMean;
 
 /* Zeros in channels first .. last - 1 of `tokens` tokens of a grid of tall x wide a frame. */
+/*
+ * Means over blocks of `tokens` tokens of windows: sums in order, then one division. Channel c of head n of block b of this
+ * launch goes to (n * to_head + c * to_channel + (first + b) * to_block) floats. Grid: channels by 128; blocks of a frame,
+ * per_window in each of its windows; frames.
+ */
+typedef struct CudaMeans {
+    CudaTokens x; /* row: from window to window */
+    uint64_t to;
+    int64_t to_head;
+    int32_t to_channel, to_block, first;
+    int32_t channels, head_dim, per_window, tokens;
+} CudaMeans;
+
+/*
+ * Block masks of FlashVSR: see kernels/cpu/block_attention.h. q: means [heads][queries][head_dim]; k: [heads][head_dim]
+ * [blocks]; p: probabilities [heads here][queries][blocks]; mask: bytes [heads][queries][blocks]. queries = slices * windows.
+ */
+typedef struct CudaBlockMask {
+    uint64_t q, k, p, mask;
+    int64_t keep;
+    int32_t first_head, head_dim, slices, windows, columns, blocks, slice_blocks, per_window, local_range;
+    float root; /* of head_dim */
+} CudaBlockMask;
+
 typedef struct CudaPads {
     CudaTokens o;
     int32_t tokens, tall, wide, first, last;

@@ -23,7 +23,7 @@ __device__ __forceinline__ Problem problem(const CudaFlash &a)
     Problem p;
     p.query = blockIdx.x * ROWS;
     if (a.windows != 0) {
-        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.z;
+        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.y;
         p.queries = w->own + a.text_queries;
         p.q_first = p.k_first = w->first;
         p.blocks = p.slice_blocks = 1;
@@ -31,12 +31,12 @@ __device__ __forceinline__ Problem problem(const CudaFlash &a)
         p.mask = 0;
     } else {
         p.queries = a.queries;
-        p.q_first = (int)blockIdx.z / a.q_rows * a.q_frame + (int)blockIdx.z % a.q_rows * a.q_row;
+        p.q_first = (int)blockIdx.y / a.q_rows * a.q_frame + (int)blockIdx.y % a.q_rows * a.q_row;
         p.k_first = 0;
         p.blocks = a.blocks;
         p.slice_blocks = a.slice_blocks;
         p.block_keys = a.block_keys;
-        const int64_t row = (int64_t)(a.first_head + (int)blockIdx.y) * gridDim.z + blockIdx.z;
+        const int64_t row = (int64_t)(a.first_head + (int)blockIdx.z) * gridDim.y + blockIdx.y;
         p.mask = a.mask == 0 ? 0 : a.mask + row * a.blocks;
     }
     return p;
@@ -87,7 +87,7 @@ __device__ __forceinline__ bool walk_last(const Walk &w, const Problem &p)
 __device__ __forceinline__ int64_t walk_at(const Walk &w, const Problem &p, const CudaFlash &a)
 {
     const int row = p.k_first + (w.block - w.slice_end + p.slice_blocks) * p.block_keys + w.first;
-    return (int64_t)row * a.kv_pitch + blockIdx.y * a.kv_head;
+    return (int64_t)row * a.kv_pitch + blockIdx.z * a.kv_head;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ results */
@@ -102,17 +102,17 @@ template <int DEPTH> __device__ __forceinline__ Place place_of(const CudaFlash &
 {
     int token;
     if (a.windows != 0) {
-        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.z;
+        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.y;
         if (row >= w->own) {
-            const int64_t pair = (int64_t)blockIdx.z * gridDim.y + blockIdx.y;
+            const int64_t pair = (int64_t)blockIdx.y * gridDim.z + blockIdx.z;
             return {a.text_o + (pair * a.text_queries + row - w->own) * DEPTH * 4, CUDA_F32, DEPTH};
         }
         const int line = row / w->wide;
         token = (w->t + line / w->tall) * a.o.frame + (w->h + line % w->tall) * a.o.row + w->w + row % w->wide;
     } else {
-        token = (int)blockIdx.z / a.q_rows * a.o.frame + (int)blockIdx.z % a.q_rows * a.o.row + row;
+        token = (int)blockIdx.y / a.q_rows * a.o.frame + (int)blockIdx.y % a.q_rows * a.o.row + row;
     }
-    const int64_t element = (int64_t)token * a.o.pitch + (a.first_head + (int)blockIdx.y) * a.head_dim;
+    const int64_t element = (int64_t)token * a.o.pitch + (a.first_head + (int)blockIdx.z) * a.head_dim;
     return {a.o.at + element * (a.o.type == CUDA_BF16 ? 2 : 4), a.o.type, a.head_dim};
 }
 
@@ -253,7 +253,7 @@ template <int DEPTH> struct FlashBf16 {
 
         Walk at = walk_start(p);
         bool more = walk_on(at, p);
-        load(values, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.y * a.q_head, a.q_pitch, p.queries - p.query);
+        load(values, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.z * a.q_head, a.q_pitch, p.queries - p.query);
         copy_async_commit();
         if (more) load(keys, a.k[at.slice], walk_at(at, p, a), a.kv_pitch, walk_keys(at, p));
         copy_async_commit();
@@ -410,7 +410,7 @@ template <int DEPTH> struct FlashFloat {
         float *const weights = tile + KEYS * ROW;
         const int x = threadIdx.x % 16, y = threadIdx.x / 16 * 4;
 
-        load(queries, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.y * a.q_head, a.q_pitch, p.queries - p.query);
+        load(queries, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.z * a.q_head, a.q_pitch, p.queries - p.query);
         float2 o[4][PAIRS];
         float top[4], sum[4];
 #pragma unroll

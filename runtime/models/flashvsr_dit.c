@@ -190,7 +190,6 @@ struct FlashDitStream {
     int32_t *place;        /* [first chunk's tokens in window order][3] rotary table rows by axis */
     float *rotary;         /* [rotary_rows][head_dim / 2][2] of the chunk at work */
     int rotary_rows;
-    uint8_t *mask;                 /* [heads][query blocks][key blocks] of the block at work */
     Tensor head_shift, head_scale; /* [D] */
     Tensor cache;                  /* [2 * slots][windows][128][D]: keys and values of all blocks' slices */
     KeySlice *spare;               /* slots of it that hold nothing */
@@ -346,21 +345,17 @@ static void make_cache(FlashDitStream *s)
 static bool make_tables(FlashDitStream *s)
 {
     const FlashDit *m = s->m;
-    const int kept = s->setup.kv_slices;
-    const size_t tokens = (size_t)FIRST_SLICES * (size_t)s->windows * WINDOW_TOKENS, p = (size_t)s->windows;
-    const size_t pairs =
-        p * p * (size_t)max_int(FIRST_SLICES * FIRST_SLICES, kept + 1); /* of windows, in the longer chunk */
-    const int key_room = max_int(FIRST_SLICES, kept + 1);
+    const size_t tokens = (size_t)FIRST_SLICES * (size_t)s->windows * WINDOW_TOKENS;
+    const int key_room = max_int(FIRST_SLICES, s->setup.kv_slices + 1);
     s->rotary_rows = max_int(FLASH_FIRST_LATENTS, max_int(s->h, s->w));
     s->to_windows = malloc(tokens * sizeof *s->to_windows);
     s->from_windows = malloc(tokens * sizeof *s->from_windows);
     s->place = malloc(3 * tokens * sizeof *s->place);
     s->rotary = malloc((size_t)s->rotary_rows * (size_t)s->head_dim * sizeof *s->rotary);
-    s->mask = malloc((size_t)s->setup.heads * pairs * (size_t)(WINDOW_TOKENS / s->setup.block_keys));
     s->spare = malloc((size_t)cache_slots(s) * sizeof *s->spare);
     s->block = calloc((size_t)m->layers, sizeof *s->block);
-    if (s->to_windows == NULL || s->from_windows == NULL || s->place == NULL || s->rotary == NULL || s->mask == NULL ||
-        s->spare == NULL || s->block == NULL) {
+    if (s->to_windows == NULL || s->from_windows == NULL || s->place == NULL || s->rotary == NULL || s->spare == NULL ||
+        s->block == NULL) {
         return false;
     }
     for (int i = 0; i < m->layers; i++) {
@@ -433,7 +428,6 @@ void flash_dit_stream_close(FlashDitStream *s)
     dev_free(s->d, &s->cache);
     free(s->block);
     free(s->spare);
-    free(s->mask);
     free(s->rotary);
     free(s->place);
     free(s->from_windows);
@@ -530,11 +524,30 @@ static void forget(FlashDitStream *s, BlockState *b)
     memmove(b->keys, b->keys + 1, (size_t)b->slices * sizeof *b->keys);
 }
 
-static void choose_blocks(FlashDitStream *s, int block, Tensor q)
+/* Shows a mask to the tap, which may write another into it. */
+static void tap_mask(FlashDitStream *s, int block, Tensor mask, int queries, int keys)
 {
     const FlashvsrTap *t = &s->m->tap;
+    if (t->mask == NULL || dev_is_plan(s->d) || !dev_ok(s->d)) return;
+    const size_t count = (size_t)s->setup.heads * (size_t)queries * (size_t)keys;
+    uint8_t *bytes = malloc(count);
+    const float *values = dev_read(s->d, mask);
+    for (size_t i = 0; bytes != NULL && values != NULL && i < count; i++) bytes[i] = (uint8_t)values[i];
+    if (bytes != NULL && values != NULL) t->mask(t->user, block, s->chunk, bytes, s->setup.heads, queries, keys);
+    dev_read_end(s->d, values);
+    float *to = dev_write(s->d, mask);
+    for (int64_t i = 0; to != NULL && i < mask.h * mask.stride_h; i++) to[i] = 0.0f;
+    for (size_t i = 0; bytes != NULL && to != NULL && i < count; i++) to[i] = bytes[i];
+    dev_write_end(s->d, mask, to);
+    free(bytes);
+}
+
+/* Which key blocks each query block sees. */
+static Tensor choose_blocks(FlashDitStream *s, int block, Tensor q)
+{
     const BlockState *b = &s->block[block];
-    const int key_blocks = b->slices * s->windows * (WINDOW_TOKENS / s->setup.block_keys);
+    const int queries = q.t * s->windows, keys = b->slices * s->windows * (WINDOW_TOKENS / s->setup.block_keys);
+    Tensor mask = dev_bytes(s->d, (int64_t)s->setup.heads * queries * keys);
     dev_block_mask(s->d, &(BlockMaskArgs){.q = q,
                                           .keys = b->keys,
                                           .key_slices = b->slices,
@@ -545,9 +558,9 @@ static void choose_blocks(FlashDitStream *s, int block, Tensor q)
                                           .columns = s->w / FLASH_WINDOW,
                                           .local_range = s->setup.local_range,
                                           .keep = s->keep,
-                                          .mask = s->mask});
-    if (t->mask == NULL || dev_is_plan(s->d) || !dev_ok(s->d)) return;
-    t->mask(t->user, block, s->chunk, s->mask, s->setup.heads, q.t * s->windows, key_blocks);
+                                          .mask = mask});
+    tap_mask(s, block, mask, queries, keys);
+    return mask;
 }
 
 /* x += self attention(mod(norm(x))) * gate */
@@ -572,7 +585,7 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
     dev_free(d, &y);
     rms(d, STAGE_QKV, q, &w->norm_q);
     rotate(s, q, 0);
-    choose_blocks(s, block, q);
+    Tensor mask = choose_blocks(s, block, q);
     dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGE_ATTENTION,
                                                  .q = q,
                                                  .o = q,
@@ -582,7 +595,8 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
                                                  .head_dim = s->head_dim,
                                                  .block_keys = s->setup.block_keys,
                                                  .scale = (float)(1.0 / sqrt((double)s->head_dim)),
-                                                 .mask = s->mask});
+                                                 .mask = mask});
+    dev_free(d, &mask);
     tap(s, "attention", block, q);
     tap(s, "new_k", block, b->keys[b->slices - 1].k);
     tap(s, "new_v", block, b->keys[b->slices - 1].v);

@@ -48,17 +48,24 @@ static void work(void *user, Dev *d)
         keys[s].k = upload(d, r->k[s], 1, windows, c->tokens, e);
         keys[s].v = upload(d, r->v[s], 1, windows, c->tokens, e);
     }
+    const int64_t pairs = (int64_t)c->heads * c->slices * windows * key_blocks(c);
+    Tensor mask = {0};
     if (!c->dense) {
+        mask = dev_bytes(d, pairs);
         dev_block_mask(d, &(BlockMaskArgs){.q = q, .keys = keys, .key_slices = c->key_slices, .heads = c->heads,
                                            .head_dim = c->d, .block_keys = c->block_keys, .rows = c->rows,
                                            .columns = c->columns, .local_range = c->local_range, .keep = c->keep,
-                                           .mask = r->mask});
+                                           .mask = mask});
+        const float *chosen = dev_read(d, mask);
+        for (int64_t i = 0; chosen != NULL && i < pairs; i++) r->mask[i] = (uint8_t)chosen[i];
+        dev_read_end(d, chosen);
     }
     dev_block_attention(d, &(BlockAttentionArgs){.q = q, .o = o, .keys = keys, .key_slices = c->key_slices, .heads = c->heads,
                                                  .head_dim = c->d, .block_keys = c->block_keys,
-                                                 .scale = 1.0f / sqrtf((float)c->d), .mask = c->dense ? NULL : r->mask,
+                                                 .scale = 1.0f / sqrtf((float)c->d), .mask = mask,
                                                  .last_key_bias = c->bias});
     download(d, o, r->out);
+    dev_free(d, &mask);
     for (int s = 0; s < c->key_slices; s++) {
         dev_free(d, &keys[s].v);
         dev_free(d, &keys[s].k);
