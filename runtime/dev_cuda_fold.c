@@ -1,11 +1,12 @@
 /*
- * Folded upsamplers on the CUDA device; dev_cpu_fold.c tells what is folded and why. Weights are formed in float32 on the
- * device: all products K_tap . A_sub, some rows at a time, and from them the sums that each parity takes, which are packed as
- * their stage multiplies: [parity][n][slot][channels], slot (frame * 2 + row) * 2 + column of the coarse pixels beneath.
+ * Folded upsamplers on the CUDA device; dev_cpu_fold.c tells what is folded and why. Weights are formed in float32 on
+ * the device: all products K_tap . A_sub, some rows at a time, and from them the sums that each parity takes, which are
+ * packed as their stage multiplies: [parity][n][slot][channels], slot (frame * 2 + row) * 2 + column of the coarse pixels
+ * beneath an output pixel.
  *
- * A's bias counts where coarse pixels lie inside the picture. Another channel that is 1 there would cost a slab of 128 bytes
- * in each slot; instead the product has a second part of one tap, whose pixels tell which of the four coarse pixels beneath
- * lie inside, and whose rows hold what the bias adds for each of them (kernels/cuda/fold.cu).
+ * A's bias counts where coarse pixels lie inside the picture. Another channel that is 1 there would cost a slab of 128
+ * bytes in each slot; instead the product has a second part of one tap, whose pixels tell which of the four coarse pixels
+ * beneath lie inside, and whose rows hold what the bias adds for each of them (kernels/cuda/fold.cu).
  */
 #include "runtime/dev_cuda.h"
 
@@ -21,7 +22,7 @@ typedef struct FoldSet {
 } FoldSet;
 
 struct FoldedUpsampler {
-    bool nearest;         /* nearest 2x and a 3x3 convolution: `any` alone, without history; rt: new frames a coarse frame */
+    bool nearest;         /* nearest 2x and a 3x3 convolution: `any` alone, no history; rt: new frames a coarse frame */
     bool biased;          /* sets have the part of A's bias */
     int inputs, channels; /* read and given; only `nearest` may have them differ */
     int rt, depth, rows;  /* depth, rows: of a packed operand */
@@ -38,7 +39,7 @@ static CudaGrid grid_over(int64_t threads)
     return (CudaGrid){(unsigned)((threads + FOLD_THREADS - 1) / FOLD_THREADS), 1, 1, FOLD_THREADS, 0};
 }
 
-/* --------------------------------------------------------------------------------------------------------------- sets */
+/* -------------------------------------------------------------------------------------------------------------- sets */
 
 static void set_take(Dev *d, const FoldedUpsampler *f, FoldSet *s, int parities, int taps)
 {
@@ -58,19 +59,21 @@ static CUdeviceptr set_at(const Dev *d, const FoldSet *s, int parity)
     return cuda_at(d, s->memory) + s->step * (uint64_t)parity;
 }
 
-/* Rows first .. first + rows - 1 of one parity, from sums [rows][taps][pitch]; the bias stands behind the inputs in them. */
-static void set_pack(Dev *d, const FoldedUpsampler *f, const FoldSet *s, int parity, CUdeviceptr sums, int pitch, int first, int rows)
+/* Rows first .. first + rows - 1 of one parity, from sums [rows][taps][pitch], where the bias stands behind the inputs. */
+static void set_pack(Dev *d, const FoldedUpsampler *f, const FoldSet *s, int parity, CUdeviceptr sums, int pitch,
+                     int first, int rows)
 {
     static const char *const bias[] = {"fold_bias_f32", "fold_bias_bf16", "fold_bias_i8"};
     const CUdeviceptr at = set_at(d, s, parity);
-    const CudaPack p = {.from = sums, .to = at, .scale = at + s->scale, .rows = rows, .first_row = first, .ci = f->inputs,
-                        .taps = s->taps, .frame_taps = s->taps, .depth = f->depth, .blocks = cuda_blocks(f->depth),
-                        .row_step = s->taps * pitch, .channel_step = 1, .tap_step = pitch};
+    const CudaPack p = {.from = sums, .to = at, .scale = at + s->scale, .rows = rows, .first_row = first,
+                        .ci = f->inputs, .taps = s->taps, .frame_taps = s->taps, .depth = f->depth,
+                        .blocks = cuda_blocks(f->depth), .row_step = s->taps * pitch, .channel_step = 1,
+                        .tap_step = pitch};
     cuda_pack(d, &p, f->type);
     if (!f->biased) return;
     const CudaFoldBias b = {.from = sums, .to = at + s->inside + (uint64_t)first * INSIDE_BYTES,
-                            .scale = at + s->inside_scale + (uint64_t)first * sizeof(float), .n = rows, .frames = s->taps / 4,
-                            .pitch = pitch, .column = f->inputs};
+                            .scale = at + s->inside_scale + (uint64_t)first * sizeof(float), .n = rows,
+                            .frames = s->taps / 4, .pitch = pitch, .column = f->inputs};
     cuda_launch(d, "fold", bias[f->type], "", grid_over(rows), &b);
 }
 
@@ -95,8 +98,10 @@ typedef struct FoldSums {
 /* Rows first .. first + rows - 1 of K, each tap times each sub-pixel's matrix. */
 static void multiply(Dev *d, const FoldedUpsampler *f, const FoldSums *s, int first, int rows)
 {
-    CudaGemm g = {.parts = 1, .images = 1, .rows = 1, .columns = 27 * rows, .n = f->inputs + 1, .subs = 1, .alpha = 1.0f,
-                  .batch = 4 * f->rt, .batch_b = (int64_t)(f->inputs + 1) * s->mid, .batch_y = 27LL * s->rows * s->pitch};
+    CudaGemm g = {.parts = 1, .images = 1, .rows = 1, .columns = 27 * rows, .n = f->inputs + 1, .subs = 1, .alpha = 1.0f};
+    g.batch = 4 * f->rt;
+    g.batch_b = (int64_t)(f->inputs + 1) * s->mid;
+    g.batch_y = 27LL * s->rows * s->pitch;
     g.part[0] = (CudaGemmPart){.a = s->kernel.address, .b = s->up.address, .pitch = s->mid, .depth = s->mid, .taps = 1,
                                .blocks = cuda_blocks(s->mid), .step_x = 1, .frame[0][0] = 27 * first};
     g.y = s->products.address;
@@ -108,12 +113,13 @@ static void multiply(Dev *d, const FoldedUpsampler *f, const FoldSums *s, int fi
 }
 
 /* The same rows of all parities of a set; time: of each parity in time. */
-static void form_set(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const FoldSet *set, const TimeTap (*time)[3], int first,
-                     int rows)
+static void form_set(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const FoldSet *set, const TimeTap (*time)[3],
+                     int first, int rows)
 {
     for (int parity = 0; parity < set->parities; parity++) {
-        CudaFoldGather a = {.from = s->products.address, .to = s->sums.address, .sub_step = 27LL * s->rows * s->pitch, .n = rows,
-                            .slots = set->taps, .pitch = s->pitch, .p = parity / 2 % 2, .q = parity % 2, .rt = f->rt};
+        CudaFoldGather a = {.from = s->products.address, .to = s->sums.address, .n = rows, .slots = set->taps,
+                            .sub_step = 27LL * s->rows * s->pitch, .pitch = s->pitch, .p = parity / 2 % 2, .q = parity % 2,
+                            .rt = f->rt};
         for (int dt = 0; dt < 3; dt++) {
             a.frame[dt] = time[parity / 4][dt].at;
             a.part[dt] = time[parity / 4][dt].sub;
@@ -130,30 +136,34 @@ static void take_up(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const B
     cuda_weight_floats(d, up, 0, (int64_t)subs * c * c, floats);
     for (int sub = 0; sub < subs; sub++) {
         CudaPack p = {.from = floats + (uint64_t)sub * (uint64_t)(c * c) * sizeof(float), .rows = c, .ci = c, .taps = 1,
-                      .frame_taps = 1, .depth = s->mid, .blocks = cuda_blocks(s->mid), .row_step = 1, .channel_step = c};
+                      .frame_taps = 1, .depth = s->mid, .blocks = cuda_blocks(s->mid), .row_step = 1,
+                      .channel_step = c};
         p.to = s->up.address + (uint64_t)sub * (uint64_t)((c + 1) * s->mid) * sizeof(float);
         cuda_pack(d, &p, ELEMENT_F32);
     }
 }
 
-static void take_up_bias(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const BoundWeight *up_bias, CUdeviceptr floats)
+static void take_up_bias(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const BoundWeight *up_bias,
+                         CUdeviceptr floats)
 {
     const int c = f->channels, subs = 4 * f->rt;
     if (up_bias != NULL) cuda_weight_floats(d, up_bias, 0, (int64_t)subs * c, floats);
     else cuda_fill(d, floats, 0, (uint64_t)(subs * c) * sizeof(float));
     for (int sub = 0; sub < subs; sub++) {
-        const CudaPack p = {.from = floats + (uint64_t)(sub * c) * sizeof(float), .first_row = c, .rows = 1, .ci = c, .taps = 1,
+        const CudaPack p = {.from = floats + (uint64_t)(sub * c) * sizeof(float), .first_row = c, .rows = 1, .ci = c,
                             .to = s->up.address + (uint64_t)sub * (uint64_t)((c + 1) * s->mid) * sizeof(float),
-                            .frame_taps = 1, .depth = s->mid, .blocks = cuda_blocks(s->mid), .channel_step = 1};
+                            .taps = 1, .frame_taps = 1, .depth = s->mid, .blocks = cuda_blocks(s->mid), .channel_step = 1};
         cuda_pack(d, &p, ELEMENT_F32);
     }
 }
 
-static void take_kernel(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const BoundWeight *conv, CUdeviceptr floats)
+static void take_kernel(Dev *d, const FoldedUpsampler *f, const FoldSums *s, const BoundWeight *conv,
+                        CUdeviceptr floats)
 {
     const int c = f->channels;
-    const CudaPack p = {.from = floats, .to = s->kernel.address, .rows = c, .ci = c, .taps = 27, .frame_taps = 27, .depth = s->mid,
-                        .blocks = cuda_blocks(s->mid), .row_step = 27 * c, .channel_step = 27, .tap_step = 1};
+    const CudaPack p = {.from = floats, .to = s->kernel.address, .rows = c, .ci = c, .taps = 27, .frame_taps = 27,
+                        .depth = s->mid, .blocks = cuda_blocks(s->mid), .row_step = 27 * c, .channel_step = 27,
+                        .tap_step = 1};
     cuda_weight_floats(d, conv, 0, 27LL * c * c, floats);
     cuda_pack(d, &p, ELEMENT_F32);
 }
@@ -230,7 +240,7 @@ void cuda_fold_free(Dev *d, FoldedUpsampler *f)
 
 /* ------------------------------------------------------------------------------- nearest 2x and a 3x3 convolution */
 
-/* K's taps of one parity summed by coarse pixel [n][4][mid], and new frames of `grow` [frame][inputs][mid], transposed. */
+/* K's taps of one parity, summed by coarse pixel [n][4][mid]; `grow` transposed, [frame][inputs][mid]. */
 typedef struct NearestSums {
     CudaScratch kernel, grow, sums;
     int mid, k_pitch, pitch; /* pitch: of sums [n][4][inputs], which `grow` makes of the kernel's */
@@ -242,9 +252,10 @@ static void take_grow(Dev *d, const FoldedUpsampler *f, const NearestSums *s, co
     CudaScratch floats = cuda_scratch(d, (uint64_t)f->rt * matrix * sizeof(float));
     cuda_weight_floats(d, grow, 0, (int64_t)f->rt * (int64_t)matrix, floats.address);
     for (int frame = 0; frame < f->rt; frame++) {
-        const CudaPack p = {.from = floats.address + (uint64_t)frame * matrix * sizeof(float), .rows = f->inputs, .ci = s->mid,
-                            .to = s->grow.address + (uint64_t)frame * (uint64_t)(f->inputs * s->k_pitch) * sizeof(float),
-                            .taps = 1, .frame_taps = 1, .depth = s->k_pitch, .blocks = cuda_blocks(s->k_pitch), .row_step = 1,
+        const uint64_t packed = (uint64_t)(f->inputs * s->k_pitch);
+        const CudaPack p = {.from = floats.address + (uint64_t)frame * matrix * sizeof(float), .rows = f->inputs,
+                            .to = s->grow.address + (uint64_t)frame * packed * sizeof(float), .ci = s->mid, .taps = 1,
+                            .frame_taps = 1, .depth = s->k_pitch, .blocks = cuda_blocks(s->k_pitch), .row_step = 1,
                             .channel_step = f->inputs};
         cuda_pack(d, &p, ELEMENT_F32);
     }
@@ -256,8 +267,8 @@ static void grow_sums(Dev *d, const FoldedUpsampler *f, const NearestSums *s, in
 {
     CudaGemm g = {.parts = 1, .images = 1, .rows = 1, .columns = 4 * f->channels, .n = f->inputs, .subs = 1, .alpha = 1.0f};
     const uint64_t matrix = (uint64_t)(f->inputs * s->k_pitch) * sizeof(float);
-    g.part[0] = (CudaGemmPart){.a = s->kernel.address, .b = s->grow.address + (uint64_t)frame * matrix, .pitch = s->k_pitch,
-                               .depth = s->k_pitch, .taps = 1, .blocks = cuda_blocks(s->k_pitch), .step_x = 1};
+    g.part[0] = (CudaGemmPart){.a = s->kernel.address, .b = s->grow.address + (uint64_t)frame * matrix, .taps = 1,
+                               .pitch = s->k_pitch, .depth = s->k_pitch, .blocks = cuda_blocks(s->k_pitch), .step_x = 1};
     g.y = s->sums.address;
     g.y_type = CUDA_F32;
     g.y_pitch = g.y_pad = s->pitch;
@@ -288,8 +299,8 @@ FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, i
     CudaScratch floats = cuda_scratch(d, 9ULL * (uint64_t)(channels * mid) * sizeof(float));
     cuda_weight_floats(d, conv, 0, 9LL * channels * mid, floats.address);
     for (int parity = 0; parity < 4; parity++) {
-        const CudaFoldSum sum = {.from = floats.address, .to = s.kernel.address, .n = channels, .mid = mid, .pitch = s.k_pitch,
-                                 .p = parity / 2, .q = parity % 2};
+        const CudaFoldSum sum = {.from = floats.address, .to = s.kernel.address, .n = channels, .mid = mid,
+                                 .pitch = s.k_pitch, .p = parity / 2, .q = parity % 2};
         cuda_launch(d, "fold", "fold_sum", "", grid_over(4LL * channels * s.k_pitch), &sum);
         for (int frame = 0; frame < frames; frame++) {
             if (grow != NULL) grow_sums(d, f, &s, frame);
@@ -306,7 +317,7 @@ FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, i
     return f;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- using them */
+/* --------------------------------------------------------------------------------------------------------- using them */
 
 /* Zeroed pictures with a border of one pixel. */
 static Tensor bordered(Dev *d, const FoldedUpsampler *f, int pictures, Tensor x, Tensor *scales)
@@ -348,8 +359,8 @@ static Inside inside_take(Dev *d, const FoldedUpsampler *f, Tensor x)
     in.memory = dev_bytes(d, corners * (INSIDE_BYTES + (int64_t)sizeof(float)));
     const CUdeviceptr at = cuda_at(d, in.memory);
     const int depth = INSIDE_BYTES / element_bytes(f->type);
-    in.part = (CudaGemmPart){.a = at, .a_scale = at + (uint64_t)corners * INSIDE_BYTES, .pitch = depth, .depth = depth, .taps = 1,
-                             .blocks = 1, .step_y = x.w + 1, .step_x = 1};
+    in.part = (CudaGemmPart){.a = at, .a_scale = at + (uint64_t)corners * INSIDE_BYTES, .pitch = depth, .depth = depth,
+                             .taps = 1, .blocks = 1, .step_y = x.w + 1, .step_x = 1};
     const CudaFoldInside a = {.to = in.part.a, .scale = in.part.a_scale, .h = x.h, .w = x.w};
     cuda_launch(d, "fold", functions[f->type], "", grid_over(corners), &a);
     return in;
@@ -375,10 +386,11 @@ static void run_frames(Dev *d, const UpsampleRun *r, const FoldSet *set, int fir
     for (int parity = 0; parity < set->parities && dev_ok(d); parity++) {
         const int pt = parity / 4, p = parity / 2 % 2, q = parity % 2;
         const CUdeviceptr at = set_at(d, set, parity);
+        const CudaWeight weight = {.data = at, .scale = at + set->scale, .n = f->rows, .taps = set->taps,
+                                   .depth = f->depth, .blocks = cuda_blocks(f->depth)};
         CudaGemm g = r->shape;
         CudaGemmPart *part = &g.part[0];
-        cuda_gemm_operand(part, &r->frames, &(CudaWeight){.data = at, .scale = at + set->scale, .n = f->rows, .taps = set->taps,
-                                                          .depth = f->depth, .blocks = cuda_blocks(f->depth)});
+        cuda_gemm_operand(part, &r->frames, &weight);
         part->step_y = r->frames.w;
         part->step_x = 1;
         for (int t = 0; t < set->taps; t++) {
@@ -447,8 +459,8 @@ static void upsample_video(Dev *d, const UpsampleArgs *a)
     const int64_t seen = a->start ? 0 : s->seen;
     state_advance(s, f->rt == 2 ? 2 : 3, a->start, a->x.t, sequence, fresh);
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * (f->rt == 2 ? 8.0 : 12.0) * f->channels;
-    UpsampleRun r = {.a = a, .frames = cuda_frames_of(d, s->ring, s->scales), .sequence = sequence, .front = f->rt == 2 ? 1 : 2,
-                     .start = f->rt == 2 && seen == 0, .shape = shape_of(d, a)};
+    UpsampleRun r = {.a = a, .frames = cuda_frames_of(d, s->ring, s->scales), .sequence = sequence,
+                     .front = f->rt == 2 ? 1 : 2, .start = f->rt == 2 && seen == 0, .shape = shape_of(d, a)};
     r.inside = inside_take(d, f, a->x);
     cuda_pre(d, a->x, &none, &r.frames, fresh, 1, 1);
     for (int i = 0; i < a->x.t;) {

@@ -1,6 +1,6 @@
 /*
- * Weights on the device: stored bytes go up as they are, some megabytes at a time, become floats there and then what products
- * want of them. What was made stays until the device is closed, found again by its tensors and form.
+ * Weights on the device: stored bytes go up as they are, some megabytes at a time, become floats there and then what
+ * products want of them. What was made stays until the device is closed, found again by its tensors and form.
  *
  * Memory for them lies outside the arena, in slabs. A plan takes and counts the same slabs, without having them.
  */
@@ -60,7 +60,7 @@ static struct CudaWeights *weights_of(Dev *d)
     return *w;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- slabs */
+/* ------------------------------------------------------------------------------------------------------------ slabs */
 
 /* A slab with room for so many bytes; NULL after a failure. */
 static Slab *slab_for(Dev *d, struct CudaWeights *w, uint64_t bytes)
@@ -100,7 +100,7 @@ static bool take(Dev *d, uint64_t bytes, CUdeviceptr *at)
     return true;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- words */
+/* ------------------------------------------------------------------------------------------------------------ words */
 
 /* A word of its own for `w`, zero; address 0 after a failure and on a plan. */
 static CUdeviceptr word_for(Dev *d, const BoundWeight *w)
@@ -132,7 +132,7 @@ void cuda_weights_check(Dev *d)
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- to floats */
+/* -------------------------------------------------------------------------------------------------------- to floats */
 
 /* Views and rows of more than 32 bits can count are expanded by the host. */
 static bool on_host(const BoundWeight *w)
@@ -227,7 +227,7 @@ void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t cou
     cuda_scratch_free(d, &stored);
 }
 
-/* ------------------------------------------------------------------------------------------------------- to operands */
+/* ------------------------------------------------------------------------------------------------------ to operands */
 
 void cuda_pack(Dev *d, const CudaPack *p, Element type)
 {
@@ -241,8 +241,9 @@ void cuda_pack(Dev *d, const CudaPack *p, Element type)
 static CudaPack pack_of(const CudaWeightForm *f, const CudaWeight *w)
 {
     const int stored = f->kt * f->khw;
-    CudaPack p = {.to = w->data, .scale = w->scale, .ci = f->ci, .taps = w->taps, .frame_taps = f->khw, .depth = w->depth,
-                  .blocks = w->blocks, .row_step = f->ci * stored, .channel_step = stored, .frame_step = f->khw, .tap_step = 1};
+    CudaPack p = {.to = w->data, .scale = w->scale, .ci = f->ci, .taps = w->taps, .frame_taps = f->khw,
+                  .depth = w->depth, .blocks = w->blocks, .row_step = f->ci * stored, .channel_step = stored,
+                  .frame_step = f->khw, .tap_step = 1};
     p.merged = f->time == CUDA_TIME_ALL ? 0 : f->time == CUDA_TIME_PAIR ? 1 : f->kt - 1;
     if (f->channels_last) {
         p.channel_step = 1;
@@ -265,7 +266,7 @@ static void pack_matrix(Dev *d, const CudaWeightForm *f, const BoundWeight *w, i
     CudaPack p = pack_of(f, to);
     p.glu = glu;
     p.from = floats.address;
-    if (f->frames_in_channels) p.from += (uint64_t)(f->kt - 1) * (uint64_t)(f->ci * f->khw) * sizeof(float); /* the oldest is last */
+    if (f->frames_in_channels) p.from += (uint64_t)((f->kt - 1) * f->ci * f->khw) * sizeof(float); /* the oldest is last */
     for (int64_t first = 0; first < rows; first += most) {
         p.first_row = (int32_t)first;
         p.rows = (int32_t)min64(most, rows - first);
@@ -308,7 +309,7 @@ static bool vector_make(Dev *d, const BoundWeight *v, CudaWeight *w)
     return !d->failed;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- table */
+/* ------------------------------------------------------------------------------------------------------------ table */
 
 static Entry *slot_of(const struct CudaWeights *w, const Key *key)
 {
@@ -316,7 +317,9 @@ static Entry *slot_of(const struct CudaWeights *w, const Key *key)
     const uint8_t *bytes = (const uint8_t *)key;
     for (size_t i = 0; i < sizeof *key; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
     size_t i = (size_t)hash & (w->size - 1);
-    while (w->table[i].key.tensor != NULL && memcmp(&w->table[i].key, key, sizeof *key) != 0) i = (i + 1) & (w->size - 1);
+    while (w->table[i].key.tensor != NULL && memcmp(&w->table[i].key, key, sizeof *key) != 0) {
+        i = (i + 1) & (w->size - 1);
+    }
     return &w->table[i];
 }
 

@@ -14,8 +14,9 @@
  *
  *     acc = 0; acc = fma((float)i, s_a * s_b, acc) for each block, i its exact sum of products
  *
- * s_a * s_b rounded to float32; |i| <= 128 * 127^2 < 2^24, so its conversion is exact. What follows (bias, activation ...)
+ * s_a * s_b rounded to float32; |i| <= 128 * 127^2 < 2^24, so its conversion is exact. What follows (bias, activation)
  * is arithmetic of floats as everywhere. Every step is one exact set of bits, so all devices agree in all of them.
+ * Values are finite: what becomes of others is nothing to rely on.
  */
 #ifndef UPRES_KERNELS_CPU_INT8_H
 #define UPRES_KERNELS_CPU_INT8_H

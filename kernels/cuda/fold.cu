@@ -1,5 +1,5 @@
 /*
- * Folded upsamplers: what products leave over of forming their weights, and the channel that tells what is inside a picture.
+ * Folded upsamplers: what products leave over of forming their weights, and what tells the inside of a picture.
  * runtime/dev_cuda_fold.c has the algebra.
  */
 #include "args.h"
@@ -38,7 +38,8 @@ extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_sum(const __grid
 /* Four channels a thread. */
 extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_gather(const __grid_constant__ CudaFoldGather a)
 {
-    const int32_t i = fold_index(), quads = a.pitch / 4, quad = i % quads, slot = i / quads % a.slots, n = i / quads / a.slots;
+    const int32_t i = fold_index(), quads = a.pitch / 4;
+    const int32_t quad = i % quads, slot = i / quads % a.slots, n = i / quads / a.slots;
     if (n >= a.n) return;
     const int32_t y_first = first_tap(a.p, slot / 2 % 2), y_last = last_tap(a.p, slot / 2 % 2);
     const int32_t x_first = first_tap(a.q, slot % 2), x_last = last_tap(a.q, slot % 2);
@@ -112,11 +113,12 @@ extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_bias_i8(const __
     const float4 b = bias_of(a, n);
     const Int8Scale s = int8_scale(fmaxf(fmaxf(fabsf(b.x), fabsf(b.y)), fmaxf(fabsf(b.z), fabsf(b.w))));
     ((uint4 *)a.to)[n] = {int8_quad(b.x, b.y, b.z, b.w, s.inverse),
-                          int8_quad(rest_of(b.x, s), rest_of(b.y, s), rest_of(b.z, s), rest_of(b.w, s), s.inverse), 0, 0};
+                          int8_quad(rest_of(b.x, s), rest_of(b.y, s), rest_of(b.z, s), rest_of(b.w, s), s.inverse),
+                          0, 0};
     ((float *)a.scale)[n] = s.scale;
 }
 
-/* Which of the four coarse pixels around corner i of the picture lie inside, as bytes 0 and 1; i: of (h + 1) x (w + 1). */
+/* Which of the four coarse pixels around corner i, of (h + 1) x (w + 1), lie inside: bytes that are 0 and 1. */
 static __device__ uint32_t inside_of(const CudaFoldInside &a, int32_t i)
 {
     const int32_t y = i / (a.w + 1), x = i % (a.w + 1);

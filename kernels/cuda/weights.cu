@@ -2,8 +2,8 @@
  * Stored weights to operands of products: dequant_<type> gives floats, pack_<type> orders and rounds them.
  *
  * Every value is made by the very operations of loader/dequant.c, so CPU and GPU agree in all bits. A weight comes this
- * way once in a device's life, from the disk or over a bus that is slower than any of this: one thread makes one value, and
- * reads its block's scales anew.
+ * way once in a device's life, from the disk or over a bus that is slower than any of this: one thread makes one value,
+ * and reads its block's scales anew.
  */
 #include "args.h"
 #include "ptx.cuh"
@@ -89,12 +89,19 @@ static __device__ float value_q5_1(const uint8_t *b, uint32_t e)
 }
 
 static __device__ float value_q8_0(const uint8_t *b, uint32_t e) { return scaled(half_at(b), (int8_t)b[2 + e]); }
-static __device__ float value_iq4_nl(const uint8_t *b, uint32_t e) { return scaled(half_at(b), iq4_value(nibble(b + 2, e))); }
+
+static __device__ float value_iq4_nl(const uint8_t *b, uint32_t e)
+{
+    return scaled(half_at(b), iq4_value(nibble(b + 2, e)));
+}
 
 /* ----------------------------------- blocks of 256: element e = 128 h + 32 j + l, k = 4 h + j, group g = e / 16 */
 
 /* Two bits of e, four elements to a byte: 32 bytes for each half. */
-static __device__ uint32_t two_bits(const uint8_t *q, uint32_t e) { return q[e / 128 * 32 + e % 32] >> e / 32 % 4 * 2 & 3; }
+static __device__ uint32_t two_bits(const uint8_t *q, uint32_t e)
+{
+    return q[e / 128 * 32 + e % 32] >> e / 32 % 4 * 2 & 3;
+}
 
 static __device__ float value_q2_k(const uint8_t *b, uint32_t e)
 {

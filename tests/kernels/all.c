@@ -33,6 +33,7 @@ static void operation_tests(void)
 static void cuda_tests(void)
 {
     test_cuda_weights();
+    test_cuda_fold();
     test_cuda_gemm();
     test_cuda_norm();
 }

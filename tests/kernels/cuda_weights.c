@@ -1,6 +1,6 @@
 /*
- * Weights on the GPU: every stored type against the loader's own conversion, operands against the CPU's packing and the plain
- * C rule of 8 bits, all bit for bit.
+ * Weights on the GPU: every stored type against the loader's own conversion, operands against the CPU's packing and the
+ * plain C rule of 8 bits, all bit for bit.
  */
 #include "kernels/cpu/int8.h"
 #include "runtime/dev_cuda.h"
@@ -22,7 +22,7 @@ static Dev *open_device(const CudaDevice *device)
     return d;
 }
 
-/* --------------------------------------------------------------------------------------------------- stored elements */
+/* -------------------------------------------------------------------------------------------------- stored elements */
 
 typedef struct Stored {
     WeightTensor tensor, scale;
@@ -107,14 +107,15 @@ static void check_dequant(Dev *d, WeightType type)
     cuda_weight_floats(d, &s.bound, 0, count, to.address);
     cuda_scratch_free(d, &to);
     cuda_wait(d);
-    check_true(strstr(dev_error(d), "weight 'random' holds a value that is not finite") != NULL, "error: %s", dev_error(d));
+    check_true(strstr(dev_error(d), "weight 'random' holds a value that is not finite") != NULL, "error: %s",
+               dev_error(d));
     cuda_weights_close(d); /* as new, for the next type */
     d->failed = false;
     d->error[0] = '\0';
     check_end();
 }
 
-/* ----------------------------------------------------------------------------------------------------------- operands */
+/* --------------------------------------------------------------------------------------------------------- operands */
 
 typedef struct Case {
     int rows, ci, kt, khw;
@@ -124,25 +125,29 @@ typedef struct Case {
 } Case;
 
 static const Case cases[] = {
-    /* rows  ci kt khw                          layout                  why */
-    {.rows = 16, .ci = 32, .kt = 1, .khw = 1, .type = WT_Q8_0},                                   /* linear, nothing padded */
-    {.rows = 7, .ci = 3, .kt = 3, .khw = 9, .type = WT_F32},                                      /* the first layer */
-    {.rows = 21, .ci = 130, .kt = 3, .khw = 9, .type = WT_F16},                                   /* two blocks of 8 bits */
+    {.rows = 16, .ci = 32, .kt = 1, .khw = 1, .type = WT_Q8_0}, /* linear, nothing padded */
+    {.rows = 7, .ci = 3, .kt = 3, .khw = 9, .type = WT_F32}, /* the first layer */
+    {.rows = 21, .ci = 130, .kt = 3, .khw = 9, .type = WT_F16}, /* two blocks of 8 bits */
     {.rows = 5, .ci = 40, .kt = 3, .khw = 9, .time = CUDA_TIME_PAIR, .type = WT_F8_E5M2},
     {.rows = 5, .ci = 40, .kt = 3, .khw = 9, .time = CUDA_TIME_ONE, .type = WT_F32},
     {.rows = 5, .ci = 20, .kt = 2, .khw = 1, .time = CUDA_TIME_PAIR, .type = WT_F32},
-    {.rows = 9, .ci = 12, .kt = 1, .khw = 4, .channels_last = true, .type = WT_F8_E4M3},          /* patches */
+    {.rows = 9, .ci = 12, .kt = 1, .khw = 4, .channels_last = true, .type = WT_F8_E4M3}, /* patches */
     {.rows = 18, .ci = 24, .kt = 3, .khw = 9, .frames_in_channels = true, .type = WT_F32},
     {.rows = 18, .ci = 24, .kt = 2, .khw = 9, .frames_in_channels = true, .time = CUDA_TIME_ONE, .type = WT_F32},
     {.rows = 13, .ci = 256, .kt = 1, .khw = 1, .glu = true, .type = WT_Q4_K},
-    {.rows = 2100, .ci = 75, .kt = 1, .khw = 27, .type = WT_I8},                                  /* more than one piece */
+    {.rows = 2100, .ci = 75, .kt = 1, .khw = 27, .type = WT_I8}, /* more than one piece */
 };
+
+static void read_bound(const void *source, int64_t first, int64_t count, float *out)
+{
+    bound_read(source, first, count, out);
+}
 
 /* One matrix as the CPU packs it, back in rows: [rows][taps][depth]. */
 static float *unpacked(const Case *c, const Stored *s, int taps, int depth)
 {
-    const ConvPack pack = {{&s->bound, (void (*)(const void *, int64_t, int64_t, float *))bound_read}, c->ci, c->kt, c->khw, depth,
-                           c->channels_last, c->frames_in_channels, (TimeTaps)c->time};
+    const ConvPack pack = {{&s->bound, read_bound}, c->ci, c->kt, c->khw, depth, c->channels_last, c->frames_in_channels,
+                           (TimeTaps)c->time};
     const int64_t k_total = (int64_t)taps * depth;
     float *rows = check_floats((size_t)(c->rows * k_total));
     float *panels = check_floats((size_t)(k_total * GEMM_WIDTH)), temporary[GEMM_PACK_TEMPORARY];
@@ -167,7 +172,8 @@ static uint16_t bf16_of(float x)
 }
 
 /* What the operand has to hold, written to `to` and `scale` as the device does. */
-static void expected_rows(const Case *c, const CudaWeight *w, Element type, const float *rows, int part, uint8_t *to, float *scale)
+static void expected_rows(const Case *c, const CudaWeight *w, Element type, const float *rows, int part, uint8_t *to,
+                          float *scale)
 {
     for (int r = 0; r < c->rows; r++) {
         const int n = c->glu ? r / 8 * 16 + r % 8 + 8 * part : r;
@@ -187,14 +193,15 @@ static void expected_rows(const Case *c, const CudaWeight *w, Element type, cons
 static void check_operand(Dev *d, Dev *plan, const Case *c, const Stored *stored, Element type)
 {
     static const char *const names[] = {"f32", "bf16", "i8"};
-    const CudaWeightForm form = {.weight = &stored[0].bound, .glu = c->glu ? &stored[1].bound : NULL, .type = type, .ci = c->ci,
-                                 .kt = c->kt, .khw = c->khw, .channels_last = c->channels_last,
+    const CudaWeightForm form = {.weight = &stored[0].bound, .glu = c->glu ? &stored[1].bound : NULL, .type = type,
+                                 .ci = c->ci, .kt = c->kt, .khw = c->khw, .channels_last = c->channels_last,
                                  .frames_in_channels = c->frames_in_channels, .time = c->time};
     CudaWeight w, again, planned;
     check_true(cuda_weight(d, &form, &w) && cuda_weight(plan, &form, &planned), "%s: %s", names[type], dev_error(d));
     check_true(cuda_weight(d, &form, &again) && again.data == w.data, "%s: made twice", names[type]);
     check_true(planned.n == w.n && planned.taps == w.taps && planned.depth == w.depth && planned.data == 0, "plan");
-    check_true(w.n % 16 == 0 && w.n >= c->rows * (c->glu ? 2 : 1) && w.depth >= c->ci, "%s: n %d, depth %d", names[type], w.n, w.depth);
+    check_true(w.n % 16 == 0 && w.n >= c->rows * (c->glu ? 2 : 1) && w.depth >= c->ci, "%s: n %d, depth %d", names[type],
+               w.n, w.depth);
     const size_t taps = (size_t)w.n * (size_t)w.taps, bytes = taps * (size_t)w.depth * (size_t)element_bytes(type);
     const size_t scales = type == ELEMENT_I8 ? taps * (size_t)w.blocks : 0;
     uint8_t *want = check_bytes(bytes), *got = check_bytes(bytes);
@@ -247,7 +254,8 @@ static void check_vectors(Dev *d)
     cuda_wait(d);
     check_equal("padded with zeros", want, got, sizeof got);
     CudaWeight w;
-    check_true(!cuda_weight(d, &(CudaWeightForm){.weight = &s.bound, .ci = 4, .kt = 1, .khw = 1}, &w), "21 elements, rows of 4");
+    const CudaWeightForm rows_of_4 = {.weight = &s.bound, .ci = 4, .kt = 1, .khw = 1};
+    check_true(!cuda_weight(d, &rows_of_4, &w), "21 elements, rows of 4");
     check_true(strstr(dev_error(d), "internal error: weight 'random'") != NULL, "error: %s", dev_error(d));
     check_end();
 }

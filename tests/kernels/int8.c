@@ -25,9 +25,11 @@ static void check_quantize(int channels, float size)
             amax = fabsf(x[c]) > amax ? fabsf(x[c]) : amax;
             largest = abs(q[c]) > largest ? abs(q[c]) : largest;
             /* half a step, and what three roundings to float32 add to it */
-            check_true(fabs((double)x[c] - (double)q[c] * scale[b]) <= 0.5001 * scale[b], "%g as %d of %g", x[c], q[c], scale[b]);
+            const double error = fabs((double)x[c] - (double)q[c] * scale[b]);
+            check_true(error <= 0.5001 * scale[b], "%g as %d of %g", x[c], q[c], scale[b]);
         }
-        check_true(largest == 127 && scale[b] == amax / 127.0f, "block %d: largest %d, scale %g of %g", b, largest, scale[b], amax);
+        check_true(largest == 127 && scale[b] == amax / 127.0f, "block %d: largest %d, scale %g of %g", b, largest,
+                   scale[b], amax);
     }
     check_end();
 }
@@ -73,8 +75,8 @@ static void check_multiply(int channels)
     /* the largest sum a block can have is exact */
     memset(a, 127, 128);
     memset(b, 127, 128);
-    const float one = 1.0f;
-    check_true(int8_multiply(0.0f, (Int8Row){a, &one}, (Int8Row){b, &one}, 128) == 128.0f * 127.0f * 127.0f, "the largest sum");
+    const float one = 1.0f, largest = int8_multiply(0.0f, (Int8Row){a, &one}, (Int8Row){b, &one}, 128);
+    check_true(largest == 128.0f * 127.0f * 127.0f, "the largest sum");
     check_end();
 }
 

@@ -20,6 +20,7 @@ void test_quantize(void);
 void test_rules(void);
 void test_int8(void);
 void test_cuda_weights(void);
+void test_cuda_fold(void);
 
 void test_layout(void);
 
