@@ -263,7 +263,7 @@ static size_t parameter_bytes(const char *ptx, const char *function)
     const size_t length = strlen(function);
     for (const char *at = ptx; (at = strstr(at, ".entry ")); at++) {
         const char *name = at + strlen(".entry ");
-        if (strncmp(name, function, length) != 0 || (name[length] != '(' && name[length] != ' ' && name[length] != '\n')) continue;
+        if (strncmp(name, function, length) != 0 || strchr("( \n", name[length]) == NULL) continue;
         const char *close = strchr(name, ')'), *open = strchr(name, '[');
         return open && close && open < close ? (size_t)strtoul(open + 1, NULL, 10) : 0;
     }

@@ -26,7 +26,8 @@ const char *cuda_kernels_origin(const CudaKernels *k);
 /*
  * A function, ready to launch with `shared` bytes of dynamic shared memory. file: "gemm" (a .cu or .ptx file without its
  * ending); macros: "" or "C=128 TAPS=27", separated by spaces: they narrow what the function is good for, never what it
- * computes, and are passed over where there is no NVRTC. bytes: of the function's one parameter, a struct. NULL and a sentence (with the compiler's log) on failure.
+ * computes, and are passed over where there is no NVRTC. bytes: of the function's one parameter, a struct. NULL and a
+ * sentence (with the compiler's log) on failure.
  */
 CUfunction cuda_kernel(CudaKernels *k, const char *file, const char *function, const char *macros, unsigned shared,
                        size_t *bytes, char *error, size_t error_size);
