@@ -101,11 +101,14 @@ static bool is_plain(const char *word)
     return strstr(words, spaced) != NULL;
 }
 
-/* An opcode without plain types and vectors; the whole where shapes and types make the instruction. */
+/* An opcode without plain types and vectors; the whole where they make the difference (no sums of floats by atomics). */
 static void form_of(const char *opcode, char *form, size_t size)
 {
-    bool whole = strncmp(opcode, "mma", 3) == 0 || strncmp(opcode, "ldmatrix", 8) == 0 || strncmp(opcode, "dp4a", 4) == 0;
+    static const char *const wholes[] = {"mma.", "ldmatrix.", "dp4a.", "atom.", "red."};
+    bool whole = false;
     char copy[160], *rest = NULL;
+    for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++)
+        whole = whole || strncmp(opcode, wholes[i], strlen(wholes[i])) == 0;
     snprintf(copy, sizeof copy, "%s", opcode);
     form[0] = '\0';
     for (char *word = strtok_r(copy, ".", &rest); word; word = strtok_r(NULL, ".", &rest)) {
