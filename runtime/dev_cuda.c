@@ -80,16 +80,20 @@ void cuda_scratch_free(Dev *d, CudaScratch *s)
 }
 
 /* Memory that is not pinned is read before the call returns. */
+static void copy_now(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
+{
+    struct Cuda *c = d->cuda;
+    if (!worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder))) return;
+    worked(d, "cuMemcpyHtoDAsync", c->driver->copy_in(to, from, bytes, c->stream));
+}
+
 void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
 {
     if (d->plan || d->failed || bytes == 0) return;
     struct Cuda *c = d->cuda;
     enter(c);
-    if (bytes <= RECORD_COPY_MAX) {
-        worked(d, "copying to the GPU", cuda_record_copy(c->recorder, to, from, bytes));
-    } else if (worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder))) {
-        worked(d, "cuMemcpyHtoDAsync", c->driver->copy_in(to, from, bytes, c->stream));
-    }
+    if (bytes <= RECORD_COPY_MAX) worked(d, "copying to the GPU", cuda_record_copy(c->recorder, to, from, bytes));
+    else copy_now(d, to, from, bytes);
     leave(c);
 }
 
@@ -225,7 +229,11 @@ static void cuda_write_end(Dev *d, Tensor x, float *values)
             raw[i] = (uint8_t)value;
         }
     }
-    cuda_copy_in(d, cuda_at(d, x), values, count * (uint64_t)element_bytes((Element)x.type));
+    if (!d->failed) { /* not recorded: what comes from outside is never the same again */
+        enter(d->cuda);
+        copy_now(d, cuda_at(d, x), values, count * (uint64_t)element_bytes((Element)x.type));
+        leave(d->cuda);
+    }
     free(values);
 }
 
@@ -291,6 +299,8 @@ static const DevOps cuda_ops = {
     .rotate = cuda_rotate,
     .rows = cuda_rows,
     .axpby = cuda_axpby,
+    .from_planes = cuda_from_planes,
+    .to_planes = cuda_to_planes,
     .guide = cuda_guide,
     .modulation = cuda_modulation,
     .modulation_row = cuda_modulation_row,

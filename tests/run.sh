@@ -147,6 +147,7 @@ program stream
 program emulator/test_core
 program emulator/test_driver
 program cuda_driver
+program cuda_device
 program ptx_checks
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
