@@ -2,10 +2,12 @@
  * The public functions: look at the arguments, hand over, keep the sentence of a failure for the calling thread.
  */
 #include "loader/weights.h"
+#include "runtime/about.h"
 #include "runtime/bench.h"
 #include "runtime/cuda_driver.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
+#include "runtime/selftest.h"
 #include "runtime/session.h"
 #include "runtime/stages.h"
 #include "runtime/system.h"
@@ -417,4 +419,22 @@ upres_status upres_bench(const upres_options *o, const char *pattern, void *user
     if (!each) return null_argument(f, "upres_bench");
     if (!take_job(&checked, o, f)) return f->status;
     return bench_run(&checked, pattern, user, each, f);
+}
+
+upres_status upres_selftest(const upres_options *o, const char *pattern, void *user,
+                            int (*each)(void *user, const upres_selftest_result *r))
+{
+    Fault *f = begin();
+    upres_options checked;
+    if (!each) return null_argument(f, "upres_selftest");
+    if (options_take(&checked, o, f) != UPRES_OK) return f->status;
+    return selftest_run(&checked, pattern, user, each, f);
+}
+
+upres_status upres_about(char *text, size_t size)
+{
+    Fault *f = begin();
+    if (!text || !size) return null_argument(f, "upres_about");
+    about(text, size);
+    return UPRES_OK;
 }

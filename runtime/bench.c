@@ -7,6 +7,7 @@
 #include "runtime/device.h"
 #include "runtime/models/seedvr2_dit.h"
 #include "runtime/models/seedvr2_vae.h"
+#include "runtime/pattern.h"
 #include "runtime/system.h"
 
 #include <math.h>
@@ -564,19 +565,6 @@ static const BenchCase CASES[] = {
     {"quantize/360x640", quantize_case, true, {360, 640}},
 };
 
-/* A shell pattern's `*` and `?`; everything else stands for itself. */
-static bool matches(const char *pattern, const char *name)
-{
-    if (*pattern == '*') {
-        for (const char *rest = name;; rest++) {
-            if (matches(pattern + 1, rest)) return true;
-            if (!*rest) return false;
-        }
-    }
-    if (!*pattern || !*name) return *pattern == *name;
-    return (*pattern == '?' || *pattern == *name) && matches(pattern + 1, name + 1);
-}
-
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -617,7 +605,7 @@ upres_status bench_run(const upres_options *o, const char *pattern, void *user,
     int found = 0;
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         const BenchCase *c = &CASES[i];
-        if (pattern && !matches(pattern, c->name)) continue;
+        if (pattern && !pattern_matches(pattern, c->name)) continue;
         found++;
         Bench b = {.options = o};
         if (!c->on_host && !device_choose(o, &b.chosen, f)) return f->status;

@@ -1,5 +1,9 @@
 #include "runtime/system.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #if defined(_WIN32)
 #include <windows.h>
 
@@ -19,8 +23,32 @@ void system_memory(uint64_t *total, uint64_t *available)
     *total = m.ullTotalPhys;
     *available = m.ullAvailPhys;
 }
+
+void system_name(char *text, size_t size)
+{
+    /* what GetVersionEx says depends on the program's manifest, ntdll's own word does not */
+    typedef LONG(WINAPI *Version)(OSVERSIONINFOW *);
+    OSVERSIONINFOW v = {.dwOSVersionInfoSize = sizeof v};
+    HMODULE ntdll = GetModuleHandleA("ntdll.dll");
+    Version version = ntdll ? (Version)(void (*)(void))GetProcAddress(ntdll, "RtlGetVersion") : NULL;
+    snprintf(text, size, "Windows, version not known");
+    if (version && version(&v) == 0)
+        snprintf(text, size, "Windows %lu.%lu.%lu", v.dwMajorVersion, v.dwMinorVersion, v.dwBuildNumber);
+}
+
+void system_processor(char *text, size_t size)
+{
+    const char *name = getenv("PROCESSOR_IDENTIFIER");
+    snprintf(text, size, "%s", name ? name : "not known");
+}
+
+void system_gpu_driver(char *text, size_t size)
+{
+    (void)size;
+    text[0] = '\0';
+}
 #else
-#include <stdio.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 double system_seconds(void)
@@ -42,5 +70,41 @@ void system_memory(uint64_t *total, uint64_t *available)
         if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) *available = kib * 1024;
     }
     fclose(f);
+}
+
+/* What stands behind `key` and its separators in the first line of a file that begins with it; "" without. */
+static void read_line(const char *path, const char *key, char *text, size_t size)
+{
+    char line[512];
+    text[0] = '\0';
+    FILE *f = fopen(path, "r");
+    while (f && !text[0] && fgets(line, sizeof line, f)) {
+        if (strncmp(line, key, strlen(key)) != 0) continue;
+        const char *from = line + strlen(key);
+        from += strspn(from, " \t:=\"");
+        snprintf(text, size, "%.*s", (int)strcspn(from, "\"\n"), from);
+    }
+    if (f) fclose(f);
+}
+
+void system_name(char *text, size_t size)
+{
+    char release[128];
+    struct utsname u;
+    snprintf(text, size, "not known");
+    if (uname(&u) != 0) return;
+    read_line("/etc/os-release", "PRETTY_NAME", release, sizeof release);
+    snprintf(text, size, "%s %s %s%s%s", u.sysname, u.release, u.machine, release[0] ? ", " : "", release);
+}
+
+void system_processor(char *text, size_t size)
+{
+    read_line("/proc/cpuinfo", "model name", text, size);
+    if (!text[0]) snprintf(text, size, "not known");
+}
+
+void system_gpu_driver(char *text, size_t size)
+{
+    read_line("/proc/driver/nvidia/version", "NVRM version", text, size);
 }
 #endif

@@ -446,6 +446,34 @@ typedef struct upres_bench_result {
 UPRES_API upres_status upres_bench(const upres_options *o, const char *pattern, void *user,
                                    int (*each)(void *user, const upres_bench_result *r));
 
+/* --------------------------------------------------------------------------------------------------------- self-test */
+
+typedef struct upres_selftest_result {
+    uint32_t struct_size;
+    const char *name;      /* "conv3d/first_layer" */
+    const char *device;    /* "cpu", "cuda:0" */
+    const char *version;   /* "avx2", "avx512"; "fp32", "bf16", "int8" */
+    double error, allowed; /* of results, relative to their size; infinite where there are none */
+    int32_t ok;
+    const char *problem;   /* a sentence on what is wrong, "" when ok */
+    double seconds;        /* of one run, with what is done the first time: compiling kernels, preparing weights */
+} upres_selftest_result;
+
+/*
+ * Every operation of a device against the plain C versions, on small cases that need no file. o->device: AUTO is the CPU's
+ * instruction sets and all GPUs. o->precision: AUTO is all that a GPU offers. pattern: shell pattern on names, NULL all.
+ * each: called after every case; nonzero stops. UPRES_OK also when cases failed. Errors: UPRES_E_UNSUPPORTED for a device that
+ * cannot be used, UPRES_E_MEMORY.
+ */
+UPRES_API upres_status upres_selftest(const upres_options *o, const char *pattern, void *user,
+                                      int (*each)(void *user, const upres_selftest_result *r));
+
+/*
+ * What a bug report has to say of this machine, lines of text: versions of the library and its compiler, system, processor,
+ * memory, driver, GPUs and how their kernels are made. Cut where `size` ends. text NULL: UPRES_E_ARGUMENT.
+ */
+UPRES_API upres_status upres_about(char *text, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

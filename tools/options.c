@@ -49,14 +49,15 @@ enum {
     STAGES = VERB_ENCODE | VERB_DECODE,
     UPSCALE = VERB_UPSCALE | VERB_PLAN,
     COMPUTE = VERB_UPSCALE | STAGES | VERB_PLAN,
-    EVERY = COMPUTE | VERB_INFO | VERB_CONVERT | VERB_COMPARE | VERB_BENCH,
+    DEVICES = COMPUTE | VERB_BENCH | VERB_SELFTEST,
+    EVERY = DEVICES | VERB_INFO | VERB_CONVERT | VERB_COMPARE,
     TILE_NOT_GIVEN = INT32_MIN
 };
 
 // clang-format off
 static const Option options[] = {
     {"input", 'i', FORM_TEXT, COMPUTE, JOB(input), 0, 0, "IN", "picture, folder, or pattern like in/%06d.png"},
-    {"output", 'o', FORM_TEXT, EVERY & ~(VERB_INFO | VERB_BENCH), JOB(output), 0, 0, "OUT",
+    {"output", 'o', FORM_TEXT, EVERY & ~(VERB_INFO | VERB_BENCH | VERB_SELFTEST), JOB(output), 0, 0, "OUT",
      "picture, pattern, or folder (made if missing)"},
     {"model", 'm', FORM_MODEL, COMPUTE, 0, 0, 0, "FILE", "weight file, known by its content; may be repeated"},
 
@@ -117,19 +118,21 @@ static const Option options[] = {
      "of the decoder alone"},
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
-    {"device", 0, FORM_DEVICE, COMPUTE | VERB_BENCH, LIB(device), 0, 0, "auto|cpu|cuda[:N]", "plan: sm_NN:SMs:GHz:GB/s:GB too [auto]"},
-    {"precision", 0, FORM_CHOICE, COMPUTE | VERB_BENCH, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
+    {"device", 0, FORM_DEVICE, DEVICES, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
+     "plan: sm_NN:SMs:GHz:GB/s:GB too; selftest: all [auto]"},
+    {"precision", 0, FORM_CHOICE, DEVICES, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
-    {"threads", 0, FORM_WHOLE, COMPUTE | VERB_BENCH, LIB(threads), 1, 1024, "N", "[all cores]"},
+    {"threads", 0, FORM_WHOLE, DEVICES, LIB(threads), 1, 1024, "N", "[all cores]"},
 
-    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE, JOB(overwrite), 0, 0, NULL,
+    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_SELFTEST, JOB(overwrite), 0, 0, NULL,
      "replace outputs that exist"},
     {"skip-existing", 0, FORM_FLAG, COMPUTE, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
     {"allow-gaps", 0, FORM_FLAG, UPSCALE | VERB_ENCODE | VERB_COMPARE, JOB(allow_gaps), 0, 0, NULL,
      "go on where numbers are missing"},
     {"type", 0, FORM_TEXT, VERB_CONVERT, JOB(type), 0, 0, "f32|f16|bf16|q8_0", "of the values written [f16]"},
     {"checksums", 0, FORM_FLAG, VERB_INFO, JOB(checksums), 0, 0, NULL, "CRC-32 of each tensor's float32 values"},
+    {"report", 0, FORM_TEXT, VERB_SELFTEST, JOB(report), 0, 0, "FILE", "the table and what the machine is, for a bug report"},
     {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
     {"progress", 0, FORM_CHOICE, COMPUTE, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
     {"json", 0, FORM_FLAG, EVERY, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
@@ -201,6 +204,8 @@ static const VerbText verbs[] = {
     {VERB_COMPARE, "compare", "compare A B [--json] [-o SIDE-BY-SIDE.png]",
      "PSNR and SSIM of two pictures, folders or patterns, frame by frame and on average."},
     {VERB_BENCH, "bench", "bench [PATTERN] [--json | --csv] [options]", "Time kernels, networks and phases."},
+    {VERB_SELFTEST, "selftest", "selftest [PATTERN] [--device all|cpu|cuda[:N]] [--report FILE] [options]",
+     "Check every kernel of this machine's devices against plain C."},
 };
 
 static const VerbText *find_verb(VerbBit verb)
@@ -467,7 +472,7 @@ static bool set_device(Job *job, const Option *o, const char *value, VerbBit ver
 {
     int32_t *field = &job->library.device;
     job->library.device_model = NULL; /* the last one given counts */
-    if (strcmp(value, "auto") == 0) {
+    if (strcmp(value, "auto") == 0 || (verb == VERB_SELFTEST && strcmp(value, "all") == 0)) {
         *field = UPRES_DEVICE_AUTO;
     } else if (strcmp(value, "cpu") == 0) {
         *field = UPRES_DEVICE_CPU;
@@ -655,7 +660,7 @@ static bool settle(Job *job, VerbBit verb, Problem *p)
     if (!settle_tiles(job, p)) return false;
     o->user = &job->console;
     o->log = console_log;
-    if (verb == VERB_BENCH) return true; /* checks for itself */
+    if (verb & (VERB_BENCH | VERB_SELFTEST)) return true; /* check for themselves */
     upres_status s = upres_options_check(o);
     return s == UPRES_OK || problem_library(p, s);
 }
@@ -672,7 +677,7 @@ bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
     /* errors found while parsing must already come as JSON when that is asked for further on */
     for (int i = 1; i < argc; i++) job->console.json |= strcmp(argv[i], "--json") == 0;
     bool fine = parse_arguments(job, verb, argc, argv, p);
-    if (fine && !job->help && (verb & (COMPUTE | VERB_BENCH))) fine = settle(job, verb, p);
+    if (fine && !job->help && (verb & DEVICES)) fine = settle(job, verb, p);
     job->console.quiet = job->quiet;
     job->console.verbose = job->verbose;
     return fine;

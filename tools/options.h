@@ -11,7 +11,7 @@
 
 typedef enum VerbBit {
     VERB_UPSCALE = 1, VERB_ENCODE = 2, VERB_DECODE = 4, VERB_INFO = 8, VERB_CONVERT = 16, VERB_PLAN = 32,
-    VERB_COMPARE = 64, VERB_BENCH = 128
+    VERB_COMPARE = 64, VERB_BENCH = 128, VERB_SELFTEST = 256
 } VerbBit;
 
 typedef enum ProgressMode { PROGRESS_AUTO, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE } ProgressMode;
@@ -33,6 +33,7 @@ typedef struct Job {
     size_t range_count;
     const char *frames; /* the same, as written */
     const char *type;   /* of convert */
+    const char *report; /* of selftest */
     int32_t overwrite, skip_existing, allow_gaps, checksums, csv, json, verbose, quiet, help;
     int32_t progress; /* ProgressMode */
     /* tile sides and overlaps as given, before the general option fills in for the special ones */

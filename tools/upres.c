@@ -14,7 +14,7 @@ static const struct {
 } verbs[] = {
     {"upscale", verb_upscale},           {"encode", verb_encode}, {"decode", verb_decode},   {"info", verb_info},
     {"convert", verb_convert},           {"plan", verb_plan},     {"compare", verb_compare}, {"bench", verb_bench},
-    {"demo-weights", verb_demo_weights}, {"selftest", NULL},      {"completion", NULL},
+    {"demo-weights", verb_demo_weights}, {"selftest", verb_selftest}, {"completion", NULL},
 };
 
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
@@ -27,6 +27,7 @@ static const char usage[] =
     "       upres plan [upscale|encode|decode] (their options)    sizes, tiles, memory, time; computes nothing\n"
     "       upres compare A B [--json] [-o SIDE-BY-SIDE.png]      PSNR and SSIM\n"
     "       upres bench [PATTERN] [--json|--csv]                  time kernels, networks and phases\n"
+    "       upres selftest [--device D] [--report FILE]           every kernel against the plain C one\n"
     "       upres demo-weights seedvr2|flashvsr -o FILE           constructed weights to try the program with\n"
     "       upres --version | --list-devices | -h | VERB -h\n"
     "\n"

@@ -13,6 +13,7 @@ int verb_convert(int argc, char **argv);
 int verb_plan(int argc, char **argv);
 int verb_compare(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_selftest(int argc, char **argv);
 int verb_demo_weights(int argc, char **argv);
 
 #endif
