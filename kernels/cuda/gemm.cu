@@ -313,93 +313,26 @@ template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, 
     rows->drop[thread] = drop;
 }
 
-/* Eight columns of one row: where they go. n: the first column; channel: the same within its sub-pixel `sub`. */
-struct Target {
-    int n, sub, channel, y_pixel;
-    uint32_t drop;
-    uint64_t residual; /* address of column n; 0: none */
+/* Eight columns, the same in all rows of a lane. */
+struct Columns {
+    int n, sub, channel;  /* the first: of all, its sub-pixel, and within that */
+    bool there, at_once;  /* whether any exist; whether all can be stored at once, as they are or with padding behind */
+    float bias[8], gate[8];
+    uint64_t y, residual; /* addresses of the first in pixel 0 */
 };
 
-__device__ __forceinline__ uint64_t y_address(const CudaGemm &g, int pixel, int sub, int channel)
+__device__ __forceinline__ int result_bytes(int type) { return type == CUDA_BF16 ? 2 : 4; }
+
+__device__ __forceinline__ uint64_t y_address(const CudaGemm &g, int sub, int channel)
 {
-    const int64_t element = (int64_t)(pixel + g.sub[sub]) * g.y_pitch + channel + blockIdx.z * g.batch_y;
-    return g.y + (uint64_t)(element * (g.y_type == CUDA_BF16 ? 2 : 4));
+    const int64_t element = (int64_t)g.sub[sub] * g.y_pitch + channel + blockIdx.z * g.batch_y;
+    return g.y + (uint64_t)(element * result_bytes(g.y_type));
 }
 
-__device__ __forceinline__ void store_one(const CudaGemm &g, uint64_t to, float value)
+/* Address of a pixel, from that of pixel 0. */
+__device__ __forceinline__ uint64_t pixel_address(uint64_t first, int pixel, int pitch, int type)
 {
-    if (g.y_type == CUDA_BF16) *(uint16_t *)to = (uint16_t)bf16_pack(value, 0.0f);
-    else *(float *)to = value;
-}
-
-__device__ __forceinline__ float load_residual(const CudaGemm &g, uint64_t from, int i)
-{
-    return g.residual_type == CUDA_BF16 ? bf16_one(((const uint16_t *)from)[i]) : ((const float *)from)[i];
-}
-
-/* Adds eight residual values that lie at a multiple of 16 bytes. */
-__device__ __forceinline__ void add_residual(const CudaGemm &g, uint64_t from, float (&v)[8])
-{
-    const uint4 first = *(const uint4 *)from;
-    if (g.residual_type == CUDA_BF16) {
-        const uint32_t pair[4] = {first.x, first.y, first.z, first.w};
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            v[2 * i] = __fadd_rn(v[2 * i], bf16_low(pair[i]));
-            v[2 * i + 1] = __fadd_rn(v[2 * i + 1], bf16_high(pair[i]));
-        }
-    } else {
-        const uint4 second = *(const uint4 *)(from + 16);
-        const uint32_t bits[8] = {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], __uint_as_float(bits[i]));
-    }
-}
-
-/* Eight channels at once, which all exist or are padding. */
-__device__ __forceinline__ void store_eight(const CudaGemm &g, uint64_t to, int channel, float (&v)[8])
-{
-#pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = channel + i < g.y_c ? v[i] : 0.0f;
-    if (g.y_type == CUDA_BF16) {
-        *(uint4 *)to = make_uint4(bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7]));
-    } else {
-        *(float4 *)to = make_float4(v[0], v[1], v[2], v[3]);
-        *(float4 *)(to + 16) = make_float4(v[4], v[5], v[6], v[7]);
-    }
-}
-
-__device__ __forceinline__ void zero_padding(const CudaGemm &g, int pixel, int sub, int channel)
-{
-#pragma unroll 1
-    for (int c = channel; c < g.y_pad; c++) store_one(g, y_address(g, pixel, sub, c), 0.0f);
-}
-
-/* Eight columns that cannot be stored at once, from where they wait in shared memory: two chunks `half` bytes apart. */
-__device__ __forceinline__ void store_singly(const CudaGemm &g, const Target &t, const uint8_t *values, int half)
-{
-    int sub = t.sub, channel = t.channel;
-#pragma unroll 1
-    for (int i = 0; i < 8 && t.n + i < g.n; i++) {
-        float v = *(const float *)(values + (i >> 2) * half + (i & 3) * 4);
-        if (t.residual != 0) v = __fadd_rn(v, load_residual(g, t.residual, i));
-        if (!(t.drop >> sub & 1)) {
-            store_one(g, y_address(g, t.y_pixel, sub, channel), v);
-            if (channel == g.y_c - 1) zero_padding(g, t.y_pixel, sub, g.y_c);
-        }
-        channel++;
-        if (channel == g.y_c) {
-            channel = 0;
-            sub++;
-        }
-    }
-}
-
-__device__ __forceinline__ void load_eight(float (&v)[8], const uint8_t *values, int half)
-{
-    const float4 low = *(const float4 *)values, high = *(const float4 *)(values + half);
-    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
-    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+    return first + (uint64_t)((int64_t)pixel * (pitch * result_bytes(type)));
 }
 
 /* Elements n .. n + 7 of a vector of g.n. Those past its end are not used: the last stands for them. */
@@ -409,22 +342,51 @@ __device__ __forceinline__ void load_vector(const CudaGemm &g, uint64_t vector, 
     for (int i = 0; i < 8; i++) v[i] = ((const float *)vector)[min(n + i, g.n - 1)];
 }
 
-/* From sums to values: all but the residual. second: the sums that the activated ones are multiplied by. */
-template <class T> __device__ __forceinline__ void finish_eight(const CudaGemm &g, int n, float (&v)[8], const float (&second)[8])
+__device__ __forceinline__ void begin_columns(const CudaGemm &g, int n, Columns &c)
 {
-#pragma unroll
-    for (int i = 0; i < 8; i++) v[i] = __fmul_rn(g.alpha, v[i]);
-    if (g.bias != 0) {
-        float bias[8], more[8];
-        load_vector(g, g.bias, n, bias);
-        if (g.more_bias != 0) {
-            load_vector(g, g.more_bias, n, more);
-#pragma unroll
-            for (int i = 0; i < 8; i++) bias[i] = __fadd_rn(more[i], bias[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = __fadd_rn(v[i], bias[i]);
+    const int space = g.subs > 1 ? g.y_c : g.y_pad; /* channels that may be written from this sub-pixel's first on */
+    c.n = n;
+    c.there = n < g.n;
+    c.sub = g.subs > 1 ? min(n, g.n - 1) / g.y_c : 0;
+    c.channel = n - c.sub * g.y_c;
+    c.y = y_address(g, c.sub, c.channel);
+    c.at_once = c.channel + 8 <= space && (c.y | (uint32_t)(g.y_pitch * result_bytes(g.y_type))) % 16 == 0;
+    c.residual = 0;
+    if (g.residual != 0) {
+        c.residual = g.residual + (uint32_t)(n * result_bytes(g.residual_type));
+        const uint64_t alignment = c.residual | (uint32_t)(g.residual_pitch * result_bytes(g.residual_type));
+        c.at_once &= n + 8 <= g.n && alignment % 16 == 0;
     }
+#pragma unroll
+    for (int i = 0; i < 8; i++) { /* what adds and multiplies to the same bits */
+        c.bias[i] = -0.0f;
+        c.gate[i] = 1.0f;
+    }
+    if (g.bias != 0) load_vector(g, g.bias, n, c.bias);
+    if (g.more_bias != 0) {
+        float more[8];
+        load_vector(g, g.more_bias, n, more);
+#pragma unroll
+        for (int i = 0; i < 8; i++) c.bias[i] = __fadd_rn(more[i], c.bias[i]);
+    }
+    if (g.gate != 0) load_vector(g, g.gate, n, c.gate);
+}
+
+/* Eight floats that wait in shared memory as two chunks `half` bytes apart. */
+__device__ __forceinline__ void load_eight(float (&v)[8], const uint8_t *from, int half)
+{
+    const float4 low = *(const float4 *)from, high = *(const float4 *)(from + half);
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+}
+
+/* From sums to values, in place: all but the residual. at: the sums; behind them, with a gated unit, the second ones. */
+template <class T> __device__ __forceinline__ void finish_eight(const CudaGemm &g, const Columns &c, uint8_t *at, int half)
+{
+    float v[8];
+    load_eight(v, at, half);
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = __fadd_rn(__fmul_rn(g.alpha, v[i]), c.bias[i]);
     if (g.act == CUDA_ACT_RELU) {
 #pragma unroll
         for (int i = 0; i < 8; i++) v[i] = v[i] > 0.0f ? v[i] : 0.0f;
@@ -433,52 +395,82 @@ template <class T> __device__ __forceinline__ void finish_eight(const CudaGemm &
         for (int i = 0; i < 8; i++) v[i] = activate_any(v[i], g.act);
     }
     if (is_gated<T>(g)) {
+        float second[8];
+        load_eight(second, at + 16, half);
 #pragma unroll
         for (int i = 0; i < 8; i++) v[i] = __fmul_rn(v[i], __fmul_rn(g.alpha, second[i]));
     }
-    if (g.gate != 0) {
-        float gate[8];
-        load_vector(g, g.gate, n, gate);
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = __fmul_rn(v[i], gate[i]);
+    for (int i = 0; i < 8; i++) v[i] = __fmul_rn(v[i], c.gate[i]);
+    *(float4 *)at = make_float4(v[0], v[1], v[2], v[3]);
+    *(float4 *)(at + half) = make_float4(v[4], v[5], v[6], v[7]);
+}
+
+/* Eight values of a residual: bf16 fills `low` alone. */
+struct Residual {
+    uint4 low, high;
+};
+
+__device__ __forceinline__ void load_residual(const CudaGemm &g, uint64_t from, Residual &r)
+{
+    r.low = *(const uint4 *)from;
+    if (g.residual_type != CUDA_BF16) r.high = *(const uint4 *)(from + 16);
+}
+
+__device__ __forceinline__ void add_residual(const CudaGemm &g, const Residual &r, float (&v)[8])
+{
+    const uint32_t word[8] = {r.low.x, r.low.y, r.low.z, r.low.w, r.high.x, r.high.y, r.high.z, r.high.w};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const float bf16 = i % 2 ? bf16_high(word[i / 2]) : bf16_low(word[i / 2]);
+        v[i] = __fadd_rn(v[i], g.residual_type == CUDA_BF16 ? bf16 : __uint_as_float(word[i]));
     }
 }
 
-/* Finishes group `group` of eight columns of a staged row. */
-template <class T>
-__device__ __forceinline__ void finish_group(const CudaGemm &g, const RowTable<T> *rows, int row, int n, uint8_t *values, int group)
+__device__ __forceinline__ void store_eight(const CudaGemm &g, uint64_t to, const float (&v)[8])
 {
-    const int half = stage_half(T::wn);
-    Target t;
-    t.n = n;
-    t.y_pixel = rows->y[row];
-    t.drop = rows->drop[row];
-    if (n >= g.n || t.drop == ALL_DROPPED) return;
-    float v[8], second[8];
-    uint8_t *at = values + (is_gated<T>(g) ? 2 * group : group) * 16;
-    load_eight(v, at, half);
-    load_eight(second, is_gated<T>(g) ? at + 16 : at, half);
-    finish_eight<T>(g, n, v, second);
-    t.sub = g.subs > 1 ? n / g.y_c : 0;
-    t.channel = n - t.sub * g.y_c;
-    t.residual = 0;
-    bool at_once = t.channel + 8 <= (g.subs > 1 ? g.y_c : g.y_pad);
-    const uint64_t to = y_address(g, t.y_pixel, t.sub, t.channel);
-    at_once &= to % 16 == 0;
-    if (g.residual != 0) {
-        const int64_t element = (int64_t)rows->residual[row] * g.residual_pitch + n;
-        t.residual = g.residual + (uint64_t)(element * (g.residual_type == CUDA_BF16 ? 2 : 4));
-        at_once &= t.residual % 16 == 0 && n + 8 <= g.n;
-    }
-    if (at_once) {
-        if (t.drop >> t.sub & 1) return;
-        if (g.residual != 0) add_residual(g, t.residual, v);
-        store_eight(g, to, t.channel, v);
-        if (t.channel + 8 >= g.y_c) zero_padding(g, t.y_pixel, t.sub, t.channel + 8);
+    if (g.y_type == CUDA_BF16) {
+        *(uint4 *)to = make_uint4(bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7]));
     } else {
-        *(float4 *)at = make_float4(v[0], v[1], v[2], v[3]);
-        *(float4 *)(at + half) = make_float4(v[4], v[5], v[6], v[7]);
-        store_singly(g, t, at, half);
+        *(float4 *)to = make_float4(v[0], v[1], v[2], v[3]);
+        *(float4 *)(to + 16) = make_float4(v[4], v[5], v[6], v[7]);
+    }
+}
+
+__device__ __forceinline__ void store_one(const CudaGemm &g, uint64_t first, int pixel, float value)
+{
+    const uint64_t to = pixel_address(first, pixel, g.y_pitch, g.y_type);
+    if (g.y_type == CUDA_BF16) *(uint16_t *)to = (uint16_t)bf16_pack(value, 0.0f);
+    else *(float *)to = value;
+}
+
+__device__ __forceinline__ void zero_padding(const CudaGemm &g, int pixel, int sub, int channel)
+{
+#pragma unroll 1
+    for (int i = channel; i < g.y_pad; i++) store_one(g, y_address(g, sub, i), pixel, 0.0f);
+}
+
+/* Eight columns of one row that cannot be stored at once. */
+__device__ __forceinline__ void store_singly(const CudaGemm &g, const Columns &c, const uint8_t *at, int half, int y_pixel,
+                                             int residual_pixel, uint32_t drop)
+{
+    int sub = c.sub, channel = c.channel;
+    const uint64_t residual = pixel_address(c.residual, residual_pixel, g.residual_pitch, g.residual_type);
+#pragma unroll 1
+    for (int i = 0; i < 8 && c.n + i < g.n; i++) {
+        float v = *(const float *)(at + (i >> 2) * half + (i & 3) * 4);
+        if (g.residual != 0) {
+            v = __fadd_rn(v, g.residual_type == CUDA_BF16 ? bf16_one(((const uint16_t *)residual)[i]) : ((const float *)residual)[i]);
+        }
+        if (!(drop >> sub & 1)) {
+            store_one(g, y_address(g, sub, channel), y_pixel, v);
+            if (channel == g.y_c - 1) zero_padding(g, y_pixel, sub, g.y_c);
+        }
+        channel++;
+        if (channel == g.y_c) {
+            channel = 0;
+            sub++;
+        }
     }
 }
 
@@ -493,6 +485,39 @@ template <class T> __device__ __forceinline__ void stage_sums(const float (&sum)
     }
 }
 
+/* A lane's part of 16 staged rows: its columns of rows first, first + step, ..., `turns` of them. */
+struct Turns {
+    uint8_t *at; /* the first row's columns */
+    int first, step, turns;
+};
+
+/* Residuals are asked for all at once, then used: one wait instead of many. */
+template <class T>
+__device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, const RowTable<T> *rows, int block_row, const Turns &t)
+{
+    constexpr int most = T::n_fragments > 1 ? T::n_fragments / 2 : 1;
+    Residual residual[most];
+    bool live[most];
+#pragma unroll
+    for (int i = 0; i < most; i++) {
+        const int row = block_row + t.first + i * t.step;
+        live[i] = i < t.turns && !(rows->drop[row] >> c.sub & 1);
+        if (live[i] && g.residual != 0) {
+            load_residual(g, pixel_address(c.residual, rows->residual[row], g.residual_pitch, g.residual_type), residual[i]);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < most; i++) {
+        float v[8];
+        if (!live[i]) continue;
+        load_eight(v, t.at + i * t.step * stage_pitch(T::wn), stage_half(T::wn));
+        if (g.residual != 0) add_residual(g, residual[i], v);
+#pragma unroll
+        for (int j = 0; j < 8; j++) v[j] = c.channel + j < g.y_c ? v[j] : 0.0f;
+        store_eight(g, pixel_address(c.y, rows->y[block_row + t.first + i * t.step], g.y_pitch, g.y_type), v);
+    }
+}
+
 template <class T> __device__ __forceinline__ void write_results(const CudaGemm &g, const Sums<T> &sum, uint8_t *memory)
 {
     const Place at = tile_place<T>(g);
@@ -501,11 +526,20 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     uint8_t *staged = memory + warp * 16 * stage_pitch(T::wn);
     RowTable<T> *rows = (RowTable<T> *)(memory + T::warps * 16 * stage_pitch(T::wn));
     fill_rows<T>(g, at, thread, rows);
+
+    const int groups = is_gated<T>(g) ? T::n_fragments / 2 : T::n_fragments, group = lane % groups;
+    Columns c;
+    begin_columns(g, (at.first_column + warp_n) / (is_gated<T>(g) ? 2 : 1) + group * 8, c);
+    Turns t;
+    t.first = lane / groups;
+    t.step = 32 / groups;
+    t.turns = t.first < 16 && c.there ? (groups + 1) / 2 : 0;
+    t.at = staged + t.first * stage_pitch(T::wn) + (is_gated<T>(g) ? 2 * group : group) * 16;
+    const bool padding = c.at_once && c.channel + 8 >= g.y_c && c.channel + 8 < g.y_pad;
     __syncthreads();
-    const int groups = is_gated<T>(g) ? T::n_fragments / 2 : T::n_fragments;
-    const int first = (at.first_column + warp_n) / (is_gated<T>(g) ? 2 : 1);
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
+        const int block_row = warp_m + m * 16;
         __syncwarp();
 #pragma unroll
         for (int i = 0; i < T::m_fragments; i++) { /* registers have no index */
@@ -513,10 +547,16 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
         }
         __syncwarp();
 #pragma unroll 1
-        for (int i = lane; i < 16 * groups; i += 32) {
-            const int row = i / groups, group = i % groups;
-            finish_group<T>(g, rows, warp_m + m * 16 + row, first + group * 8, staged + row * stage_pitch(T::wn), group);
+        for (int i = 0; i < t.turns; i++) {
+            const int row = block_row + t.first + i * t.step;
+            uint8_t *values = t.at + i * t.step * stage_pitch(T::wn);
+            finish_eight<T>(g, c, values, stage_half(T::wn));
+            const uint32_t drop = rows->drop[row];
+            if (drop == ALL_DROPPED) continue;
+            if (!c.at_once) store_singly(g, c, values, stage_half(T::wn), rows->y[row], rows->residual[row], drop);
+            if (padding && !(drop >> c.sub & 1)) zero_padding(g, rows->y[row], c.sub, c.channel + 8);
         }
+        if (c.at_once) store_rows<T>(g, c, rows, block_row, t);
     }
 }
 
