@@ -34,8 +34,8 @@ static int batch_of(const CudaGemm *g) { return g->batch > 1 ? g->batch : 1; }
 
 static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
 {
-    const int64_t rows = (int64_t)g->images * g->rows * g->columns, columns = g->glu ? divide_up(g->n, 8) * 16 : g->n;
-    return divide_up(rows, t->rows) * divide_up(columns, t->columns);
+    const int64_t rows = (int64_t)g->rows * g->columns, columns = g->glu ? divide_up(g->n, 8) * 16 : g->n;
+    return g->images * divide_up(rows, t->rows) * divide_up(columns, t->columns);
 }
 
 /* Blocks go to the multiprocessors in rounds; the last round takes as long as a full one. */

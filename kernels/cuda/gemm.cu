@@ -49,12 +49,11 @@ __device__ __forceinline__ int thread_now()
     return x;
 }
 
-/* Which tile a block makes. */
+/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. */
 struct Place {
-    int first_row, first_column; /* columns as they are packed */
+    int image, first_row, first_column;
 };
 
-__device__ __forceinline__ int total_rows(const CudaGemm &g) { return g.images * g.rows * g.columns; }
 /* A gated unit takes two fragments of columns. */
 template <class T> __device__ __forceinline__ bool is_gated(const CudaGemm &g) { return T::n_fragments > 1 && g.glu != 0; }
 template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm &g)
@@ -62,21 +61,18 @@ template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm 
     return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
 }
 
+/* Images first, then pixels: what one image's taps read of earlier frames, the next one's have just read. */
 template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g)
 {
     constexpr uint32_t group = 8;
-    const uint32_t tiles_m = (uint32_t)(total_rows(g) + T::bm - 1) / T::bm;
+    const uint32_t tiles_m = (uint32_t)((g.rows * g.columns + T::bm - 1) / T::bm * g.images);
     const uint32_t tiles_n = (uint32_t)(packed_columns<T>(g) + T::bn - 1) / T::bn;
     const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
-    const uint32_t height = min(group, tiles_m - first);
-    return {(int)((first + in_group % height) * T::bm), (int)(in_group / height * T::bn)};
+    const uint32_t height = min(group, tiles_m - first), tile = first + in_group % height;
+    return {(int)(tile % (uint32_t)g.images), (int)(tile / (uint32_t)g.images * T::bm), (int)(in_group / height * T::bn)};
 }
 
 /* ------------------------------------------------------------------------------------------------- operands to stages */
-
-/* A row of A in a word: its pixel but for the tap (pictures have under 2^28 pixels), its image, and whether there is none. */
-constexpr int IMAGE_SHIFT = 28;
-constexpr uint32_t PIXEL_MASK = (1u << IMAGE_SHIFT) - 1, ROW_MISSING = 1u << 31;
 
 /* A thread fetches chunk `chunk` of rows own, own + rows_a_turn, ... of both operands. */
 struct Share {
@@ -91,38 +87,39 @@ __device__ __forceinline__ Share share_now()
 
 /* Where fetching one part has come to. */
 template <class T> struct Fetch {
-    int tap, slab; /* the next one */
-    uint64_t a, b; /* the operands from the thread's chunk on, b from its first row on */
-    uint32_t row[T::a_turns];
+    int tap, slab;             /* the next one */
+    int left;                  /* rows of A from the thread's first on */
+    uint64_t a, b;             /* the operands from the thread's chunk on, b from its first row on */
+    uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap */
 };
 
 template <class T>
 __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f)
 {
-    const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
     const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
+    const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
+    const int first = at.first_row + share.own;
     f.tap = f.slab = 0;
+    f.left = g.rows * g.columns - first;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
     f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16 + (at.first_column + share.own) * row_bytes);
 #pragma unroll
     for (int j = 0; j < T::a_turns; j++) {
-        const uint32_t row = (uint32_t)(at.first_row + share.own + j * T::rows_a_turn);
-        const uint32_t image = row / image_pixels, pixel = row % image_pixels;
-        f.row[j] = image << IMAGE_SHIFT | (pixel / columns * (uint32_t)p.step_y + pixel % columns * (uint32_t)p.step_x);
-        if (row >= (uint32_t)total_rows(g)) f.row[j] = ROW_MISSING;
+        const uint32_t row = j * T::rows_a_turn < f.left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
+        f.pixel[j] = row / columns * (uint32_t)p.step_y + row % columns * (uint32_t)p.step_x;
     }
 }
 
 /* Scales of a slab: the thread whose chunk is j takes those of the rows that its j-th turn copies from. */
 template <class T>
 __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPart &p, const Place &at, const Fetch<T> &f,
-                                             const Share &share, uint32_t stage, uint32_t pixel)
+                                             const Share &share, uint32_t stage, int64_t pixel)
 {
     const int m = share.own + share.chunk * T::rows_a_turn;
     if (share.chunk < T::a_turns) {
-        const uint64_t from = p.a_scale + (uint64_t)((int64_t)pixel * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + m * 4, from, at.first_row + m < total_rows(g) ? 4 : 0);
+        const uint64_t from = p.a_scale + (uint64_t)(pixel * p.blocks + f.slab) * 4;
+        copy_async_4(stage + T::scale_at + m * 4, from, share.chunk * T::rows_a_turn < f.left ? 4 : 0);
     }
     if (share.chunk < T::b_turns) {
         const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
@@ -144,17 +141,15 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
     if (share.chunk < used) {
         const bool inside = share.chunk < chunks_left;
         const uint32_t to = stage + (uint32_t)tile_at(share.own, share.chunk);
-        const uint32_t frame = p.tap_frame[f.tap], offset = (uint32_t)p.tap[f.tap];
+        const int64_t tap = (int64_t)p.frame[at.image][p.tap_frame[f.tap]] + p.tap[f.tap];
+        const uint64_t a = f.a + (uint64_t)(tap * pitch_bytes + f.slab * TILE_ROW_BYTES);
         uint32_t scale_pixel = 0;
 #pragma unroll
         for (int j = 0; j < T::a_turns; j++) {
-            uint32_t row = f.row[j];
-            asm volatile("" : "+r"(row)); /* keeps what is made of it from being made once and held in registers */
-            const uint32_t image = row >> IMAGE_SHIFT & (CUDA_GEMM_IMAGES - 1);
-            const uint32_t pixel = (uint32_t)p.frame[image][frame] + offset + (row & PIXEL_MASK);
-            const uint64_t from = f.a + (uint64_t)pixel * (uint32_t)pitch_bytes + (uint32_t)(f.slab * TILE_ROW_BYTES);
-            const bool there = inside && !(row & ROW_MISSING);
-            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
+            uint32_t pixel = f.pixel[j];
+            asm volatile("" : "+r"(pixel)); /* or its product with the pitch is made once and held in registers */
+            const bool there = inside && j * T::rows_a_turn < f.left;
+            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, a + (uint64_t)pixel * (uint32_t)pitch_bytes, there ? 16 : 0);
             if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
         const int columns_left = packed_columns<T>(g) - at.first_column;
@@ -167,7 +162,7 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
             const bool there = inside && n < columns_left;
             copy_async_16(to + T::b_at + j * T::rows_a_turn * TILE_ROW_BYTES, b + (uint64_t)j * b_step, there ? 16 : 0);
         }
-        if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, scale_pixel);
+        if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, tap + scale_pixel);
     }
     f.slab++;
     if (f.slab * TILE_ROW_BYTES >= depth_bytes) {
@@ -286,36 +281,24 @@ __device__ __forceinline__ void multiply_f32(Sums<T> &sum, const uint8_t *a, con
 
 /* ------------------------------------------------------------------------------------------------------------- results */
 
-constexpr uint32_t ALL_DROPPED = 0xffffffffu;
-
-/* Where the rows of a block go: its pixels of y and of the residual, and which sub-pixels are left out (past the end: all). */
+/* Where the rows of a block go: their pixels of y and of the residual. */
 template <class T> struct RowTable {
     int32_t y[T::bm], residual[T::bm];
-    uint32_t drop[T::bm];
 };
 
 template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, const Place &at, int thread, RowTable<T> *rows)
 {
-    const uint32_t columns = (uint32_t)g.columns, image_pixels = (uint32_t)g.rows * columns;
     if (thread >= T::bm) return;
-    const uint32_t row = (uint32_t)(at.first_row + thread);
-    int y = 0, residual = 0;
-    uint32_t drop = ALL_DROPPED;
-    if (row < (uint32_t)total_rows(g)) {
-        const uint32_t image = row / image_pixels, pixel = row % image_pixels;
-        const int oy = (int)(pixel / columns), ox = (int)(pixel % columns);
-        y = g.y_image[image] + oy * g.y_row + ox * g.y_column;
-        residual = g.residual_image[image] + oy * g.residual_row + ox * g.residual_column;
-        drop = g.drop[image];
-    }
-    rows->y[thread] = y;
-    rows->residual[thread] = residual;
-    rows->drop[thread] = drop;
+    const uint32_t row = (uint32_t)(at.first_row + thread), columns = (uint32_t)g.columns;
+    const int oy = (int)(row / columns), ox = (int)(row % columns);
+    rows->y[thread] = g.y_image[at.image] + oy * g.y_row + ox * g.y_column;
+    rows->residual[thread] = g.residual_image[at.image] + oy * g.residual_row + ox * g.residual_column;
 }
 
 /* Eight columns, the same in all rows of a lane. */
 struct Columns {
     int n, sub, channel;  /* the first: of all, its sub-pixel, and within that */
+    uint32_t drop;        /* sub-pixels that are left out */
     bool there, at_once;  /* whether any exist; whether all can be stored at once, as they are or with padding behind */
     float bias[8], gate[8];
     uint64_t y, residual; /* addresses of the first in pixel 0 */
@@ -342,10 +325,11 @@ __device__ __forceinline__ void load_vector(const CudaGemm &g, uint64_t vector, 
     for (int i = 0; i < 8; i++) v[i] = ((const float *)vector)[min(n + i, g.n - 1)];
 }
 
-__device__ __forceinline__ void begin_columns(const CudaGemm &g, int n, Columns &c)
+__device__ __forceinline__ void begin_columns(const CudaGemm &g, int image, int n, Columns &c)
 {
     const int space = g.subs > 1 ? g.y_c : g.y_pad; /* channels that may be written from this sub-pixel's first on */
     c.n = n;
+    c.drop = g.drop[image];
     c.there = n < g.n;
     c.sub = g.subs > 1 ? min(n, g.n - 1) / g.y_c : 0;
     c.channel = n - c.sub * g.y_c;
@@ -452,7 +436,7 @@ __device__ __forceinline__ void zero_padding(const CudaGemm &g, int pixel, int s
 
 /* Eight columns of one row that cannot be stored at once. */
 __device__ __forceinline__ void store_singly(const CudaGemm &g, const Columns &c, const uint8_t *at, int half, int y_pixel,
-                                             int residual_pixel, uint32_t drop)
+                                             int residual_pixel)
 {
     int sub = c.sub, channel = c.channel;
     const uint64_t residual = pixel_address(c.residual, residual_pixel, g.residual_pitch, g.residual_type);
@@ -462,7 +446,7 @@ __device__ __forceinline__ void store_singly(const CudaGemm &g, const Columns &c
         if (g.residual != 0) {
             v = __fadd_rn(v, g.residual_type == CUDA_BF16 ? bf16_one(((const uint16_t *)residual)[i]) : ((const float *)residual)[i]);
         }
-        if (!(drop >> sub & 1)) {
+        if (!(c.drop >> sub & 1)) {
             store_one(g, y_address(g, sub, channel), y_pixel, v);
             if (channel == g.y_c - 1) zero_padding(g, y_pixel, sub, g.y_c);
         }
@@ -488,7 +472,7 @@ template <class T> __device__ __forceinline__ void stage_sums(const float (&sum)
 /* A lane's part of 16 staged rows: its columns of rows first, first + step, ..., `turns` of them. */
 struct Turns {
     uint8_t *at; /* the first row's columns */
-    int first, step, turns;
+    int first, step, turns; /* turns: of rows that exist */
 };
 
 /* Residuals are asked for all at once, then used: one wait instead of many. */
@@ -501,7 +485,7 @@ __device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, 
 #pragma unroll
     for (int i = 0; i < most; i++) {
         const int row = block_row + t.first + i * t.step;
-        live[i] = i < t.turns && !(rows->drop[row] >> c.sub & 1);
+        live[i] = i < t.turns && !(c.drop >> c.sub & 1);
         if (live[i] && g.residual != 0) {
             load_residual(g, pixel_address(c.residual, rows->residual[row], g.residual_pitch, g.residual_type), residual[i]);
         }
@@ -529,17 +513,17 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
 
     const int groups = is_gated<T>(g) ? T::n_fragments / 2 : T::n_fragments, group = lane % groups;
     Columns c;
-    begin_columns(g, (at.first_column + warp_n) / (is_gated<T>(g) ? 2 : 1) + group * 8, c);
+    begin_columns(g, at.image, (at.first_column + warp_n) / (is_gated<T>(g) ? 2 : 1) + group * 8, c);
     Turns t;
     t.first = lane / groups;
     t.step = 32 / groups;
-    t.turns = t.first < 16 && c.there ? (groups + 1) / 2 : 0;
     t.at = staged + t.first * stage_pitch(T::wn) + (is_gated<T>(g) ? 2 * group : group) * 16;
-    const bool padding = c.at_once && c.channel + 8 >= g.y_c && c.channel + 8 < g.y_pad;
+    const bool padding = c.at_once && !(c.drop >> c.sub & 1) && c.channel + 8 >= g.y_c && c.channel + 8 < g.y_pad;
     __syncthreads();
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
-        const int block_row = warp_m + m * 16;
+        const int block_row = warp_m + m * 16, left = min(g.rows * g.columns - at.first_row - block_row, 16) - t.first;
+        t.turns = c.there && left > 0 ? (left + t.step - 1) / t.step : 0;
         __syncwarp();
 #pragma unroll
         for (int i = 0; i < T::m_fragments; i++) { /* registers have no index */
@@ -551,10 +535,8 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
             const int row = block_row + t.first + i * t.step;
             uint8_t *values = t.at + i * t.step * stage_pitch(T::wn);
             finish_eight<T>(g, c, values, stage_half(T::wn));
-            const uint32_t drop = rows->drop[row];
-            if (drop == ALL_DROPPED) continue;
-            if (!c.at_once) store_singly(g, c, values, stage_half(T::wn), rows->y[row], rows->residual[row], drop);
-            if (padding && !(drop >> c.sub & 1)) zero_padding(g, rows->y[row], c.sub, c.channel + 8);
+            if (!c.at_once) store_singly(g, c, values, stage_half(T::wn), rows->y[row], rows->residual[row]);
+            if (padding) zero_padding(g, rows->y[row], c.sub, c.channel + 8);
         }
         if (c.at_once) store_rows<T>(g, c, rows, block_row, t);
     }
