@@ -308,6 +308,16 @@ void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
     if (may_run(d)) d->ops->axpby(d, y, a, x, b, z);
 }
 
+void dev_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells)
+{
+    if (may_run(d)) d->ops->from_planes(d, pixels, planes, cells);
+}
+
+void dev_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights)
+{
+    if (may_run(d)) d->ops->to_planes(d, planes, pixels, weights);
+}
+
 void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
 {
     if (may_run(d)) d->ops->guide(d, v, negative, guidance, rescale);

@@ -315,6 +315,26 @@ void dev_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, 
 /* y = a * x + b * z elementwise, equal shapes (channels: y's); z invalid: a * x + b. y may be x or z. */
 void dev_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
 
+/*
+ * Pictures between planes, as the host has them, and pixels. Planes are dev_floats(planes, h, 1, w): sample (p, y, x) is
+ * channel x of pixel (p, y, 0).
+ */
+
+/* How samples become channels: sample (p, y, x) goes to channel ((p * step + first) * side + y % side) * side + x % side of
+ * pixel (y / side, x / side). side: 1 with step 1 and first 0, or a multiple of 4, of which the pictures' sizes are multiples. */
+typedef struct PlaneCells {
+    int side, step, first;
+} PlaneCells;
+void dev_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells); /* one frame of pixels */
+
+/* Weights of samples (y, x): rows[y] * columns[x], or with a total min(rows[y], columns[x]) / total[y][x]. Floats, rows and
+ * columns [1][1][1][n], total [1][h][1][w]. */
+typedef struct PlaneWeights {
+    Tensor rows, columns, total; /* total: invalid without */
+} PlaneWeights;
+/* Planes that are larger than the pixels are filled with zeros. weights NULL: samples as they are. */
+void dev_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
+
 /* Classifier-free guidance, in place: v = negative + guidance * (v - negative); with rescale r != 0 every pixel is then
  * multiplied by r * std(v before) / std(v after) + 1 - r, standard deviations unbiased over the pixel's channels. */
 void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);

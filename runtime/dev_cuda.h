@@ -112,6 +112,7 @@ void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
 /* Channels that a writer of y has to fill: all of its pixels where y is a whole tensor; the neighbours of a view's channels are
  * not its own, but what rounds them up to 4 is. */
 int cuda_pad_of(Tensor y);
+CudaView cuda_view(const Dev *d, Tensor x); /* as elementwise kernels see it */
 /* Float scales of `pixels` pixels of int8 operands; an invalid tensor for other types. */
 Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth);
 int cuda_blocks(int depth); /* of 128 channels */
@@ -153,6 +154,8 @@ void cuda_block_attention(Dev *d, const BlockAttentionArgs *a);
 void cuda_block_mask(Dev *d, const BlockMaskArgs *a);
 void cuda_rotate(Dev *d, const RotateArgs *a);
 void cuda_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
+void cuda_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells);
+void cuda_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
 void cuda_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
 void cuda_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
 void cuda_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);

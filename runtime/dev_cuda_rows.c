@@ -26,7 +26,7 @@ AT(CudaGuide, c, 60);
 
 enum { THREADS = 256, FEW_THREADS = 128 };
 
-static CudaView view_of(const Dev *d, Tensor x)
+CudaView cuda_view(const Dev *d, Tensor x)
 {
     return (CudaView){.at = cuda_at(d, x),
                       .stride_t = (uint32_t)x.stride_t,
@@ -52,7 +52,7 @@ static bool are_numbers(Dev *d, Tensor x, Tensor y)
 void cuda_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
 {
     if (!are_numbers(d, x, y) || !are_numbers(d, z, z)) return;
-    const CudaAxpby k = {.y = view_of(d, y), .x = view_of(d, x), .z = view_of(d, z), .a = a, .b = b, .w = y.w, .c = y.c,
+    const CudaAxpby k = {.y = cuda_view(d, y), .x = cuda_view(d, x), .z = cuda_view(d, z), .a = a, .b = b, .w = y.w, .c = y.c,
                          .quads = cuda_pad_of(y) / 4};
     cuda_launch(d, "axpby", "axpby", "", pixels_grid(y, k.quads, THREADS), &k);
 }
@@ -63,7 +63,7 @@ void cuda_rows(Dev *d, Tensor y, Tensor x, const int32_t *index)
     const uint64_t bytes = (uint64_t)y.t * (uint64_t)y.h * (uint64_t)y.w * sizeof *index;
     CudaScratch table = cuda_scratch(d, bytes);
     cuda_copy_in(d, table.address, index, bytes);
-    const CudaRows k = {.y = view_of(d, y), .x = view_of(d, x), .index = table.address, .w = y.w, .h = y.h,
+    const CudaRows k = {.y = cuda_view(d, y), .x = cuda_view(d, x), .index = table.address, .w = y.w, .h = y.h,
                         .quads = (y.c + 3) / 4, .x_w = x.w, .x_h = x.h};
     cuda_launch(d, "rows", "rows", "", pixels_grid(y, k.quads, THREADS), &k);
     cuda_scratch_free(d, &table);
@@ -77,7 +77,7 @@ void cuda_rotate(Dev *d, const RotateArgs *a)
     CudaScratch place = cuda_scratch(d, place_bytes), table = cuda_scratch(d, table_bytes);
     cuda_copy_in(d, place.address, a->place, place_bytes);
     cuda_copy_in(d, table.address, a->table, table_bytes);
-    const CudaRotate k = {.x = view_of(d, a->x), .table = table.address, .place = place.address,
+    const CudaRotate k = {.x = cuda_view(d, a->x), .table = table.address, .place = place.address,
                           .first = {a->first[0], a->first[1], a->first[2], a->first[3]}, .w = a->x.w, .h = a->x.h,
                           .pairs = a->heads * a->head_dim / 2, .head = a->head_dim / 2};
     cuda_launch(d, "rotate", "rotate", "", pixels_grid(a->x, k.pairs, THREADS), &k);
@@ -119,7 +119,7 @@ void cuda_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row,
 void cuda_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
 {
     if (!are_numbers(d, v, negative)) return;
-    const CudaGuide k = {.v = view_of(d, v), .n = view_of(d, negative), .guidance = guidance, .rescale = rescale, .w = v.w,
+    const CudaGuide k = {.v = cuda_view(d, v), .n = cuda_view(d, negative), .guidance = guidance, .rescale = rescale, .w = v.w,
                          .c = v.c};
     cuda_launch(d, "guide", "guide", "", pixels_grid(v, 1, FEW_THREADS), &k);
 }

@@ -25,6 +25,8 @@ typedef struct DevOps {
     void (*rotate)(Dev *d, const RotateArgs *a);
     void (*rows)(Dev *d, Tensor y, Tensor x, const int32_t *index);
     void (*axpby)(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
+    void (*from_planes)(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells);
+    void (*to_planes)(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
@@ -148,6 +150,8 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *a);
 void cpu_block_mask(Dev *d, const BlockMaskArgs *a);
 void cpu_rotate(Dev *d, const RotateArgs *a);
 void cpu_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
+void cpu_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells);
+void cpu_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
 ConvState *cpu_conv_state(Dev *d, const ConvArgs *a, int frames);
 FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt);

@@ -261,6 +261,17 @@ typedef struct CudaGuide {
     int32_t w, c;
 } CudaGuide;
 
+/* Planes of floats [count][..][w], `plane` and `row` elements apart, and one frame of pixels: PlaneCells and PlaneWeights. */
+typedef struct CudaPlanes {
+    CudaView pixels;
+    uint64_t planes;
+    uint32_t plane, row;
+    int32_t count, w, pixel_h, pixel_w;
+    uint64_t rows, columns, total; /* 0: no weights; 0: no total */
+    uint32_t total_row;
+    int32_t side, step, first;
+} CudaPlanes;
+
 /* --------------------------------------------------------------------------------------------------------- attention */
 
 enum { CUDA_FLASH_ROWS = 64, CUDA_KEY_SLICES = 16 }; /* queries of a block of threads; addresses of keys */

@@ -84,6 +84,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_patches(const __grid
     const uint64_t from = a.x + (uint64_t)(blockIdx.z * a.frame + p.top * a.row + p.left) * pixel_bytes + first * bytes;
     double *weights = (double *)(memory + PATCH_H * PATCH_W * a.slab * bytes);
     float *means = (float *)(weights + size), *squares = means + slab;
+#pragma unroll 1
     for (int i = threadIdx.x; i < size; i += THREADS) weights[i] = __ddiv_rn(1.0, i + 1);
 
     if (((uint32_t)from | pixel_bytes | slab * bytes) % 16 == 0) {
@@ -138,5 +139,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_c
     const float2 result = {__double2float_rn(all.mean), __double2float_rn(__ddiv_rn(all.m2, all.count))};
     float *stats = global<float>(a.stats) + (uint64_t)blockIdx.y * a.pitch;
     ((float2 *)stats)[blockIdx.x] = result;
+#pragma unroll 1
     for (int i = 2 * a.groups; blockIdx.x == 0 && i < a.pitch; i++) stats[i] = 0.0f;
 }

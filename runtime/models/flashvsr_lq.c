@@ -1,6 +1,7 @@
 #include "runtime/models/flashvsr_lq.h"
 
 #include "runtime/models/bind.h"
+#include "runtime/models/planar.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,43 +103,10 @@ Tensor flash_lq_tail(const FlashLqStream *s, int convolution)
     return s->tail[convolution - 1];
 }
 
-/* Space to channels: pixel (y, x) of a patch and colour c go to channel (c * 16 + y) * 16 + x. */
-static void fold_patches(const FlashLqStream *s, const VaeRegion *r, Tensor out, float *to)
-{
-    for (int c = 0; c < COLORS; c++) {
-        for (int y = 0; y < r->height; y++) {
-            const float *from = r->data + c * r->plane + y * r->row;
-            float *row = to + y / FLASH_PATCH * out.stride_h + (c * FLASH_PATCH + y % FLASH_PATCH) * FLASH_PATCH;
-            for (int w = 0; w < s->w; w++) {
-                for (int x = 0; x < FLASH_PATCH; x++) row[(int64_t)w * out.c_pad + x] = from[w * FLASH_PATCH + x];
-            }
-        }
-    }
-}
-
-/* The next frame into out [1][h][w][768]. */
+/* The next frame into out [1][h][w][768]: pixel (y, x) of a patch and colour c go to channel (c * 16 + y) * 16 + x. */
 static void read_frame(FlashLqStream *s, VaeVideo frames, Tensor out)
 {
-    Dev *d = s->d;
-    const int height = s->h * FLASH_PATCH, width = s->w * FLASH_PATCH;
-    Tensor planes = dev_floats(d, COLORS, 1, height, width);
-    VaeRegion r = {.frame = s->frame++,
-                   .height = height,
-                   .width = width,
-                   .channels = COLORS,
-                   .data = dev_write(d, planes),
-                   .plane = planes.stride_t,
-                   .row = planes.c_pad};
-    float *to = dev_write(d, out);
-    if (r.data != NULL && to != NULL) {
-        if (frames.read(frames.user, &r))
-            fold_patches(s, &r, out, to);
-        else
-            dev_fail(d, "reading frame %lld failed", (long long)r.frame);
-    }
-    dev_write_end(d, planes, r.data);
-    dev_write_end(d, out, to);
-    dev_free(d, &planes);
+    planar_read_cells(s->d, frames, s->frame++, COLORS, &(PlaneCells){.side = FLASH_PATCH, .step = 1}, out);
 }
 
 static void copy(Dev *d, Tensor to, Tensor from)

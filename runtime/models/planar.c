@@ -8,63 +8,70 @@ Tensor tensor_window(Tensor x, int top, int left, int h, int w)
     return x;
 }
 
-/* Plane c stands in rows c * h .. of this. */
-static Tensor planes_of(Dev *d, Tensor x)
-{
-    return dev_floats(d, 1, x.c * x.h, 1, x.w);
-}
-
-static VaeRegion region_of(float *data, Tensor planes, Tensor x, int64_t frame, int top, int left)
+static VaeRegion region_of(float *data, Tensor planes, int64_t frame, int y, int x)
 {
     return (VaeRegion){.frame = frame,
-                       .y = top,
-                       .x = left,
-                       .height = x.h,
-                       .width = x.w,
-                       .channels = x.c,
+                       .y = y,
+                       .x = x,
+                       .height = planes.h,
+                       .width = planes.c,
+                       .channels = planes.t,
                        .data = data,
-                       .plane = x.h * planes.stride_h,
+                       .plane = planes.stride_t,
                        .row = planes.stride_h};
+}
+
+static void read_planes(Dev *d, VaeVideo source, int64_t frame, int y, int x, Tensor planes, const PlaneCells *cells, Tensor to)
+{
+    float *data = dev_write(d, planes);
+    if (data != NULL) {
+        const VaeRegion r = region_of(data, planes, frame, y, x);
+        if (!source.read(source.user, &r)) dev_fail(d, "reading frame %lld failed", (long long)frame);
+    }
+    dev_write_end(d, planes, data);
+    dev_from_planes(d, to, planes, cells);
 }
 
 void planar_read(Dev *d, VaeVideo source, int64_t frame, int y, int x, Tensor to)
 {
-    Tensor planes = planes_of(d, to);
-    VaeRegion r = region_of(dev_write(d, planes), planes, to, frame, y, x);
-    float *pixels = dev_write(d, to);
-    if (r.data != NULL && pixels != NULL) {
-        if (!source.read(source.user, &r)) dev_fail(d, "reading frame %lld failed", (long long)frame);
-        for (int v = 0; v < to.h && dev_ok(d); v++) {
-            float *pixel = pixels + v * to.stride_h;
-            for (int u = 0; u < to.w; u++, pixel += to.c_pad) {
-                const float *sample = r.data + v * r.row + u;
-                for (int c = 0; c < to.c; c++) pixel[c] = sample[c * r.plane];
-                for (int c = to.c; c < to.c_pad; c++) pixel[c] = 0.0f;
-            }
-        }
-    }
-    dev_write_end(d, planes, r.data);
-    dev_write_end(d, to, pixels);
+    Tensor planes = dev_floats(d, to.c, to.h, 1, to.w);
+    read_planes(d, source, frame, y, x, planes, &(PlaneCells){.side = 1, .step = 1}, to);
     dev_free(d, &planes);
 }
 
-void planar_write(Dev *d, VaeVideo sink, int64_t frame, int y, int x, Tensor from, bool add)
+void planar_read_cells(Dev *d, VaeVideo source, int64_t frame, int planes, const PlaneCells *cells, Tensor to)
 {
-    if (from.h <= 0 || from.w <= 0) return;
-    Tensor planes = planes_of(d, from);
-    VaeRegion r = region_of(dev_write(d, planes), planes, from, frame, y, x);
-    const float *pixels = dev_read(d, from);
-    if (r.data != NULL && pixels != NULL) {
-        for (int v = 0; v < from.h; v++) {
-            const float *pixel = pixels + v * from.stride_h;
-            for (int u = 0; u < from.w; u++, pixel += from.c_pad) {
-                float *sample = r.data + v * r.row + u;
-                for (int c = 0; c < from.c; c++) sample[c * r.plane] = pixel[c];
-            }
-        }
-        if (dev_ok(d) && !sink.write(sink.user, &r, add)) dev_fail(d, "writing frame %lld failed", (long long)frame);
+    Tensor whole = dev_floats(d, planes, cells->side * to.h, 1, cells->side * to.w);
+    read_planes(d, source, frame, 0, 0, whole, cells, to);
+    dev_free(d, &whole);
+}
+
+/* Rows top .. bottom - 1 and columns left .. right - 1 of the planes to the sink. */
+static void write_part(Dev *d, VaeVideo sink, VaeRegion r, int top, int left, int bottom, int right, bool add)
+{
+    if (top >= bottom || left >= right || !dev_ok(d)) return;
+    r.y += top;
+    r.x += left;
+    r.height = bottom - top;
+    r.width = right - left;
+    r.data += top * r.row + left;
+    if (!sink.write(sink.user, &r, add)) dev_fail(d, "writing frame %lld failed", (long long)r.frame);
+}
+
+void planar_write(Dev *d, VaeVideo sink, const PlanarPlace *place, Tensor from, const PlaneWeights *weights)
+{
+    const int h = place->h, w = place->w, rows = place->done_rows, columns = place->done_columns;
+    if (h <= 0 || w <= 0) return;
+    Tensor planes = dev_floats(d, from.c, h, 1, w);
+    dev_to_planes(d, planes, from, weights);
+    const float *data = dev_read(d, planes);
+    if (data != NULL) {
+        /* nobody reads the samples after the sink, which may change them */
+        const VaeRegion r = region_of((float *)data, planes, place->frame, place->y, place->x);
+        write_part(d, sink, r, 0, 0, rows, w, true);
+        write_part(d, sink, r, rows, 0, h, columns, true);
+        write_part(d, sink, r, rows, columns, h, w, false);
     }
-    dev_read_end(d, pixels);
-    dev_write_end(d, planes, r.data);
+    dev_read_end(d, data);
     dev_free(d, &planes);
 }

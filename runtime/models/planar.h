@@ -13,9 +13,19 @@ Tensor tensor_window(Tensor x, int top, int left, int h, int w);
 /* Read the rectangle of to's size at (y, x) of a frame into to [1][h][w][c], the padding of its pixels zero. A read
  * that fails latches the device's error. On a plan: only the memory. */
 void planar_read(Dev *d, VaeVideo source, int64_t frame, int y, int x, Tensor to);
+/* The same of a whole frame of `planes` planes whose samples become channels of larger cells. */
+void planar_read_cells(Dev *d, VaeVideo source, int64_t frame, int planes, const PlaneCells *cells, Tensor to);
 
-/* Write from [1][h][w][c] to (y, x) of a frame, or add it to what is there; errors and plans as above. An empty
- * rectangle is not written. */
-void planar_write(Dev *d, VaeVideo sink, int64_t frame, int y, int x, Tensor from, bool add);
+/* A rectangle of a frame. In its first done_rows rows, and in the first done_columns columns of the others, something stands
+ * already, to which is added. */
+typedef struct PlanarPlace {
+    int64_t frame;
+    int y, x, h, w;
+    int done_rows, done_columns;
+} PlanarPlace;
+
+/* Write from [1][h][w][c] there, weighted where weights are given; where `from` is the smaller, zeros. Errors and plans as
+ * above; what is empty is not written. */
+void planar_write(Dev *d, VaeVideo sink, const PlanarPlace *place, Tensor from, const PlaneWeights *weights);
 
 #endif

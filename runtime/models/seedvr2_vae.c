@@ -538,34 +538,12 @@ static Tensor decode_picture(VaeJob *j, Frames whole, int index, int64_t frame, 
 
 /* ----------------------------------------------------------------------------------------------- pixels in and out */
 
-/* Planar host samples as a tensor: rows of plane c at h = c * height + y. */
-static Tensor planar_tensor(Dev *d, int channels, int h, int w) { return dev_floats(d, 1, channels * h, 1, w); }
-
-static VaeRegion planar_region(Dev *d, Tensor planar, int64_t frame, int y, int x, int h, int w, int channels)
-{
-    return (VaeRegion){.frame = frame, .y = y, .x = x, .height = h, .width = w, .channels = channels,
-                       .data = dev_write(d, planar), .plane = (int64_t)h * planar.stride_h, .row = planar.stride_h};
-}
-
 /* Read a rectangle of a source frame into [1][h][w][c]. */
 static Tensor read_frame(VaeJob *j, int64_t frame, int y, int x, int h, int w, int channels)
 {
     Tensor out = dev_floats(j->d, 1, h, w, channels);
     planar_read(j->d, j->source, frame, y, x, out);
     return out;
-}
-
-/* A rectangle of the weighted tile to the sink. */
-static void write_part(VaeJob *j, VaeRegion tile, int top, int left, int bottom, int right, bool add)
-{
-    if (top >= bottom || left >= right || !dev_ok(j->d)) return;
-    VaeRegion part = tile;
-    part.y += top;
-    part.x += left;
-    part.height = bottom - top;
-    part.width = right - left;
-    part.data = tile.data + top * tile.row + left;
-    if (!j->sink.write(j->sink.user, &part, add)) dev_fail(j->d, "writing frame %lld failed", (long long)tile.frame);
 }
 
 static bool is_tiled(const VaeJob *j) { return j->row_count * j->column_count > 1; }
@@ -597,49 +575,36 @@ static int cells_of(const VaeJob *j, int size)
     return j->decode ? size : is_tiled(j) ? (size + f - 1) / f : size / f;
 }
 
+/* The present tile's weights, of h rows and w columns that have results. */
+static void tile_axes(const VaeJob *j, const PlaneWeights *weights, int h, int w)
+{
+    float *rows = dev_write(j->d, weights->rows), *columns = dev_write(j->d, weights->columns);
+    if (rows != NULL && columns != NULL) {
+        axis_weights(j, j->row, cells_of(j, j->h), ramp(j, j->tiles.tile_h, j->tiles.overlap_h), h, j->row_sum, rows);
+        axis_weights(j, j->column, cells_of(j, j->w), ramp(j, j->tiles.tile_w, j->tiles.overlap_w), w, j->column_sum, columns);
+    }
+    dev_write_end(j->d, weights->rows, rows);
+    dev_write_end(j->d, weights->columns, columns);
+}
+
 /* Hand result x [1][h][w][c] of the present tile to the sink, weighted where tiles overlap. */
 static void write_frame(VaeJob *j, Tensor x, int64_t frame)
 {
-    Dev *d = j->d;
-    const int span_h = (j->row.hi - j->row.lo) * unit(j), span_w = (j->column.hi - j->column.lo) * unit(j);
-    const int h = is_tiled(j) ? span_h : x.h, w = is_tiled(j) ? span_w : x.w;
-    Tensor planar = planar_tensor(d, x.c, h, w), weights = dev_floats(d, 1, 1, 1, h + w);
-    VaeRegion r = planar_region(d, planar, frame, j->row.lo * unit(j), j->column.lo * unit(j), h, w, x.c);
-    if (r.data != NULL && weights.valid) {
-        float *wy = dev_write(d, weights), *wx = wy + h;
-        const int rows = min_int(h, x.h), columns = min_int(w, x.w);
-        if (is_tiled(j)) {
-            axis_weights(j, j->row, cells_of(j, j->h), ramp(j, j->tiles.tile_h, j->tiles.overlap_h), rows, j->row_sum, wy);
-            axis_weights(j, j->column, cells_of(j, j->w), ramp(j, j->tiles.tile_w, j->tiles.overlap_w), columns, j->column_sum, wx);
-        }
-        const float *from = dev_read(d, x);
-        for (int c = 0; from != NULL && c < x.c; c++) {
-            for (int v = 0; v < h; v++) {
-                float *to = r.data + c * r.plane + v * r.row;
-                const float *pixel = from + v * x.stride_h + c;
-                if (!is_tiled(j)) {
-                    for (int u = 0; u < w; u++) to[u] = pixel[(int64_t)u * x.c_pad];
-                } else if (v >= rows) {
-                    for (int u = 0; u < w; u++) to[u] = 0.0f;
-                } else {
-                    for (int u = 0; u < columns; u++) to[u] = pixel[(int64_t)u * x.c_pad] * (wy[v] * wx[u]);
-                    for (int u = columns; u < w; u++) to[u] = 0.0f;
-                }
-            }
-        }
-        /* What tiles above and to the left have stored is added to: the strip along the top, then the one on the left. */
-        const int i = (int)(j->tile / j->column_count), k = (int)(j->tile % j->column_count);
-        const int top = i == 0 ? 0 : min_int(h, (j->rows[i - 1].hi - j->row.lo) * unit(j));
-        const int left = k == 0 ? 0 : min_int(w, (j->columns[k - 1].hi - j->column.lo) * unit(j));
-        write_part(j, r, 0, 0, top, w, true);
-        write_part(j, r, top, 0, h, left, true);
-        write_part(j, r, top, left, h, w, false);
-        dev_read_end(d, from);
-        dev_write_end(d, weights, wy);
+    if (!is_tiled(j)) {
+        planar_write(j->d, j->sink, &(PlanarPlace){.frame = frame, .h = x.h, .w = x.w}, x, NULL);
+        return;
     }
-    dev_write_end(d, planar, r.data);
-    dev_free(d, &weights);
-    dev_free(d, &planar);
+    const int h = (j->row.hi - j->row.lo) * unit(j), w = (j->column.hi - j->column.lo) * unit(j);
+    PlaneWeights weights = {.rows = dev_floats(j->d, 1, 1, 1, h), .columns = dev_floats(j->d, 1, 1, 1, w)};
+    tile_axes(j, &weights, min_int(h, x.h), min_int(w, x.w));
+    /* What tiles above and to the left have stored is added to. */
+    const int i = (int)(j->tile / j->column_count), k = (int)(j->tile % j->column_count);
+    const PlanarPlace place = {.frame = frame, .y = j->row.lo * unit(j), .x = j->column.lo * unit(j), .h = h, .w = w,
+                               .done_rows = i == 0 ? 0 : min_int(h, (j->rows[i - 1].hi - j->row.lo) * unit(j)),
+                               .done_columns = k == 0 ? 0 : min_int(w, (j->columns[k - 1].hi - j->column.lo) * unit(j))};
+    planar_write(j->d, j->sink, &place, x, &weights);
+    dev_free(j->d, &weights.columns);
+    dev_free(j->d, &weights.rows);
 }
 
 /* --------------------------------------------------------------------------------------------------------------- steps */

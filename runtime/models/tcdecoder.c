@@ -310,7 +310,8 @@ static void pictures(TcStream *s, Tensor x)
     }
     tap(s, m->index_out, "conv", picture, number + FRAMES - 1);
     for (int t = 0; t < l->stride; t++) {
-        if (number + t >= 0) planar_write(d, s->sink, number + t, 0, 0, tensor_frames(picture, t, 1), false);
+        if (number + t < 0) continue;
+        planar_write(d, s->sink, &(PlanarPlace){.frame = number + t, .h = h, .w = w}, tensor_frames(picture, t, 1), NULL);
     }
     dev_free(d, &picture);
 }
@@ -337,23 +338,10 @@ static void finish(TcStream *s, int level, Tensor x)
 
 void tcdecoder_fold_condition(Dev *d, Tensor x, VaeVideo condition, int64_t first)
 {
-    Tensor frame = dev_floats(d, 1, SIDE * x.h, SIDE * x.w, COLORS);
-    float *to = dev_write(d, x); /* in a wider tensor what stands beside it is written later */
     for (int j = 0; j < FRAMES && dev_ok(d); j++) {
-        planar_read(d, condition, first + j < 0 ? 0 : first + j, 0, 0, frame);
-        const float *from = dev_read(d, frame);
-        for (int y = 0; from != NULL && to != NULL && y < frame.h; y++) {
-            for (int v = 0; v < frame.w; v++) {
-                const float *pixel = from + y * frame.stride_h + (int64_t)v * frame.c_pad;
-                float *cell = to + y / SIDE * x.stride_h + (int64_t)(v / SIDE) * x.c_pad;
-                for (int c = 0; c < COLORS; c++)
-                    cell[((c * FRAMES + j) * SIDE + y % SIDE) * SIDE + v % SIDE] = pixel[c];
-            }
-        }
-        dev_read_end(d, from);
+        const PlaneCells cells = {.side = SIDE, .step = FRAMES, .first = j};
+        planar_read_cells(d, condition, first + j < 0 ? 0 : first + j, COLORS, &cells, x);
     }
-    dev_write_end(d, x, to);
-    dev_free(d, &frame);
 }
 
 /* Condition and latent [1][h][w][L] to the first level's input. */

@@ -502,39 +502,20 @@ static void leave_block(WanStream *s, int i, Tensor x)
 
 /* ---------------------------------------------------------------------------------------------------------- results */
 
-static void apply_ramp(Dev *d, const Placement *p, Tensor x)
-{
-    const float *from = dev_read(d, x), *rows = dev_read(d, p->ramp->rows), *columns = dev_read(d, p->ramp->columns),
-                *total = dev_read(d, p->ramp->total);
-    float *samples = dev_write(d, x);
-    for (int v = 0; samples != NULL && v < x.h; v++) {
-        for (int u = 0; u < x.w; u++) {
-            const float weight = fminf(rows[v], columns[u]) / total[(p->y + v) * p->ramp->total.stride_h + p->x + u];
-            for (int c = 0; c < x.c_pad; c++) {
-                const int64_t at = v * x.stride_h + (int64_t)u * x.c_pad + c;
-                samples[at] = c < x.c ? from[at] * weight : 0.0f;
-            }
-        }
-    }
-    dev_write_end(d, x, samples);
-    dev_read_end(d, from);
-    dev_read_end(d, rows);
-    dev_read_end(d, columns);
-    dev_read_end(d, total);
-}
-
 /* A finished frame to its place. Takes x. */
 static void emit(WanStream *s, Tensor x)
 {
     Dev *d = s->d;
     const Placement *p = &s->placement;
+    const RampWeights *ramp = p->ramp;
     Tensor in = p->h > 0 ? tensor_window(x, p->top, p->left, p->h, p->w) : x;
-    if (p->ramp != NULL) apply_ramp(d, p, in);
-    const int rows = p->done_rows, columns = p->done_columns;
-    planar_write(d, s->sink, s->written, p->y, p->x, tensor_window(in, 0, 0, rows, in.w), true);
-    planar_write(d, s->sink, s->written, p->y + rows, p->x, tensor_window(in, rows, 0, in.h - rows, columns), true);
-    planar_write(d, s->sink, s->written, p->y + rows, p->x + columns,
-                 tensor_window(in, rows, columns, in.h - rows, in.w - columns), false);
+    PlaneWeights weights = {0};
+    if (ramp != NULL) {
+        weights = (PlaneWeights){ramp->rows, ramp->columns, ramp->total};
+        weights.total.at += (uint64_t)(p->y * ramp->total.stride_h + p->x) * sizeof(float);
+    }
+    planar_write(d, s->sink, &(PlanarPlace){s->written, p->y, p->x, in.h, in.w, p->done_rows, p->done_columns}, in,
+                 ramp != NULL ? &weights : NULL);
     s->written++;
     dev_free(d, &x);
 }

@@ -99,7 +99,9 @@ static void fetch(Dev *d, Tensor x, float *out)
     const float *from = dev_read(d, x);
     for (int64_t p = 0; from != NULL && p < (int64_t)x.t * x.h * x.w; p++) {
         memcpy(out + p * x.c, from + p * x.c_pad, (size_t)x.c * sizeof *out);
-        for (int c = x.c; c < x.c_pad; c++) check_true(from[p * x.c_pad + c] == 0.0f, "padding of pixel %lld is written", (long long)p);
+        for (int c = x.c; c < x.c_pad; c++) {
+            check_true(from[p * x.c_pad + c] == 0.0f, "padding of pixel %lld is not zero", (long long)p);
+        }
     }
     dev_read_end(d, from);
 }
@@ -177,7 +179,8 @@ static void norm_work(void *user, Dev *d, float *out)
     const Case *c = r->c;
     Input in = input_of(r, d);
     Tensor y = upload(d, r->x, c->t, c->h + 1, c->w + 2, all_channels(c)); /* what stands around has to stay */
-    dev_norm(d, &(NormArgs){.x = in.x, .y = tensor_channels(tensor_window(y, 0, 2, c->h, c->w), c->view, c->c), .pre = in.pre});
+    const Tensor part = tensor_channels(tensor_window(y, 0, 2, c->h, c->w), c->view, c->c);
+    dev_norm(d, &(NormArgs){.x = in.x, .y = part, .pre = in.pre});
     fetch(d, y, out);
     dev_free(d, &y);
     input_free(d, &in);
@@ -266,9 +269,11 @@ static void check_frames(Run *r, const float *norm, Element type, bool edges)
         }
         for (int i = 0; i < c->c; i++) {
             const float got = r->values[(int64_t)p * c->c + i];
-            check_true(got == want[i], "%s: pixel %d, channel %d is %.9g, not %.9g", names[type], p, i, (double)got, (double)want[i]);
+            check_true(got == want[i], "%s: pixel %d, channel %d is %.9g, not %.9g", names[type], p, i, (double)got,
+                       (double)want[i]);
         }
-        if (type == ELEMENT_I8) check_equal(names[type], want_scales, r->scales + (int64_t)p * blocks, (size_t)blocks * sizeof(float));
+        if (type != ELEMENT_I8) continue;
+        check_equal(names[type], want_scales, r->scales + (int64_t)p * blocks, (size_t)blocks * sizeof(float));
     }
 }
 
@@ -358,7 +363,8 @@ static void guide(int t, int h, int w, int c, float rescale)
 {
     if (!check_begin("guide_%dx%dx%dx%d_rescale%g", t, h, w, c, (double)rescale)) return;
     const size_t count = (size_t)(t * h * w * c);
-    Plain p = {.t = t, .h = h, .w = w, .c = c, .x = random_bf16(count, 1.0f), .z = random_bf16(count, 1.0f), .a = 4.5f, .b = rescale};
+    Plain p = {.t = t, .h = h, .w = w, .c = c, .x = random_bf16(count, 1.0f), .z = random_bf16(count, 1.0f), .a = 4.5f,
+               .b = rescale};
     compare(guide_work, &p, count, false);
     check_end();
 }
@@ -382,6 +388,67 @@ static void modulation(int c, bool emb, bool weight, int layer, int part)
     Plain p = {.c = c, .x = check_random_floats((size_t)(6 * c), 1.0f), .has_z = emb, .a = 1.0f, .layer = layer, .part = part};
     if (weight) p.weight = test_weight(&w, check_random_floats((size_t)c, 1.0f), 1, shape);
     compare(modulation_work, &p, (size_t)(2 * c), true);
+    check_end();
+}
+
+/* -------------------------------------------------------------------------------------------------------------- planes */
+
+/* Planes x [c][h][w] to pixels or cells and back, there weighted; h and w of the pixels. */
+typedef struct Picture {
+    int h, w, c, side, step, first;
+    int weights; /* 0: none; 1: rows by columns; 2: with a total */
+    const float *x, *before, *rows, *columns, *total;
+} Picture;
+
+static void pixels_work(void *user, Dev *d, float *out)
+{
+    const Picture *p = user;
+    const int depth = p->c * p->step * p->side * p->side;
+    Tensor planes = upload_floats(d, p->x, p->c, p->h * p->side, 1, p->w * p->side);
+    Tensor y = upload(d, p->before, 1, p->h, p->w, depth);
+    dev_from_planes(d, y, planes, &(PlaneCells){p->side, p->step, p->first});
+    fetch(d, y, out);
+    dev_free(d, &y);
+    dev_free(d, &planes);
+}
+
+/* Planes are a row and three columns larger than the pixels. */
+static void planes_work(void *user, Dev *d, float *out)
+{
+    const Picture *p = user;
+    Tensor pixels = upload(d, p->x, 1, p->h, p->w, p->c), planes = dev_floats(d, p->c, p->h + 1, 1, p->w + 3);
+    Tensor total = upload_floats(d, p->total, 1, p->h + 2, 1, p->w + 1);
+    PlaneWeights w = {upload_floats(d, p->rows, 1, 1, 1, p->h), upload_floats(d, p->columns, 1, 1, 1, p->w), {0}};
+    if (p->weights == 2) {
+        w.total = total;
+        w.total.at += (uint64_t)(total.stride_h + 1) * sizeof(float);
+    }
+    dev_to_planes(d, planes, pixels, p->weights > 0 ? &w : NULL);
+    fetch(d, planes, out);
+    dev_free(d, &w.columns);
+    dev_free(d, &w.rows);
+    dev_free(d, &total);
+    dev_free(d, &planes);
+    dev_free(d, &pixels);
+}
+
+static void from_planes(int h, int w, int c, int side, int step, int first)
+{
+    if (!check_begin("from_planes_%dx%dx%d_side%d_%d_of_%d", h, w, c, side, first, step)) return;
+    Picture p = {.h = h, .w = w, .c = c, .side = side, .step = step, .first = first,
+                 .x = check_random_floats((size_t)(c * h * w * side * side), 1.0f),
+                 .before = random_bf16((size_t)(h * w * c * step * side * side), 1.0f)};
+    compare(pixels_work, &p, (size_t)(h * w * c * step * side * side), false);
+    check_end();
+}
+
+static void to_planes(int h, int w, int c, int weights)
+{
+    if (!check_begin("to_planes_%dx%dx%d_weights%d", h, w, c, weights)) return;
+    Picture p = {.h = h, .w = w, .c = c, .weights = weights, .x = random_bf16((size_t)(c * h * w), 1.0f),
+                 .rows = check_random_floats((size_t)h, 1.0f), .columns = check_random_floats((size_t)w, 1.0f),
+                 .total = check_random_floats((size_t)((h + 2) * (w + 1)), 1.0f)};
+    compare(planes_work, &p, (size_t)(c * (h + 1) * (w + 3)), true);
     check_end();
 }
 
@@ -416,5 +483,12 @@ void test_cuda_norm(void)
     rows(1, 1, 40, 64);
     guide(1, 3, 50, 16, 0.0f);
     guide(2, 2, 3, 5, 0.7f);
+    from_planes(3, 300, 3, 1, 1, 0);
+    from_planes(2, 5, 16, 1, 1, 0);
+    from_planes(2, 5, 3, 8, 4, 2);
+    from_planes(1, 2, 3, 16, 1, 0);
+    to_planes(2, 290, 3, 0);
+    to_planes(3, 7, 16, 1);
+    to_planes(5, 6, 9, 2);
     for (int i = 0; i < 4; i++) modulation(i % 2 == 0 ? 130 : 64, i < 2, i % 2 == 0, i / 2, i % 3);
 }
