@@ -59,7 +59,8 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
 void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
     const int row_bytes = 128 + (t->type == ELEMENT_I8 ? 4 : 0);
-    const CudaGrid grid = {.x = (unsigned)blocks_of(g, t), .y = 1, .z = (unsigned)batch_of(g), .threads = (unsigned)t->warps * 32,
+    const CudaGrid grid = {.x = (unsigned)blocks_of(g, t), .y = 1, .z = (unsigned)batch_of(g),
+                           .threads = (unsigned)t->warps * 32,
                            .shared = (unsigned)(t->stages * (t->rows + t->columns) * row_bytes)};
     cuda_launch(d, "gemm", t->function, t->macros, grid, g);
 }

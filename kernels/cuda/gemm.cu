@@ -14,6 +14,9 @@
  * A result does not depend on the tile it is made in. Blocks go through eight tiles of pixels before the next column tile,
  * so that those running at one time share both operands in the second-level cache.
  *
+ * Registers decide the tiles: 64 x 64 a warp where sums are kept once (bf16), 48 x 64 where an integer copy of half of them
+ * comes on top (int8; 64 x 64 spilled). What is not needed in the main loop is read or worked out anew behind it.
+ *
  * Sums leave through shared memory, 16 rows of a warp at a time, so that a lane finishes eight neighbouring channels of one
  * pixel and writes them at once.
  */
@@ -87,9 +90,9 @@ __device__ __forceinline__ Share share_now()
 
 /* Where fetching one part has come to. */
 template <class T> struct Fetch {
-    int tap, slab;             /* the next one */
-    int left;                  /* rows of A from the thread's first on */
-    uint64_t a, b;             /* the operands from the thread's chunk on, b from its first row on */
+    int tap, slab;              /* the next one */
+    int left;                   /* rows of A from the thread's first on */
+    uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
     uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap */
 };
 
@@ -103,7 +106,8 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     f.tap = f.slab = 0;
     f.left = g.rows * g.columns - first;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
-    f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16 + (at.first_column + share.own) * row_bytes);
+    f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
+    f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
 #pragma unroll
     for (int j = 0; j < T::a_turns; j++) {
         const uint32_t row = j * T::rows_a_turn < f.left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
@@ -130,7 +134,8 @@ __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPa
 
 /* Starts the copies of the next slab and steps on. Returns how many chunks of the stage are to be multiplied. */
 template <class T>
-__device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f, uint32_t stage)
+__device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f,
+                                          uint32_t stage)
 {
     const Share share = share_now();
     const int depth_bytes = p.depth * T::element_bytes, pitch_bytes = p.pitch * T::element_bytes;
@@ -148,8 +153,9 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
         for (int j = 0; j < T::a_turns; j++) {
             uint32_t pixel = f.pixel[j];
             asm volatile("" : "+r"(pixel)); /* or its product with the pitch is made once and held in registers */
+            const uint64_t from = a + (uint64_t)pixel * (uint32_t)pitch_bytes;
             const bool there = inside && j * T::rows_a_turn < f.left;
-            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, a + (uint64_t)pixel * (uint32_t)pitch_bytes, there ? 16 : 0);
+            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
             if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
         const int columns_left = packed_columns<T>(g) - at.first_column;
@@ -255,15 +261,18 @@ __device__ __forceinline__ void add_i8(Sums<T> &sum, const IntegerSums<T> &c, ui
     }
 }
 
-/* A slab of float32, `chunks` times four of K. a, b: the stage's tiles; m, n: the warp's first row and column. */
+/* A slab of float32, `chunks` times four of K. m, n: the warp's first row and column. */
 template <class T>
-__device__ __forceinline__ void multiply_f32(Sums<T> &sum, const uint8_t *a, const uint8_t *b, int m, int n, int lane, int chunks)
+__device__ __forceinline__ void multiply_f32(Sums<T> &sum, const uint8_t *stage, int m, int n, int lane, int chunks)
 {
+    const uint8_t *a = stage, *b = stage + T::b_at;
 #pragma unroll 1
     for (int c = 0; c < chunks; c++) {
         float4 fa[T::m_fragments * 2];
 #pragma unroll
-        for (int i = 0; i < T::m_fragments * 2; i++) fa[i] = *(const float4 *)(a + tile_at(m + i * 8 + sum_row(lane), c));
+        for (int i = 0; i < T::m_fragments * 2; i++) {
+            fa[i] = *(const float4 *)(a + tile_at(m + i * 8 + sum_row(lane), c));
+        }
 #pragma unroll
         for (int j = 0; j < T::n_fragments * 2; j++) {
             const float4 fb = *(const float4 *)(b + tile_at(n + j / 2 * 8 + sum_column(lane) + j % 2, c));
@@ -414,7 +423,8 @@ __device__ __forceinline__ void add_residual(const CudaGemm &g, const Residual &
 __device__ __forceinline__ void store_eight(const CudaGemm &g, uint64_t to, const float (&v)[8])
 {
     if (g.y_type == CUDA_BF16) {
-        *(uint4 *)to = make_uint4(bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7]));
+        *(uint4 *)to =
+            make_uint4(bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7]));
     } else {
         *(float4 *)to = make_float4(v[0], v[1], v[2], v[3]);
         *(float4 *)(to + 16) = make_float4(v[4], v[5], v[6], v[7]);
@@ -444,7 +454,8 @@ __device__ __forceinline__ void store_singly(const CudaGemm &g, const Columns &c
     for (int i = 0; i < 8 && c.n + i < g.n; i++) {
         float v = *(const float *)(at + (i >> 2) * half + (i & 3) * 4);
         if (g.residual != 0) {
-            v = __fadd_rn(v, g.residual_type == CUDA_BF16 ? bf16_one(((const uint16_t *)residual)[i]) : ((const float *)residual)[i]);
+            const bool bf16 = g.residual_type == CUDA_BF16;
+            v = __fadd_rn(v, bf16 ? bf16_one(((const uint16_t *)residual)[i]) : ((const float *)residual)[i]);
         }
         if (!(c.drop >> sub & 1)) {
             store_one(g, y_address(g, sub, channel), y_pixel, v);
@@ -477,7 +488,8 @@ struct Turns {
 
 /* Residuals are asked for all at once, then used: one wait instead of many. */
 template <class T>
-__device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, const RowTable<T> *rows, int block_row, const Turns &t)
+__device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, const RowTable<T> *rows, int block_row,
+                                           const Turns &t)
 {
     constexpr int most = T::n_fragments > 1 ? T::n_fragments / 2 : 1;
     Residual residual[most];
@@ -487,7 +499,8 @@ __device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, 
         const int row = block_row + t.first + i * t.step;
         live[i] = i < t.turns && !(c.drop >> c.sub & 1);
         if (live[i] && g.residual != 0) {
-            load_residual(g, pixel_address(c.residual, rows->residual[row], g.residual_pitch, g.residual_type), residual[i]);
+            const int pixel = rows->residual[row];
+            load_residual(g, pixel_address(c.residual, pixel, g.residual_pitch, g.residual_type), residual[i]);
         }
     }
 #pragma unroll
@@ -518,11 +531,13 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     t.first = lane / groups;
     t.step = 32 / groups;
     t.at = staged + t.first * stage_pitch(T::wn) + (is_gated<T>(g) ? 2 * group : group) * 16;
-    const bool padding = c.at_once && !(c.drop >> c.sub & 1) && c.channel + 8 >= g.y_c && c.channel + 8 < g.y_pad;
+    const int behind = c.channel + 8; /* stored at once, a lane's channels may have padding behind them */
+    const bool padding = c.at_once && !(c.drop >> c.sub & 1) && behind >= g.y_c && behind < g.y_pad;
     __syncthreads();
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
-        const int block_row = warp_m + m * 16, left = min(g.rows * g.columns - at.first_row - block_row, 16) - t.first;
+        const int block_row = warp_m + m * 16;
+        const int left = min(g.rows * g.columns - at.first_row - block_row, 16) - t.first;
         t.turns = c.there && left > 0 ? (left + t.step - 1) / t.step : 0;
         __syncwarp();
 #pragma unroll
@@ -536,7 +551,7 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
             uint8_t *values = t.at + i * t.step * stage_pitch(T::wn);
             finish_eight<T>(g, c, values, stage_half(T::wn));
             if (!c.at_once) store_singly(g, c, values, stage_half(T::wn), rows->y[row], rows->residual[row]);
-            if (padding) zero_padding(g, rows->y[row], c.sub, c.channel + 8);
+            if (padding) zero_padding(g, rows->y[row], c.sub, behind);
         }
         if (c.at_once) store_rows<T>(g, c, rows, block_row, t);
     }
@@ -546,7 +561,8 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
 
 /* Adds one part's products to the sums. memory: the stages; nothing on its way and nothing read when it returns. */
 template <class T>
-__device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum, uint8_t *memory)
+__device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum,
+                                         uint8_t *memory)
 {
     const uint32_t base = shared_address(memory);
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
@@ -559,13 +575,14 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
 
     Fetch<T> fetch;
     begin_fetch<T>(g, p, at, fetch);
-    int used[T::stages - 1] = {};          /* chunks of the slabs on their way; none yet */
+    int used[T::stages - 1] = {};    /* chunks of the slabs on their way; none yet */
     uint32_t stage = T::stage_bytes; /* the one to multiply; the one before it is filled */
 #pragma unroll 1
     for (int slab = 1 - T::stages; slab < slabs; slab++) {
         copy_async_wait<T::stages - 2>();
         __syncthreads();
-        const uint32_t now = base + stage, fill = base + (stage == 0 ? T::stages * T::stage_bytes : stage) - T::stage_bytes;
+        const uint32_t now = base + stage;
+        const uint32_t fill = base + (stage == 0 ? T::stages * T::stage_bytes : stage) - T::stage_bytes;
         const int chunks = used[0];
         IntegerSums<T> integers;
         clear_i8<T>(integers);
@@ -578,7 +595,7 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
         for (int i = 0; i + 2 < T::stages; i++) used[i] = used[i + 1];
         if (slab + T::stages - 1 < slabs) used[T::stages - 2] = fetch_slab<T>(g, p, at, fetch, fill);
         copy_async_commit();
-        if constexpr (T::type == CUDA_F32) multiply_f32<T>(sum, memory + stage, memory + stage + T::b_at, warp_m, warp_n, lane, chunks);
+        if constexpr (T::type == CUDA_F32) multiply_f32<T>(sum, memory + stage, warp_m, warp_n, lane, chunks);
         if (chunks > 2) {
             if constexpr (T::type == CUDA_BF16) {
 #pragma unroll
@@ -589,7 +606,9 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
                 for (int first = 0; first < T::n_fragments; first += I8_GROUP) {
                     if (first > 0) clear_i8<T>(integers);
 #pragma unroll
-                    for (int step = first > 0 ? 0 : 1; step < 4; step++) step_i8<T>(integers, now + a, now + b, first, step);
+                    for (int step = first > 0 ? 0 : 1; step < 4; step++) {
+                        step_i8<T>(integers, now + a, now + b, first, step);
+                    }
                     __syncwarp(); /* or the compiler mixes two groups, which the registers do not hold */
                     add_i8<T>(sum, integers, now + row_scale, now + column_scale, first);
                 }

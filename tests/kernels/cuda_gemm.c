@@ -126,7 +126,8 @@ static Operand random_operand(Element type, size_t rows, int depth, float size)
 
 static Part random_part(const Case *k, Element type, int second, int packed, int batch)
 {
-    Part p = {.kt = second ? 1 : k->kt, .kh = second ? 1 : k->kh, .kw = second ? 1 : k->kw, .stride = second ? 1 : k->stride};
+    Part p = {.kt = 1, .kh = 1, .kw = 1, .stride = 1};
+    if (!second) p = (Part){.kt = k->kt, .kh = k->kh, .kw = k->kw, .stride = k->stride};
     p.taps = p.kt * p.kh * p.kw;
     p.depth = pad_of(type, second ? k->part1_depth : k->depth);
     p.pitch = p.depth + (second ? 32 : 0);
@@ -271,10 +272,11 @@ static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to
 static CudaGemm fill_arguments(Room *r, const Product *p, const void *y, size_t y_bytes)
 {
     const Case *k = p->k;
-    CudaGemm g = {.parts = p->parts, .images = k->images, .rows = k->h, .columns = k->w, .n = k->n, .act = k->act, .glu = k->glu,
-                  .y_type = (int32_t)k->y_type, .residual_type = (int32_t)p->residual_type, .y_pitch = p->y_pitch,
-                  .y_c = p->y_c, .y_pad = p->y_pad, .y_row = k->w * p->subs, .y_column = p->subs, .residual_pitch = p->y_pitch,
-                  .residual_row = k->w, .residual_column = 1, .batch = k->batch, .alpha = k->alpha, .subs = k->subs};
+    CudaGemm g = {.parts = p->parts, .images = k->images, .rows = k->h, .columns = k->w, .n = k->n, .act = k->act,
+                  .glu = k->glu, .y_type = (int32_t)k->y_type, .residual_type = (int32_t)p->residual_type,
+                  .y_pitch = p->y_pitch, .y_c = p->y_c, .y_pad = p->y_pad, .y_row = k->w * p->subs, .y_column = p->subs,
+                  .residual_pitch = p->y_pitch, .residual_row = k->w, .residual_column = 1, .batch = k->batch,
+                  .alpha = k->alpha, .subs = k->subs};
     for (int i = 0; i < p->parts; i++) fill_part(r, p, &p->part[i], &g.part[i]);
     g.batch_a = (int64_t)p->part[0].frames * p->part[0].h * p->part[0].w * p->part[0].pitch;
     g.batch_b = (int64_t)p->packed * p->part[0].taps * p->part[0].depth;

@@ -55,7 +55,8 @@ static void check_fill(void)
         int at[TILE_CHUNKS];
         for (int chunk = 0; chunk < TILE_CHUNKS; chunk++) {
             at[chunk] = tile_at(row, chunk);
-            check_true(at[chunk] >= 0 && at[chunk] < 256 * TILE_ROW_BYTES && !taken[at[chunk] / 16], "row %d chunk %d", row, chunk);
+            const bool inside = at[chunk] >= 0 && at[chunk] < 256 * TILE_ROW_BYTES;
+            check_true(inside && !taken[at[chunk] / 16], "row %d chunk %d", row, chunk);
             taken[at[chunk] / 16] = true;
         }
         check_banks("cp.async", at, 8);
@@ -77,7 +78,9 @@ static void check_floats_reads(void)
         check_banks("rows of A", a, 8);
         for (int odd = 0; odd < 2; odd++) {
             for (int i = 0; i < 4; i++) {
-                for (int j = 0; j < i; j++) check_true(b[odd][i] / 16 % 8 != b[odd][j] / 16 % 8, "columns %d and %d of B", i, j);
+                for (int j = 0; j < i; j++) {
+                    check_true(b[odd][i] / 16 % 8 != b[odd][j] / 16 % 8, "columns %d and %d of B", i, j);
+                }
             }
         }
     }
