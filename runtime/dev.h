@@ -294,14 +294,13 @@ typedef struct BlockMaskArgs {
 } BlockMaskArgs;
 void dev_block_mask(Dev *d, const BlockMaskArgs *a);
 
-/* Rotates adjacent channel pairs of every head of x in place. Token i of x turns on axis a (0 time, 1 row, 2 column) by row
- * place[3 * i + a] of `table`, [rows][head_dim / 2][2] (cos, sin), of which axis a uses pairs first[a] .. first[a + 1] - 1. */
+/* Rotates adjacent channel pairs of every head of x in place. Token i of x turns on axis a (0 time, 1 row, 2 column) by that row of
+ * `table` which channel a of token i of `place` says; axis a uses pairs first[a] .. first[a + 1] - 1. */
 typedef struct RotateArgs {
     Tensor x;
     int heads, head_dim;
-    const float *table;      /* host memory, as place */
-    int rows;                /* of table */
-    const int32_t *place;
+    Tensor table;            /* floats [rows][1][1][head_dim]: (cos, sin) of every pair */
+    Tensor place;            /* floats [1][1][tokens][3], whole numbers */
     int first[4];
 } RotateArgs;
 void dev_rotate(Dev *d, const RotateArgs *a);

@@ -143,12 +143,12 @@ static void rotate_turn(void *context, int64_t i, int thread)
     const RotateRun *r = context;
     const RotateArgs *a = r->a;
     const PixelRun run = pixel_run(a->x, i);
-    const int pairs = a->head_dim / 2;
     for (int n = 0; n < run.count; n++) {
         const int64_t token = ((int64_t)run.t * a->x.h + run.h) * a->x.w + run.w + n;
         float *x = tensor_at(r->d, a->x, run.t, run.h, run.w + n);
+        const float *place = tensor_at(r->d, a->place, 0, 0, 0) + token * a->place.c_pad;
         for (int axis = 0; axis < 3; axis++) {
-            const float *cs = a->table + (int64_t)a->place[3 * token + axis] * pairs * 2;
+            const float *cs = tensor_at(r->d, a->table, (int)place[axis], 0, 0);
             for (int h = 0; h < a->heads; h++) {
                 float *p = x + (int64_t)h * a->head_dim;
                 for (int j = a->first[axis]; j < a->first[axis + 1]; j++) {

@@ -16,6 +16,7 @@ AT(CudaRows, x_h, 72);
 AT(CudaRotate, table, 24);
 AT(CudaRotate, first, 40);
 AT(CudaRotate, head, 68);
+AT(CudaRotate, place_row, 76);
 AT(CudaModulation, c, 24);
 AT(CudaModulation, part, 36);
 AT(CudaModulationRow, add, 24);
@@ -72,17 +73,11 @@ void cuda_rows(Dev *d, Tensor y, Tensor x, const int32_t *index)
 void cuda_rotate(Dev *d, const RotateArgs *a)
 {
     if (!are_numbers(d, a->x, a->x)) return;
-    const uint64_t place_bytes = (uint64_t)a->x.t * (uint64_t)a->x.h * (uint64_t)a->x.w * 3 * sizeof *a->place;
-    const uint64_t table_bytes = (uint64_t)a->rows * (uint64_t)a->head_dim * sizeof *a->table;
-    CudaScratch place = cuda_scratch(d, place_bytes), table = cuda_scratch(d, table_bytes);
-    cuda_copy_in(d, place.address, a->place, place_bytes);
-    cuda_copy_in(d, table.address, a->table, table_bytes);
-    const CudaRotate k = {.x = cuda_view(d, a->x), .table = table.address, .place = place.address,
+    const CudaRotate k = {.x = cuda_view(d, a->x), .table = cuda_at(d, a->table), .place = cuda_at(d, a->place),
                           .first = {a->first[0], a->first[1], a->first[2], a->first[3]}, .w = a->x.w, .h = a->x.h,
-                          .pairs = a->heads * a->head_dim / 2, .head = a->head_dim / 2};
+                          .pairs = a->heads * a->head_dim / 2, .head = a->head_dim / 2,
+                          .table_row = (int32_t)a->table.stride_t, .place_row = a->place.c_pad};
     cuda_launch(d, "rotate", "rotate", "", pixels_grid(a->x, k.pairs, THREADS), &k);
-    cuda_scratch_free(d, &table);
-    cuda_scratch_free(d, &place);
 }
 
 static bool are_vectors(Dev *d, Tensor out, Tensor emb)

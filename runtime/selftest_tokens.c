@@ -248,15 +248,23 @@ static void rotate(Trial *t, const void *shape)
 {
     enum { ROWS = 13 };
     const RotateCase *c = shape;
-    bool fresh;
     Tensor x = trial_input(t, 1, c->h, c->w, c->heads * c->dim, 1.0f);
+    Tensor table = dev_floats(t->d, ROWS, 1, 1, c->dim), place = dev_floats(t->d, 1, 1, c->h * c->w, 3);
+    const float *angles = rotations(t, ROWS, c->dim / 2);
     uint64_t state = trial_numbers(t);
-    int32_t *place = trial_table(t, (size_t)(c->h * c->w * 3) * sizeof *place, &fresh);
-    for (int i = 0; fresh && i < c->h * c->w * 3; i++) place[i] = (int32_t)(trial_random(&state) % ROWS);
-    RotateArgs a = {.x = x, .heads = c->heads, .head_dim = c->dim, .table = rotations(t, ROWS, c->dim / 2), .rows = ROWS,
-                    .place = place, .first = {c->first[0], c->first[1], c->first[2], c->first[3]}};
+    float *turns = dev_write(t->d, table), *places = dev_write(t->d, place);
+    for (int i = 0; turns != NULL && i < ROWS * table.c_pad; i++) {
+        turns[i] = i % table.c_pad < c->dim ? angles[i / table.c_pad * c->dim + i % table.c_pad] : 0.0f;
+    }
+    for (int i = 0; places != NULL && i < place.w * place.c_pad; i++) places[i] = (float)(trial_random(&state) % ROWS);
+    dev_write_end(t->d, place, places);
+    dev_write_end(t->d, table, turns);
+    RotateArgs a = {.x = x, .heads = c->heads, .head_dim = c->dim, .table = table, .place = place,
+                    .first = {c->first[0], c->first[1], c->first[2], c->first[3]}};
     dev_rotate(t->d, &a);
     trial_keep(t, x);
+    dev_free(t->d, &place);
+    dev_free(t->d, &table);
     dev_free(t->d, &x);
 }
 

@@ -233,12 +233,12 @@ typedef struct CudaRows {
     int32_t w, h, quads, x_w, x_h;
 } CudaRows;
 
-/* RotateArgs; pairs of all heads, and of one. */
+/* RotateArgs; pairs of all heads, and of one; floats of a row of the table and of a token of place. */
 typedef struct CudaRotate {
     CudaView x;
     uint64_t table, place;
     int32_t first[4];
-    int32_t w, h, pairs, head;
+    int32_t w, h, pairs, head, table_row, place_row;
 } CudaRotate;
 
 /* to[ch] = emb[(ch * 2 + layer) * 3 + part] + extra[ch]; channels c .. pad - 1 become zero. extra may be 0. */

@@ -1,6 +1,7 @@
 #include "runtime/models/flashvsr_dit.h"
 
 #include "runtime/models/bind.h"
+#include "runtime/models/planar.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -187,9 +188,8 @@ struct FlashDitStream {
     int64_t keep;          /* of BlockMaskArgs */
     int32_t *to_windows;   /* [first chunk's tokens] row of [t][h][w] that stands in window order at i */
     int32_t *from_windows; /* the inverse */
-    int32_t *place;        /* [first chunk's tokens in window order][3] rotary table rows by axis */
-    float *rotary;         /* [rotary_rows][head_dim / 2][2] of the chunk at work */
-    int rotary_rows;
+    Tensor place;          /* [first chunk's tokens in window order][3] rotary table rows by axis */
+    Tensor rotary;         /* [rows][1][1][head_dim] (cos, sin) of the chunk at work */
     Tensor head_shift, head_scale; /* [D] */
     Tensor cache;                  /* [2 * slots][windows][128][D]: keys and values of all blocks' slices */
     KeySlice *spare;               /* slots of it that hold nothing */
@@ -304,6 +304,7 @@ static void text_constants(FlashDitStream *s)
 static void make_orders(FlashDitStream *s)
 {
     const int columns = s->w / FLASH_WINDOW;
+    float *place = dev_write(s->d, s->place);
     for (int i = 0; i < FIRST_SLICES * s->windows * WINDOW_TOKENS; i++) {
         const int token = i % WINDOW_TOKENS, window = i / WINDOW_TOKENS % s->windows,
                   slice = i / WINDOW_TOKENS / s->windows;
@@ -313,10 +314,14 @@ static void make_orders(FlashDitStream *s)
         const int natural = (t * s->h + y) * s->w + x;
         s->to_windows[i] = natural;
         s->from_windows[natural] = i;
-        s->place[3 * i] = t;
-        s->place[3 * i + 1] = y;
-        s->place[3 * i + 2] = x;
+        if (place == NULL) continue; /* a plan */
+        float *at = place + (int64_t)i * s->place.c_pad;
+        at[0] = (float)t;
+        at[1] = (float)y;
+        at[2] = (float)x;
+        at[3] = 0.0f;
     }
+    dev_write_end(s->d, s->place, place);
 }
 
 static int max_int(int a, int b)
@@ -341,27 +346,23 @@ static void make_cache(FlashDitStream *s)
     }
 }
 
-/* Everything about a stream that is no tensor. False: out of memory. */
+/* Everything about a stream but what its weights make. False: out of memory. */
 static bool make_tables(FlashDitStream *s)
 {
     const FlashDit *m = s->m;
     const size_t tokens = (size_t)FIRST_SLICES * (size_t)s->windows * WINDOW_TOKENS;
     const int key_room = max_int(FIRST_SLICES, s->setup.kv_slices + 1);
-    s->rotary_rows = max_int(FLASH_FIRST_LATENTS, max_int(s->h, s->w));
     s->to_windows = malloc(tokens * sizeof *s->to_windows);
     s->from_windows = malloc(tokens * sizeof *s->from_windows);
-    s->place = malloc(3 * tokens * sizeof *s->place);
-    s->rotary = malloc((size_t)s->rotary_rows * (size_t)s->head_dim * sizeof *s->rotary);
     s->spare = malloc((size_t)cache_slots(s) * sizeof *s->spare);
     s->block = calloc((size_t)m->layers, sizeof *s->block);
-    if (s->to_windows == NULL || s->from_windows == NULL || s->place == NULL || s->rotary == NULL || s->spare == NULL ||
-        s->block == NULL) {
-        return false;
-    }
+    if (s->to_windows == NULL || s->from_windows == NULL || s->spare == NULL || s->block == NULL) return false;
     for (int i = 0; i < m->layers; i++) {
         s->block[i].keys = calloc((size_t)key_room, sizeof *s->block[i].keys);
         if (s->block[i].keys == NULL) return false;
     }
+    s->place = dev_floats(s->d, 1, 1, (int)tokens, 3);
+    s->rotary = dev_floats(s->d, max_int(FLASH_FIRST_LATENTS, max_int(s->h, s->w)), 1, 1, s->head_dim);
     make_orders(s);
     return true;
 }
@@ -426,10 +427,10 @@ void flash_dit_stream_close(FlashDitStream *s)
     dev_free(s->d, &s->head_shift);
     dev_free(s->d, &s->head_scale);
     dev_free(s->d, &s->cache);
+    dev_free(s->d, &s->rotary);
+    dev_free(s->d, &s->place);
     free(s->block);
     free(s->spare);
-    free(s->rotary);
-    free(s->place);
     free(s->from_windows);
     free(s->to_windows);
     free(s);
@@ -462,15 +463,18 @@ void flash_dit_seek(FlashDitStream *s, int chunk)
     /* Only differences of positions matter, so they go on for ever; in double, because they grow. */
     const int64_t latent = chunk == 0 ? 0 : FLASH_FIRST_LATENTS + (int64_t)(chunk - 1) * FLASH_LATENTS;
     s->chunk = chunk;
-    for (int r = 0; r < s->rotary_rows; r++) {
+    float *rotary = dev_write(s->d, s->rotary);
+    for (int r = 0; rotary != NULL && r < s->rotary.t; r++) {
         const int64_t place[3] = {latent + r, r, r};
+        float *row = rotary + r * s->rotary.stride_t;
+        memset(row, 0, (size_t)s->rotary.c_pad * sizeof *row);
         for (int k = 0; k < s->head_dim / 2; k++) {
             const double angle = flash_dit_angle(s->head_dim, k, place);
-            float *pair = s->rotary + ((int64_t)r * (s->head_dim / 2) + k) * 2;
-            pair[0] = (float)cos(angle);
-            pair[1] = (float)sin(angle);
+            row[2 * k] = (float)cos(angle);
+            row[2 * k + 1] = (float)sin(angle);
         }
     }
+    dev_write_end(s->d, s->rotary, rotary);
 }
 
 /* Rotates queries or keys of slices first .. in window order. */
@@ -480,8 +484,7 @@ static void rotate(FlashDitStream *s, Tensor x, int first)
                     .heads = s->setup.heads,
                     .head_dim = s->head_dim,
                     .table = s->rotary,
-                    .rows = s->rotary_rows,
-                    .place = s->place + (int64_t)3 * first * s->windows * WINDOW_TOKENS};
+                    .place = tensor_window(s->place, 0, first * s->windows * WINDOW_TOKENS, 1, x.t * x.h * x.w)};
     axis_pairs(s->head_dim, a.first);
     dev_rotate(s->d, &a);
 }

@@ -201,7 +201,7 @@ static void one(const Case *c)
 typedef struct Turn {
     int h, w, heads, d, rows;
     const float *x, *table;
-    int32_t *place;
+    float *place;
     float *out, *want;
     int first[4];
 } Turn;
@@ -210,10 +210,13 @@ static void turn_work(void *user, Dev *d)
 {
     Turn *r = user;
     Tensor x = upload(d, r->x, 1, r->h, r->w, r->heads * r->d);
-    RotateArgs a = {.x = x, .heads = r->heads, .head_dim = r->d, .table = r->table, .rows = r->rows, .place = r->place,
+    Tensor table = upload_floats(d, r->table, r->rows, 1, 1, r->d), place = upload_floats(d, r->place, 1, 1, r->h * r->w, 3);
+    RotateArgs a = {.x = x, .heads = r->heads, .head_dim = r->d, .table = table, .place = place,
                     .first = {r->first[0], r->first[1], r->first[2], r->first[3]}};
     dev_rotate(d, &a);
     download(d, x, r->out);
+    dev_free(d, &place);
+    dev_free(d, &table);
     dev_free(d, &x);
 }
 
@@ -231,14 +234,14 @@ static void turn(int h, int w, int heads, int d, int first, int second)
     float *table = check_floats((size_t)(r.rows * d));
     r.x = check_random_floats(floats, 1.0f);
     r.table = table;
-    r.place = check_bytes((size_t)(h * w * 3) * sizeof(int32_t));
+    r.place = check_floats((size_t)(h * w * 3));
     r.out = check_floats(floats);
     r.want = check_floats(floats);
     for (int i = 0; i < r.rows * d / 2; i++) {
         table[2 * i] = cosf(0.1f * (float)i);
         table[2 * i + 1] = sinf(0.1f * (float)i);
     }
-    for (int i = 0; i < 3 * h * w; i++) r.place[i] = (int32_t)(check_random() % (uint32_t)r.rows);
+    for (int i = 0; i < 3 * h * w; i++) r.place[i] = (float)(check_random() % (uint32_t)r.rows);
     for (int64_t p = 0; p < (int64_t)h * w * heads * d / 2; p++) { /* pairs of all heads of all tokens */
         const int64_t token = p / (heads * d / 2);
         const int pair = (int)(p % (d / 2)), axis = pair < first ? 0 : pair < second ? 1 : 2;
