@@ -169,6 +169,24 @@ static uint16_t float_to_bf16(float value)
     return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
 }
 
+/* What x has, and nothing between: that may never have been written. What follows without a gap goes in one copy. */
+static void copy_elements_out(Dev *d, Tensor x, uint8_t *to)
+{
+    const uint64_t size = (uint64_t)element_bytes((Element)x.type);
+    const int pixel = element_pad((Element)x.type, x.c);
+    const bool pixels = x.c_pad == pixel, rows = pixels && x.stride_h == (int64_t)x.w * x.c_pad;
+    const bool frames = rows && x.stride_t == x.h * x.stride_h;
+    const int64_t run = frames ? x.t * x.stride_t : rows ? x.h * x.stride_h : pixels ? (int64_t)x.w * x.c_pad : pixel;
+    for (int t = 0; t < (frames ? 1 : x.t); t++) {
+        for (int h = 0; h < (rows ? 1 : x.h); h++) {
+            for (int w = 0; w < (pixels ? 1 : x.w); w++) {
+                const uint64_t at = size * (uint64_t)(t * x.stride_t + h * x.stride_h + (int64_t)w * x.c_pad);
+                cuda_copy_out(d, to + at, cuda_at(d, x) + at, size * (uint64_t)run);
+            }
+        }
+    }
+}
+
 static const float *cuda_read(Dev *d, Tensor x)
 {
     const uint64_t count = span_of(x), bytes = count * (uint64_t)element_bytes((Element)x.type);
@@ -177,18 +195,7 @@ static const float *cuda_read(Dev *d, Tensor x)
     if (values == NULL || raw == NULL) {
         dev_fail(d, "out of memory for %llu bytes of results", (unsigned long long)(count * sizeof *values));
     } else {
-        for (int t = 0; t < x.t; t++) { /* rows alone: what stands between them may never have been written */
-            for (int h = 0; h < x.h; h++) {
-                const uint64_t at = (uint64_t)(t * x.stride_t + h * x.stride_h) * (uint64_t)element_bytes((Element)x.type);
-                const bool whole = x.c_pad == element_pad((Element)x.type, x.c);
-                const uint64_t pixel = (uint64_t)element_pad((Element)x.type, x.c) * (uint64_t)element_bytes((Element)x.type);
-                const uint64_t step = (uint64_t)x.c_pad * (uint64_t)element_bytes((Element)x.type);
-                for (int w = 0; w < (whole ? 1 : x.w); w++) {
-                    cuda_copy_out(d, (uint8_t *)raw + at + (uint64_t)w * step, cuda_at(d, x) + at + (uint64_t)w * step,
-                                  whole ? (uint64_t)x.w * step : pixel);
-                }
-            }
-        }
+        copy_elements_out(d, x, raw);
         cuda_wait(d);
         for (uint64_t i = 0; x.type == ELEMENT_BF16 && i < count; i++) values[i] = bf16_to_float(((uint16_t *)raw)[i]);
         for (uint64_t i = 0; x.type == ELEMENT_U8 && i < count; i++) values[i] = ((uint8_t *)raw)[i];
