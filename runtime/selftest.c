@@ -25,6 +25,7 @@ typedef struct Lane {
     char name[32], version[16]; /* "cuda:0", "bf16" */
     uint64_t arena;             /* what the largest case takes */
     bool products_only;         /* all else is the same in another lane */
+    bool tiles;                 /* a GPU that takes itself for one multiprocessor, for the cases of tiles alone */
     Dev *d;                     /* NULL: not open */
     bool lost;                  /* it cannot be opened (again) */
 } Lane;
@@ -82,13 +83,17 @@ static bool cuda_lanes(Selftest *s, int ordinal, Fault *f)
         o.precision = some ? s->options->precision : all[i];
         Device found;
         if (!device_choose(&o, &found, f)) return false;
-        Lane *l = lane_add(s);
-        if (l == NULL) return true;
-        l->device = found;
-        l->device.setup.cuda = &l->device.cuda; /* device_choose points into what it fills */
-        l->products_only = !some && o.precision == UPRES_PRECISION_INT8;
-        snprintf(l->name, sizeof l->name, "cuda:%d", ordinal);
-        snprintf(l->version, sizeof l->version, "%s", options_precision_name(o.precision));
+        for (int tiles = 0; tiles < 2; tiles++) {
+            Lane *l = lane_add(s);
+            if (l == NULL) return true;
+            l->device = found;
+            l->device.setup.cuda = &l->device.cuda; /* device_choose points into what it fills */
+            l->products_only = !some && o.precision == UPRES_PRECISION_INT8;
+            l->tiles = tiles != 0;
+            if (l->tiles) l->device.cuda.sms = 1;
+            snprintf(l->name, sizeof l->name, "cuda:%d", ordinal);
+            snprintf(l->version, sizeof l->version, "%s", options_precision_name(o.precision));
+        }
     }
     return true;
 }
@@ -179,7 +184,11 @@ static bool choose_cases(Selftest *s, const char *pattern, Fault *f)
     return false;
 }
 
-static bool lane_takes(const Lane *l, const Case *c) { return !l->products_only || c->family->products; }
+static bool lane_takes(const Lane *l, const Case *c)
+{
+    if (c->family->tiles && l->device.setup.cuda != NULL) return l->tiles;
+    return !l->tiles && (!l->products_only || c->family->products);
+}
 
 /* Runs a case on d, waits, and gives what it allows. Failures are in d; false: no memory. */
 static bool run_case(const Case *c, Dev *d, TrialResults *results, TrialBounds *bounds)

@@ -12,6 +12,7 @@ typedef struct TrialFamily {
     const void *shapes; /* structs that begin with their name */
     size_t size, count;
     bool products;     /* computes otherwise in int8 than in bf16 */
+    bool tiles;        /* for a GPU of one multiprocessor: products choose their tile by its shape alone */
     TrialBounds bounds;
 } TrialFamily;
 

@@ -94,6 +94,7 @@ typedef struct AttentionCase {
 static const AttentionCase attentions[] = {
     {"whole_96", 1, 13, 23, 1, 96, 0, 0, false, 1, 1, {{0, 1, 0, 13, 0, 23, 0, 0, 0}}},
     {"peaked_40", 1, 13, 23, 2, 40, 0, 0, false, 4, 1, {{0, 1, 0, 13, 0, 23, 0, 0, 0}}},
+    {"long_132", 1, 31, 37, 1, 132, 0, 0, false, 1, 1, {{0, 1, 0, 31, 0, 37, 0, 0, 0}}},
     {"whole_512", 1, 7, 11, 1, 512, 0, 0, false, 1, 1, {{0, 1, 0, 7, 0, 11, 0, 0, 0}}},
     {"windows_24", 3, 5, 9, 2, 24, 0, 4, true, 1, EIGHT_WINDOWS},
     {"windows_text_32", 3, 5, 9, 2, 32, 7, 5, true, 1, EIGHT_WINDOWS},
@@ -117,7 +118,9 @@ static void attention(Trial *t, const void *shape)
 {
     const AttentionCase *c = shape;
     const int e = c->heads * c->dim;
-    Tensor qkv = trial_input(t, c->t, c->h, c->w, 3 * e, c->spread), o = trial_output(t, c->t, c->h, c->w, e);
+    /* Rounding would move large scores by more than what the softmax can bear. */
+    Tensor qkv = (c->spread > 1 ? trial_exact : trial_input)(t, c->t, c->h, c->w, 3 * e, c->spread);
+    Tensor o = trial_output(t, c->t, c->h, c->w, e);
     Tensor words = {0}, text_o = {0};
     AttentionArgs a = {.stage = TRIAL_STAGE, .q = tensor_channels(qkv, 0, e), .k = tensor_channels(qkv, e, e),
                        .v = tensor_channels(qkv, 2 * e, e), .o = o, .heads = c->heads, .head_dim = c->dim,
@@ -330,6 +333,61 @@ static void axpby(Trial *t, const void *shape)
     dev_free(t->d, &x);
 }
 
+/* Planes are larger than the pixels where their sizes differ. */
+typedef struct PlanesCase {
+    const char *name;
+    int planes, h, w, pixels_h, pixels_w;
+    int side; /* of cells */
+    bool weighted, total;
+} PlanesCase;
+
+static const PlanesCase from_planes_cases[] = {
+    {"pixels", 3, 5, 12, 5, 12, .side = 1},
+    {"pixels_16", 16, 9, 20, 9, 20, .side = 1},
+    {"cells", 3, 16, 24, 2, 3, .side = 8},
+};
+
+static void from_planes(Trial *t, const void *shape)
+{
+    const PlanesCase *c = shape;
+    const int step = c->side > 1 ? 2 : 1;
+    Tensor planes = trial_floats(t, c->planes, c->h, 1, c->w, 1.0f);
+    Tensor pixels = trial_output(t, 1, c->pixels_h, c->pixels_w, c->planes * step * c->side * c->side);
+    for (int i = 0; i < step; i++) {
+        const PlaneCells cells = {.side = c->side, .step = step, .first = i};
+        dev_from_planes(t->d, pixels, planes, &cells);
+    }
+    trial_keep(t, pixels);
+    dev_free(t->d, &pixels);
+    dev_free(t->d, &planes);
+}
+
+static const PlanesCase to_planes_cases[] = {
+    {"plain", 3, 7, 20, 7, 20, .side = 1},
+    {"larger", 3, 9, 24, 7, 17, .side = 1},
+    {"weighted", 16, 7, 20, 7, 20, .weighted = true},
+    {"weighted_shares", 3, 7, 20, 7, 20, .weighted = true, .total = true},
+};
+
+static void to_planes(Trial *t, const void *shape)
+{
+    const PlanesCase *c = shape;
+    Tensor pixels = trial_input(t, 1, c->pixels_h, c->pixels_w, c->planes, 1.0f);
+    Tensor planes = trial_output_floats(t, c->planes, c->h, 1, c->w);
+    PlaneWeights weights = {.rows = trial_floats(t, 1, 1, 1, c->h, 1.0f), .columns = trial_floats(t, 1, 1, 1, c->w, 1.0f)};
+    if (c->total) {
+        weights.total = trial_floats(t, 1, c->h, 1, c->w, 1.0f);
+        dev_axpby(t->d, weights.total, 0.25f, weights.total, 2.0f, (Tensor){0}); /* something to divide by */
+    }
+    dev_to_planes(t->d, planes, pixels, c->weighted ? &weights : NULL);
+    trial_keep(t, planes);
+    dev_free(t->d, &weights.total);
+    dev_free(t->d, &weights.columns);
+    dev_free(t->d, &weights.rows);
+    dev_free(t->d, &planes);
+    dev_free(t->d, &pixels);
+}
+
 static const PixelCase guides[] = {
     {"plain", 1, 5, 9, 16, 4.5f, 0.0f, .floats = true},
     {"rescaled", 1, 5, 9, 16, 4.5f, 0.7f, .floats = true},
@@ -376,15 +434,22 @@ static void modulation_row(Trial *t, const void *shape)
 
 /* ---------------------------------------------------------------------------------------------------------- families */
 
+/*
+ * In bf16 every number is off by 1.7e-3 of itself in the mean (8 bits), inputs and results alike; twice what was measured is
+ * allowed. Attention adds the weights of its softmax, whose scores of size 2 are off by 5e-3: 9e-3 was measured. What is made
+ * and kept in float32 on every device (modulations, guidance) has no such loss, and a choice of blocks none at all.
+ */
 const TrialFamily trial_token_families[] = {
-    {TRIAL_FAMILY("norm", norm, norms), .bounds = {1e-5, 1e-2, 1e-2}},
-    {TRIAL_FAMILY("stats", stats, statistics), .bounds = {1e-5, 1e-2, 1e-2}},
+    {TRIAL_FAMILY("norm", norm, norms), .bounds = {1e-5, 6e-3, 6e-3}},
+    {TRIAL_FAMILY("stats", stats, statistics), .bounds = {1e-5, 4e-3, 4e-3}},
     {TRIAL_FAMILY("attention", attention, attentions), .bounds = {1e-5, 1e-2, 1e-2}},
-    {TRIAL_FAMILY("block_attention", block_attention, block_attentions), .bounds = {1e-5, 1e-2, 1e-2}},
+    {TRIAL_FAMILY("block_attention", block_attention, block_attentions), .bounds = {1e-5, 2e-2, 2e-2}},
     {TRIAL_FAMILY("block_mask", block_mask, block_masks), .bounds = {0, 0, 0}},
-    {TRIAL_FAMILY("rotate", rotate, rotates), .bounds = {1e-6, 1e-2, 1e-2}},
-    {TRIAL_FAMILY("rows", rows, row_cases), .bounds = {0, 1e-2, 1e-2}},
-    {TRIAL_FAMILY("axpby", axpby, axpbys), .bounds = {1e-6, 1e-2, 1e-2}},
+    {TRIAL_FAMILY("rotate", rotate, rotates), .bounds = {1e-6, 5e-3, 5e-3}},
+    {TRIAL_FAMILY("rows", rows, row_cases), .bounds = {0, 4e-3, 4e-3}},
+    {TRIAL_FAMILY("axpby", axpby, axpbys), .bounds = {1e-6, 5e-3, 5e-3}},
+    {TRIAL_FAMILY("from_planes", from_planes, from_planes_cases), .bounds = {0, 4e-3, 4e-3}},
+    {TRIAL_FAMILY("to_planes", to_planes, to_planes_cases), .bounds = {1e-6, 4e-3, 4e-3}},
     {TRIAL_FAMILY("guide", guide, guides), .bounds = {1e-6, 1e-6, 1e-6}},
     {TRIAL_FAMILY("modulation", modulation, modulations), .bounds = {1e-6, 1e-6, 1e-6}},
     {TRIAL_FAMILY("modulation_row", modulation_row, modulations), .bounds = {1e-6, 1e-6, 1e-6}},

@@ -69,23 +69,26 @@ static float bell(uint64_t *state)
 /* Where the next set of numbers begins. */
 uint64_t trial_numbers(Trial *t) { return ((uint64_t)t->store->seed << 32) + ((uint64_t)t->numbers++ << 24); }
 
-static float cut_to_bf16(float x)
+/* The bits of x that the mask has; bf16 has the upper half. */
+static float masked(float x, uint32_t mask)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    bits &= 0xffff0000u;
+    bits &= mask;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
 static Tensor fill(Trial *t, Tensor x, float spread, bool exact)
 {
+    /* "exact ? masked(value, half) : value" is value for gcc 12 -O1 and -O2: hence a mask either way */
+    const uint32_t mask = exact ? 0xffff0000u : 0xffffffffu;
     uint64_t state = trial_numbers(t);
     float *to = dev_write(t->d, x);
     for (int64_t p = 0; to != NULL && p < (int64_t)x.t * x.h * x.w; p++) {
         for (int i = 0; i < x.c_pad; i++) {
             const float value = i < x.c ? spread * bell(&state) : 0.0f;
-            to[p * x.c_pad + i] = exact ? cut_to_bf16(value) : value;
+            to[p * x.c_pad + i] = masked(value, mask);
         }
     }
     dev_write_end(t->d, x, to);
@@ -150,6 +153,7 @@ static void random_half(float x, uint64_t *state, uint8_t *to)
 static void random_block(WeightType type, float spread, uint64_t *state, uint8_t *block)
 {
     for (int i = 0; i < weight_type_bytes(type); i++) block[i] = (uint8_t)trial_random(state);
+    if (type == WT_BOOL) *block &= 1;
     if (type == WT_F8_E4M3) *block = (uint8_t)((*block & 0x87) | (5 + (*block >> 3 & 3)) << 3); /* 1/4 .. 4 */
     if (type == WT_F8_E5M2) *block = (uint8_t)((*block & 0x83) | (13 + (*block >> 2 & 3)) << 2);
     for (size_t i = 0; i < sizeof quantized / sizeof *quantized; i++) {
