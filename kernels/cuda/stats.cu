@@ -41,6 +41,7 @@ template <class T>
 __device__ __forceinline__ void copy_patch(void *to, uint64_t from, const Patch &p, uint32_t pixel_bytes, uint32_t row_bytes,
                                            int units)
 {
+    __builtin_assume(p.height > 0); /* there are no patches without pixels */
 #pragma unroll 1
     for (int i = threadIdx.x; i < p.width * units; i += THREADS) {
         const int x = i / units, row_units = p.width * units;
@@ -57,6 +58,7 @@ __device__ __forceinline__ float number(uint16_t x) { return bf16_one(x); }
 template <class T>
 __device__ __forceinline__ void sum_channels(const void *patch, int pixels, int slab, float *mean, float *m2)
 {
+    __builtin_assume(pixels > 0);
 #pragma unroll 1
     for (int c = threadIdx.x; c < slab; c += THREADS) {
         const T *x = (const T *)patch + c;
