@@ -262,7 +262,7 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
-enum { NARROW = 64 }; /* layers that read fewer channels gain nothing from 8 bits */
+enum { NARROW = CUDA_BLOCK }; /* 8 bits come in blocks of so many channels; a layer that reads fewer loses more than it gains */
 
 Element cuda_compute(const Dev *d, int stage, int channels)
 {

@@ -44,6 +44,18 @@ static double mean_square_error(const Planes *a, const Planes *b)
     return sum / (double)count;
 }
 
+/* Absolute differences, in codes of 8 bits. */
+static void differences(const Planes *a, const Planes *b, double *mean, double *most)
+{
+    size_t count = (size_t)a->form.width * (size_t)a->form.height * (size_t)a->form.channels;
+    *mean = *most = 0;
+    for (size_t i = 0; i < count; i++) {
+        double d = 255 * fabs((double)a->data[i] - (double)b->data[i]);
+        *mean += d / (double)count;
+        if (d > *most) *most = d;
+    }
+}
+
 static double psnr_of(double mse)
 {
     return mse > 0 ? -10 * log10(mse) : INFINITY;
@@ -144,6 +156,7 @@ static bool write_side_by_side(const char *path, const Planes *a, const Planes *
 
 typedef struct Figures {
     double mse, psnr, ssim; /* psnr: of identical pictures infinite; ssim: NaN where there is none */
+    double difference, most;
 } Figures;
 
 static void print_figures(double psnr, double similarity)
@@ -164,6 +177,7 @@ static bool measure(const Job *job, const Sequence *a, const Sequence *b, size_t
         f->mse = mean_square_error(&x, &y);
         f->psnr = psnr_of(f->mse);
         f->ssim = ssim(&x, &y);
+        differences(&x, &y, &f->difference, &f->most);
     }
     free(x.data);
     free(y.data);
@@ -177,8 +191,11 @@ static Figures means(const Figures *f, size_t count)
         sum.mse += f[i].mse;
         sum.psnr += f[i].psnr;
         sum.ssim += f[i].ssim;
+        sum.difference += f[i].difference;
+        if (f[i].most > sum.most) sum.most = f[i].most;
     }
-    return (Figures){sum.mse / (double)count, sum.psnr / (double)count, sum.ssim / (double)count};
+    return (Figures){sum.mse / (double)count, sum.psnr / (double)count, sum.ssim / (double)count,
+                     sum.difference / (double)count, sum.most};
 }
 
 static void json_figures(const char *psnr_name, double psnr, const char *ssim_name, double similarity)
@@ -189,12 +206,21 @@ static void json_figures(const char *psnr_name, double psnr, const char *ssim_na
     json_number(stdout, similarity);
 }
 
+static void json_differences(const Figures *f)
+{
+    fputs(",\"mean_abs\":", stdout);
+    json_number(stdout, f->difference);
+    fputs(",\"max_abs\":", stdout);
+    json_number(stdout, f->most);
+}
+
 static void print_json(const Sequence *a, const Sequence *b, const Figures *f, const Figures *mean)
 {
     printf("{\"type\":\"result\",\"verb\":\"compare\",\"identical\":%s", mean->mse > 0 ? "false" : "true");
     json_figures("mean_psnr", mean->psnr, "mean_ssim", mean->ssim);
     fputs(",\"pooled_psnr\":", stdout);
     json_number(stdout, psnr_of(mean->mse));
+    json_differences(mean);
     fputs(",\"ssim_window\":\"gaussian 11x11, sigma 1.5\",\"frames\":[", stdout);
     for (size_t i = 0; i < a->count; i++) {
         printf("%s{\"a\":", i > 0 ? "," : "");
@@ -202,6 +228,7 @@ static void print_json(const Sequence *a, const Sequence *b, const Figures *f, c
         fputs(",\"b\":", stdout);
         json_string(stdout, b->frames[i].path);
         json_figures("psnr", f[i].psnr, "ssim", f[i].ssim);
+        json_differences(&f[i]);
         putchar('}');
     }
     puts("]}");
@@ -218,6 +245,7 @@ static void print_text(const Sequence *a, const Figures *f, const Figures *mean)
     print_figures(mean->psnr, mean->ssim);
     printf(" over %zu frames\npooled ", a->count);
     print_figures(psnr_of(mean->mse), NAN);
+    printf(", codes of 255 differ by %.3f in the mean and %.1f at most", mean->difference, mean->most);
     puts(" (of the mean square error of all frames; SSIM: Gaussian windows of 11x11, sigma 1.5)");
 }
 

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# A small piece of the demo end to end on the emulated GPU, beside the CPU: tests/cuda_demo.sh [BUILD_DIR]
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=${1:-build}
+upres=$build/upres
+work=$build/tests/cuda_demo
+rm -rf "$work"
+mkdir -p "$work"
+passed=0 failed=0
+
+tell() { # ok|FAIL TEXT
+    echo "$1 $2"
+    if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+upscale() { # OUTPUT OPTION...
+    local out=$1
+    shift
+    "$upres" -i tests/data/tiny/lr -o "$out" -m "$work/weights.safetensors" --scale 4 --color none "$@"
+}
+
+figure() { # A B NAME: of upres compare
+    "$upres" compare "$1" "$2" --json | sed 's/"frames".*//' | sed -n "s/.*\"$3\":\([0-9.]*\).*/\1/p"
+}
+
+holds() { # NAME EXPRESSION-OF-AWK
+    if awk "BEGIN { exit !($2) }"; then tell ok "$1: $2"; else tell FAIL "$1: not $2"; fi
+}
+
+"$upres" demo-weights seedvr2 -o "$work/weights.safetensors" >/dev/null || tell FAIL "demo weights"
+upscale "$work/cpu" --device cpu -q || tell FAIL "on the cpu"
+own=$(figure "$work/cpu" tests/data/tiny/hr mean_psnr)
+export UPRES_CUDA_DRIVER=$PWD/$build/tests/emulator/libcuda.so.1
+if UPRES_EMULATOR="sm=89" upscale "$work/bf16" --device cuda --precision bf16 -v 2>"$work/log"; then
+    tell ok "bf16 on the emulated GPU: $(grep -o 'device cuda.*' "$work/log")"
+    holds "mean difference from the CPU's fp32" "$(figure "$work/cpu" "$work/bf16" mean_abs) <= 1.0"
+    holds "largest difference" "$(figure "$work/cpu" "$work/bf16" max_abs) <= 8"
+    holds "PSNR against the originals, beside the CPU's $own" "($(figure "$work/bf16" tests/data/tiny/hr mean_psnr) - $own)^2 <= 0.1^2"
+else
+    tell FAIL "bf16 on the emulated GPU: $(tail -n 1 "$work/log")"
+fi
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
