@@ -20,14 +20,15 @@ typedef unsigned long long uint64_t;
 #include <stdint.h>
 #endif
 
-/* Element types, as in runtime/dev.h. */
-enum { CUDA_F32, CUDA_BF16, CUDA_I8 };
+/* Element types, as in runtime/dev.h. The last two exist on sm_120 alone. */
+enum { CUDA_F32, CUDA_BF16, CUDA_I8, CUDA_E4M3, CUDA_E4M3_PAIR };
 /* Activations, as enum Act. */
 enum { CUDA_ACT_NONE, CUDA_ACT_SILU, CUDA_ACT_GELU_TANH, CUDA_ACT_RELU, CUDA_ACT_TANH3 };
 
 /* -------------------------------------------------------------------------------------------------------------- gemm */
 
 enum { CUDA_GEMM_IMAGES = 8, CUDA_GEMM_TAPS = 36, CUDA_GEMM_PARTS = 2, CUDA_BLOCK = 128 /* channels that share an int8 scale */ };
+enum { CUDA_FP8_UNIT = 0x7f7f7f7f }; /* four ue8m0 scales of 1 */
 
 /*
  * One operand pair of a product. A is gathered from pictures of this part: pixel of A for output (image i, row oy, column
@@ -37,7 +38,7 @@ enum { CUDA_GEMM_IMAGES = 8, CUDA_GEMM_TAPS = 36, CUDA_GEMM_PARTS = 2, CUDA_BLOC
 typedef struct CudaGemmPart {
     uint64_t a, a_scale;  /* a_scale, int8: float [pixel][blocks], blocks = ceil(depth / 128) */
     uint64_t b, b_scale;  /* b_scale, int8: float [n][taps][blocks] */
-    int32_t pitch, depth, taps, blocks;
+    int32_t pitch, depth, taps, blocks; /* e4m3: scales and blocks as kernels/cpu/fp8.h has them, a_scale 0: all are 1 */
     int32_t step_y, step_x;
     int32_t frame[CUDA_GEMM_IMAGES][4];
     int32_t tap[CUDA_GEMM_TAPS];
@@ -328,17 +329,6 @@ typedef struct CudaFlash {
     float scale, last_bias;         /* last_bias, divided by scale: added to the very last key's product */
 } CudaFlash;
 
-/* Results of the text of `windows` windows, as above, times share, added to sum, float [rows][heads * head_dim], window by
- * window; with `begin` the sum starts at zero, with `end` it is written to o, whose channels up to o_pad are zeroed. */
-typedef struct CudaTextMean {
-    uint64_t from, sum;
-    CudaTokens o;
-    int32_t windows, heads, first_head, rows, head_dim, depth; /* heads: of `from` */
-    int32_t all_heads, o_pad, begin, end;
-    float share;
-} CudaTextMean;
-
-/* Zeros in channels first .. last - 1 of `tokens` tokens of a grid of tall x wide a frame. */
 /*
  * Means over blocks of `tokens` tokens of windows: sums in order, then one division. Channel c of head n of block b of this
  * launch goes to (n * to_head + c * to_channel + (first + b) * to_block) floats. Grid: channels by 128; blocks of a frame,
@@ -363,6 +353,17 @@ typedef struct CudaBlockMask {
     float root; /* of head_dim */
 } CudaBlockMask;
 
+/* Results of the text of `windows` windows, as above, times share, added to sum, float [rows][heads * head_dim], window by
+ * window; with `begin` the sum starts at zero, with `end` it is written to o. */
+typedef struct CudaTextMean {
+    uint64_t from, sum;
+    CudaTokens o;
+    int32_t windows, heads, first_head, rows, head_dim, depth; /* heads: of `from` */
+    int32_t all_heads, begin, end;
+    float share;
+} CudaTextMean;
+
+/* Zeros in words of two bytes first .. last - 1 of `tokens` tokens of a grid of tall x wide a frame; o.pitch in such words. */
 typedef struct CudaPads {
     CudaTokens o;
     int32_t tokens, tall, wide, first, last;

@@ -1,0 +1,169 @@
+/*
+ * Tiles of products, and how operands gathered from pictures come into shared memory: for kernels/cuda/gemm.cu, which tells of
+ * blocks and stages, and gemm_fp8.cu.
+ */
+#ifndef UPRES_KERNELS_CUDA_GEMM_CUH
+#define UPRES_KERNELS_CUDA_GEMM_CUH
+
+#include "layout.h"
+#include "ptx.cuh"
+
+template <int TYPE, int BM, int BN, int WM, int WN, int STAGES> struct Tile {
+    static constexpr int type = TYPE, bm = BM, bn = BN, wm = WM, wn = WN, stages = STAGES;
+    static constexpr int warps_n = BN / WN, warps = BM / WM * warps_n, threads = warps * 32;
+    static constexpr int m_fragments = WM / 16, n_fragments = WN / 8;
+    static constexpr int rows_a_turn = threads / TILE_CHUNKS; /* rows that the threads fetch at once */
+    static constexpr int a_turns = BM / rows_a_turn, b_turns = BN / rows_a_turn;
+    static constexpr bool some_b = BN < rows_a_turn; /* fewer rows of B than threads would fetch */
+    static constexpr bool fp8 = TYPE == CUDA_E4M3 || TYPE == CUDA_E4M3_PAIR;
+    static constexpr bool scaled = TYPE == CUDA_I8 || fp8; /* a stage has scales of A, with int8 those of B, too */
+    static constexpr int b_at = BM * TILE_ROW_BYTES, scale_at = b_at + BN * TILE_ROW_BYTES;
+    static constexpr int stage_bytes = scale_at + (scaled ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
+    static constexpr int element_bytes = TYPE == CUDA_F32 ? 4 : TYPE == CUDA_BF16 || TYPE == CUDA_E4M3_PAIR ? 2 : 1;
+};
+
+/* Read anew wherever they are asked for: kept through the main loop they would cost registers that are short there. */
+__device__ __forceinline__ uint32_t block_now()
+{
+    uint32_t x;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(x));
+    return x;
+}
+
+__device__ __forceinline__ int thread_now()
+{
+    int x;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
+    return x;
+}
+
+/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. */
+struct Place {
+    int image, first_row, first_column;
+};
+
+/* A gated unit takes two fragments of columns. */
+template <class T> __device__ __forceinline__ bool is_gated(const CudaGemm &g) { return T::n_fragments > 1 && g.glu != 0; }
+template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm &g)
+{
+    return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
+}
+
+/* Images first, then pixels: what one image's taps read of earlier frames, the next one's have just read. */
+template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g)
+{
+    constexpr uint32_t group = 8;
+    const uint32_t tiles_m = (uint32_t)((g.rows * g.columns + T::bm - 1) / T::bm * g.images);
+    const uint32_t tiles_n = (uint32_t)(packed_columns<T>(g) + T::bn - 1) / T::bn;
+    const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
+    const uint32_t height = min(group, tiles_m - first), tile = first + in_group % height;
+    return {(int)(tile % (uint32_t)g.images), (int)(tile / (uint32_t)g.images * T::bm), (int)(in_group / height * T::bn)};
+}
+
+/* ------------------------------------------------------------------------------------------------- operands to stages */
+
+/* A thread fetches chunk `chunk` of rows own, own + rows_a_turn, ... of both operands. */
+struct Share {
+    int chunk, own;
+};
+
+__device__ __forceinline__ Share share_now()
+{
+    const int thread = thread_now();
+    return {thread % TILE_CHUNKS, thread / TILE_CHUNKS};
+}
+
+/* Where fetching one part has come to. */
+template <class T> struct Fetch {
+    int tap, slab;              /* the next one */
+    int left;                   /* rows of A from the thread's first on */
+    uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
+    uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap */
+};
+
+template <class T>
+__device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f)
+{
+    const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
+    const uint32_t columns = (uint32_t)g.columns;
+    const Share share = share_now();
+    const int first = at.first_row + share.own;
+    f.tap = f.slab = 0;
+    f.left = g.rows * g.columns - first;
+    f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
+    f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
+    f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
+#pragma unroll
+    for (int j = 0; j < T::a_turns; j++) {
+        const uint32_t row = j * T::rows_a_turn < f.left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
+        f.pixel[j] = row / columns * (uint32_t)p.step_y + row % columns * (uint32_t)p.step_x;
+    }
+}
+
+/* Scales of a slab: the thread whose chunk is j takes those of the rows that its j-th turn copies from. */
+template <class T>
+__device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPart &p, const Place &at, const Fetch<T> &f,
+                                             const Share &share, uint32_t stage, int64_t pixel)
+{
+    const int m = share.own + share.chunk * T::rows_a_turn;
+    if (T::fp8 && p.a_scale == 0) return;
+    if (share.chunk < T::a_turns) {
+        const uint64_t from = p.a_scale + (uint64_t)(pixel * p.blocks + f.slab) * 4;
+        copy_async_4(stage + T::scale_at + m * 4, from, share.chunk * T::rows_a_turn < f.left ? 4 : 0);
+    }
+    if (T::type == CUDA_I8 && share.chunk < T::b_turns) {
+        const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
+        const uint64_t from = p.b_scale + (uint64_t)(row * p.blocks + f.slab) * 4;
+        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns<T>(g) ? 4 : 0);
+    }
+}
+
+/* Starts the copies of the next slab and steps on. Returns how many chunks of the stage are to be multiplied. */
+template <class T>
+__device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Fetch<T> &f,
+                                          uint32_t stage)
+{
+    const Share share = share_now();
+    const int depth_bytes = p.depth * T::element_bytes, pitch_bytes = p.pitch * T::element_bytes;
+    const int chunks_left = (depth_bytes - f.slab * TILE_ROW_BYTES) / 16;
+    int used = TILE_CHUNKS;
+    if (T::type == CUDA_F32) used = min(chunks_left, TILE_CHUNKS);
+    if (T::type == CUDA_BF16 && chunks_left <= 2) used = 2; /* one step of the matrix instruction: narrow layers */
+    if (share.chunk < used) {
+        const bool inside = share.chunk < chunks_left;
+        const uint32_t to = stage + (uint32_t)tile_at(share.own, share.chunk);
+        const int64_t tap = (int64_t)p.frame[at.image][p.tap_frame[f.tap]] + p.tap[f.tap];
+        const uint64_t a = f.a + (uint64_t)(tap * pitch_bytes + f.slab * TILE_ROW_BYTES);
+        uint32_t scale_pixel = 0;
+#pragma unroll
+        for (int j = 0; j < T::a_turns; j++) {
+            uint32_t pixel = f.pixel[j];
+            asm volatile("" : "+r"(pixel)); /* or its product with the pitch is made once and held in registers */
+            const uint64_t from = a + (uint64_t)pixel * (uint32_t)pitch_bytes;
+            const bool there = inside && j * T::rows_a_turn < f.left;
+            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
+            if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
+        }
+        const int columns_left = packed_columns<T>(g) - at.first_column;
+        const uint64_t b = f.b + (uint32_t)(f.tap * depth_bytes + f.slab * TILE_ROW_BYTES);
+        const uint64_t b_step = (uint64_t)(uint32_t)(p.taps * depth_bytes) * T::rows_a_turn;
+#pragma unroll
+        for (int j = 0; j < (T::some_b ? 1 : T::b_turns); j++) {
+            const int n = share.own + j * T::rows_a_turn;
+            if (T::some_b && n >= T::bn) break;
+            const bool there = inside && n < columns_left;
+            copy_async_16(to + T::b_at + j * T::rows_a_turn * TILE_ROW_BYTES, b + (uint64_t)j * b_step, there ? 16 : 0);
+        }
+        if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, tap + scale_pixel);
+    }
+    f.slab++;
+    if (f.slab * TILE_ROW_BYTES >= depth_bytes) {
+        f.slab = 0;
+        f.tap++;
+    }
+    return used;
+}
+
+template <class T> using Sums = float[T::m_fragments][T::n_fragments][4];
+
+#endif
