@@ -1,5 +1,7 @@
 #include "runtime/cuda_kernels.h"
 
+#include "runtime/cubin_cache.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +13,7 @@ typedef struct Module {
     struct Module *next;
     const CudaSource *source;
     char *macros;
-    const char *ptx; /* what it was made of */
-    char *made;      /* the same, where NVRTC made it: to be freed */
+    char *parameters; /* of its functions: lines "NAME BYTES" */
     CUmodule module;
 } Module;
 
@@ -29,7 +30,12 @@ struct CudaKernels {
     const CudaDriver *driver;
     CudaDevice device;
     bool compiler; /* NVRTC is there and knows the device */
-    char origin[1024];
+    enum { NOT_TRIED, TAKEN, REFUSED } cubins; /* does the driver take NVRTC's machine code? */
+    CubinCache *cache; /* NULL: none */
+    CubinHash headers;
+    bool unkept; /* writing to it failed */
+    CudaKernelCounts counts;
+    char origin[2560];
     Module *modules;
     Function *functions[BUCKETS];
 };
@@ -81,6 +87,22 @@ static bool find_compiler(const CudaDevice *device, char *why_not, size_t size)
     return false;
 }
 
+static CubinHash hash_text(CubinHash h, const char *text) { return cubin_hash_add(h, text, strlen(text) + 1); }
+
+static void open_cache(CudaKernels *k)
+{
+    char why_not[1280];
+    const size_t used = strlen(k->origin);
+    k->cache = cubin_cache_open(CUBIN_CACHE_BYTES, why_not, sizeof why_not);
+    if (k->cache == NULL)
+        snprintf(k->origin + used, sizeof k->origin - used, ", no cache (%s)", why_not);
+    else
+        snprintf(k->origin + used, sizeof k->origin - used, ", cache %s%s", cubin_cache_folder(k->cache),
+                 cubin_cache_writable(k->cache) ? "" : ", which cannot be written");
+    k->headers = cubin_hash_begin();
+    for (const NvrtcHeader *h = cuda_built_in_headers; h->name; h++) k->headers = hash_text(hash_text(k->headers, h->name), h->text);
+}
+
 CudaKernels *cuda_kernels_open(const CudaDriver *driver, const CudaDevice *device, char *error, size_t error_size)
 {
     char why_not[900] = "";
@@ -101,11 +123,13 @@ CudaKernels *cuda_kernels_open(const CudaDriver *driver, const CudaDevice *devic
     k->driver = driver;
     k->device = *device;
     k->compiler = compiler;
-    int version = compiler ? nvrtc_version(why_not, sizeof why_not) : 0;
-    if (compiler)
-        snprintf(k->origin, sizeof k->origin, "NVRTC %d.%d", version / 1000, version % 1000 / 10);
-    else
+    if (!compiler) {
         snprintf(k->origin, sizeof k->origin, "PTX built in (%s)", why_not);
+        return k;
+    }
+    int version = nvrtc_version(why_not, sizeof why_not);
+    snprintf(k->origin, sizeof k->origin, "NVRTC %d.%d", version / 1000, version % 1000 / 10);
+    open_cache(k);
     return k;
 }
 
@@ -115,6 +139,13 @@ static void free_function(Function *f)
     free(f->name);
     free(f->macros);
     free(f);
+}
+
+static void free_module(Module *m)
+{
+    free(m->parameters);
+    free(m->macros);
+    free(m);
 }
 
 void cuda_kernels_close(CudaKernels *k)
@@ -128,10 +159,9 @@ void cuda_kernels_close(CudaKernels *k)
     for (Module *m = k->modules, *next; m; m = next) {
         next = m->next;
         k->driver->module_unload(m->module);
-        free(m->made);
-        free(m->macros);
-        free(m);
+        free_module(m);
     }
+    if (k->cache) cubin_cache_close(k->cache);
     free(k);
 }
 
@@ -140,7 +170,9 @@ const char *cuda_kernels_origin(const CudaKernels *k)
     return k->origin;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- modules */
+CudaKernelCounts cuda_kernels_counts(const CudaKernels *k) { return k->counts; }
+
+/* ------------------------------------------------------------------------------------------------------------- compile */
 
 /* "C=128 TAPS=27" as options "-DC=128", "-DTAPS=27" in text; false when they are too many. */
 static bool macro_options(const char *macros, char *text, size_t size, const char **options)
@@ -158,23 +190,78 @@ static bool macro_options(const char *macros, char *text, size_t size, const cha
     return true;
 }
 
-/* PTX of a .cu file, to be freed. */
-static char *compile(const CudaKernels *k, const CudaSource *s, const char *macros, char *error, size_t error_size)
+/* What NVRTC makes of a file. */
+typedef struct Code {
+    char *ptx;
+    void *cubin; /* NULL: the PTX goes to the driver */
+    size_t cubin_bytes;
+} Code;
+
+static void free_code(Code *c)
+{
+    free(c->ptx);
+    free(c->cubin);
+}
+
+/* To machine code for "sm_89", to PTX for "compute_89". */
+static bool compile(const CudaSource *s, const char *macros, const char *architecture, Code *c, char *error, size_t error_size)
 {
     NvrtcHeader headers[MOST_HEADERS];
-    char name[128], architecture[32], text[1024];
+    char name[128], text[1024];
     const char *options[MOST_MACROS + 1];
     int count = 0;
+    size_t bytes;
+    *c = (Code){0};
     for (; count < MOST_HEADERS && cuda_built_in_headers[count].name; count++) headers[count] = cuda_built_in_headers[count];
     if (!macro_options(macros, text, sizeof text, options)) {
         snprintf(error, error_size, "%s.cu: too many macros: %s", s->name, macros);
-        return NULL;
+        return false;
     }
     snprintf(name, sizeof name, "%s.cu", s->name);
-    snprintf(architecture, sizeof architecture, "compute_%s", cuda_target_name(k->device.target));
-    size_t bytes;
-    return nvrtc_compile(name, s->text, headers, count, architecture, options, &bytes, error, error_size);
+    if (strncmp(architecture, "sm_", 3) == 0)
+        c->cubin = nvrtc_compile_cubin(name, s->text, headers, count, architecture, options, &c->cubin_bytes, &c->ptx, error,
+                                       error_size);
+    else
+        c->ptx = nvrtc_compile(name, s->text, headers, count, architecture, options, &bytes, error, error_size);
+    return c->ptx != NULL;
 }
+
+static CUresult try_load(const CudaKernels *k, const void *image, CUmodule *module, char *log, size_t log_size)
+{
+    enum { ERROR_LOG = 5, ERROR_LOG_BYTES = 6 }; /* CUjit_option */
+    int options[] = {ERROR_LOG, ERROR_LOG_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)(log_size - 1)};
+    memset(log, 0, log_size);
+    return k->driver->module_load(module, image, 2, options, values);
+}
+
+/* "sm_86": what the device's machine code is called. False where its kernels are those of another part, by way of PTX. */
+static bool own_architecture(const CudaDevice *d, char *text, size_t size)
+{
+    if (d->target == CUDA_TARGET_80)
+        snprintf(text, size, "sm_%d%d", d->major, d->minor);
+    else
+        snprintf(text, size, "sm_%s", cuda_target_name(d->target));
+    return d->target != CUDA_TARGET_89 || d->major == 8;
+}
+
+/* Whether the driver takes machine code of this NVRTC, which may be newer than it: tried with an empty kernel. */
+static bool takes_cubins(CudaKernels *k, const char *architecture)
+{
+    static const CudaSource empty = {.name = "empty", .text = "extern \"C\" __global__ void empty() {}\n"};
+    char error[1024];
+    Code c;
+    CUmodule module;
+    if (k->cubins != NOT_TRIED) return k->cubins == TAKEN;
+    const bool taken = compile(&empty, "", architecture, &c, error, sizeof error) &&
+                       try_load(k, c.cubin, &module, error, sizeof error) == 0;
+    if (taken) k->driver->module_unload(module);
+    free_code(&c);
+    k->cubins = taken ? TAKEN : REFUSED;
+    return taken;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- modules */
 
 static void tell_unloaded(const CudaKernels *k, const CudaSource *s, const char *ptx, CUresult status, const char *log,
                           char *error, size_t error_size)
@@ -190,16 +277,121 @@ static void tell_unloaded(const CudaKernels *k, const CudaSource *s, const char 
     snprintf(error, error_size, "%s: %s%s%s", s->name, text, *log ? ": " : "", log);
 }
 
-static bool load(const CudaKernels *k, const CudaSource *s, const char *ptx, CUmodule *module, char *error,
-                 size_t error_size)
+/* Lines "NAME BYTES", to be freed: the bytes of each kernel's one parameter, read off its declaration in PTX:
+ * ".entry NAME(  .param .align 8 .b8 NAME_param_0[616] )". */
+static char *parameter_lines(const char *ptx)
 {
-    enum { ERROR_LOG = 5, ERROR_LOG_BYTES = 6 }; /* CUjit_option */
-    char log[4096] = "";
-    int options[] = {ERROR_LOG, ERROR_LOG_BYTES};
-    void *values[] = {log, (void *)(uintptr_t)(sizeof log - 1)};
-    CUresult status = k->driver->module_load(module, ptx, 2, options, values);
-    if (status != 0) tell_unloaded(k, s, ptx, status, log, error, error_size);
+    size_t room = 1, used = 0;
+    for (const char *at = ptx; (at = strstr(at, ".entry ")); at++) room += strcspn(at, "( \n") + strcspn(at + 7, "( \n") + 24;
+    char *lines = calloc(1, room);
+    for (const char *at = ptx; lines && (at = strstr(at, ".entry ")); at++) {
+        const char *name = at + strlen(".entry "), *close = strchr(name, ')'), *open = strchr(name, '[');
+        const size_t bytes = open && close && open < close ? (size_t)strtoul(open + 1, NULL, 10) : 0;
+        used += (size_t)snprintf(lines + used, room - used, "%.*s %zu\n", (int)strcspn(name, "( \n"), name, bytes);
+    }
+    return lines;
+}
+
+static size_t parameter_bytes(const Module *m, const char *function)
+{
+    const size_t length = strlen(function);
+    for (const char *line = m->parameters; *line; line += strcspn(line, "\n") + 1)
+        if (strncmp(line, function, length) == 0 && line[length] == ' ') return (size_t)strtoul(line + length, NULL, 10);
+    return 0;
+}
+
+/* PTX to a module. */
+static bool from_ptx(const CudaKernels *k, Module *m, const char *ptx, char *error, size_t error_size)
+{
+    char log[4096];
+    const CUresult status = try_load(k, ptx, &m->module, log, sizeof log);
+    if (status != 0) tell_unloaded(k, m->source, ptx, status, log, error, error_size);
     return status == 0;
+}
+
+/* What names a compiled file in the cache: all that it is made of and for. */
+typedef struct CacheKey {
+    char text[2048];
+} CacheKey;
+
+static CacheKey cache_key(const CudaKernels *k, const Module *m)
+{
+    static const char *const options[] = {NVRTC_OPTIONS};
+    CacheKey key;
+    CubinHash h = hash_text(k->headers, m->source->text);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) h = hash_text(h, options[i]);
+    const int nvrtc = nvrtc_version(key.text, sizeof key.text), driver = k->driver->version;
+    snprintf(key.text, sizeof key.text,
+             "file %s.cu, source %016llx%016llx\nNVRTC %d.%d, driver %d.%d\n%s, %d.%d, compute_%s\nmacros %s\n", m->source->name,
+             (unsigned long long)h.high, (unsigned long long)h.low, nvrtc / 1000, nvrtc % 1000 / 10, driver / 1000,
+             driver % 1000 / 10, k->device.name, k->device.major, k->device.minor, cuda_target_name(k->device.target), m->macros);
+    return key;
+}
+
+static bool from_cache(CudaKernels *k, Module *m, const CacheKey *key)
+{
+    char log[1024];
+    CubinEntry e;
+    if (k->cache == NULL || !cubin_cache_load(k->cache, key->text, &e)) return false;
+    m->parameters = strdup(e.notes);
+    const bool ok = m->parameters && try_load(k, e.image, &m->module, log, sizeof log) == 0;
+    cubin_cache_unload(&e);
+    if (ok) return true;
+    cubin_cache_remove(k->cache, key->text); /* the driver does not take it, whatever the reason: made anew */
+    free(m->parameters);
+    m->parameters = NULL;
+    return false;
+}
+
+/* A cache that cannot be written to is told of once, and costs time alone. */
+static void keep(CudaKernels *k, const Module *m, const CacheKey *key, const Code *c)
+{
+    char error[1280];
+    const void *image = c->cubin ? c->cubin : c->ptx;
+    const size_t bytes = c->cubin ? c->cubin_bytes : strlen(c->ptx) + 1, used = strlen(k->origin);
+    if (k->cache == NULL || !cubin_cache_writable(k->cache) || k->unkept) return;
+    if (cubin_cache_store(k->cache, key->text, m->parameters, image, bytes, error, sizeof error)) return;
+    k->unkept = true;
+    snprintf(k->origin + used, sizeof k->origin - used, ", which was not written (%s)", error);
+}
+
+static bool from_compiler(CudaKernels *k, Module *m, const CacheKey *key, char *error, size_t error_size)
+{
+    char architecture[32];
+    Code c = {0};
+    bool ok = own_architecture(&k->device, architecture, sizeof architecture) && takes_cubins(k, architecture) &&
+              compile(m->source, m->macros, architecture, &c, error, error_size) &&
+              try_load(k, c.cubin, &m->module, error, error_size) == 0;
+    if (!ok) {
+        free_code(&c);
+        snprintf(architecture, sizeof architecture, "compute_%s", cuda_target_name(k->device.target));
+        ok = compile(m->source, m->macros, architecture, &c, error, error_size) && from_ptx(k, m, c.ptx, error, error_size);
+    }
+    if (ok && (m->parameters = parameter_lines(c.ptx))) keep(k, m, key, &c);
+    free_code(&c);
+    return ok;
+}
+
+/* Fills in module and parameters. */
+static bool make_module(CudaKernels *k, Module *m, char *error, size_t error_size)
+{
+    bool ok;
+    if (!k->compiler || m->source->ptx) {
+        const char *ptx = m->source->ptx ? m->source->text : m->source->built[k->device.target];
+        ok = from_ptx(k, m, ptx, error, error_size);
+        if (ok) m->parameters = parameter_lines(ptx);
+        k->counts.built_in += ok;
+    } else {
+        const CacheKey key = cache_key(k, m);
+        const bool cached = from_cache(k, m, &key);
+        ok = cached || from_compiler(k, m, &key, error, error_size);
+        k->counts.cached += cached;
+        k->counts.compiled += ok && !cached;
+    }
+    if (!ok || m->parameters) return ok;
+    k->driver->module_unload(m->module);
+    snprintf(error, error_size, "out of memory");
+    return false;
 }
 
 static const Module *module_of(CudaKernels *k, const char *file, const char *macros, char *error, size_t error_size)
@@ -209,8 +401,7 @@ static const Module *module_of(CudaKernels *k, const char *file, const char *mac
         snprintf(error, error_size, "there is no kernel file %s", file);
         return NULL;
     }
-    bool compiled = k->compiler && !s->ptx;
-    if (!compiled) macros = "";
+    if (!k->compiler || s->ptx) macros = "";
     for (Module *m = k->modules; m; m = m->next)
         if (m->source == s && strcmp(m->macros, macros) == 0) return m;
 
@@ -220,15 +411,11 @@ static const Module *module_of(CudaKernels *k, const char *file, const char *mac
         snprintf(error, error_size, "out of memory");
         return NULL;
     }
-    m->made = compiled ? compile(k, s, macros, error, error_size) : NULL;
-    m->ptx = compiled ? m->made : s->ptx ? s->text : s->built[k->device.target];
-    if (!m->ptx || !load(k, s, m->ptx, &m->module, error, error_size)) {
-        free(m->made);
-        free(m->macros);
-        free(m);
+    m->source = s;
+    if (!make_module(k, m, error, error_size)) {
+        free_module(m);
         return NULL;
     }
-    m->source = s;
     m->next = k->modules;
     k->modules = m;
     return m;
@@ -257,19 +444,6 @@ static Function *known(CudaKernels *k, uint64_t hash, const char *file, const ch
     return NULL;
 }
 
-/* Bytes of a kernel's one parameter, read off its declaration: ".entry NAME(  .param .align 8 .b8 NAME_param_0[616] )". */
-static size_t parameter_bytes(const char *ptx, const char *function)
-{
-    const size_t length = strlen(function);
-    for (const char *at = ptx; (at = strstr(at, ".entry ")); at++) {
-        const char *name = at + strlen(".entry ");
-        if (strncmp(name, function, length) != 0 || strchr("( \n", name[length]) == NULL) continue;
-        const char *close = strchr(name, ')'), *open = strchr(name, '[');
-        return open && close && open < close ? (size_t)strtoul(open + 1, NULL, 10) : 0;
-    }
-    return 0;
-}
-
 static Function *find(CudaKernels *k, uint64_t hash, const char *file, const char *function, const char *macros,
                       char *error, size_t error_size)
 {
@@ -285,7 +459,7 @@ static Function *find(CudaKernels *k, uint64_t hash, const char *file, const cha
     k->driver->function_get(&own_shared, OWN_SHARED, handle);
     Function *f = calloc(1, sizeof *f);
     if (f) *f = (Function){NULL, hash, strdup(file), strdup(function), strdup(macros), handle,
-                        parameter_bytes(module->ptx, function), (unsigned)own_shared, 0};
+                        parameter_bytes(module, function), (unsigned)own_shared, 0};
     if (f == NULL || !f->file || !f->name || !f->macros) {
         if (f) free_function(f);
         snprintf(error, error_size, "out of memory");

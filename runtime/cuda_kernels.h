@@ -6,6 +6,11 @@
  * built is used, whose functions take the same arguments and give the same bits. .ptx files always go to the driver as they
  * are. A file is compiled once per set of macros.
  *
+ * NVRTC makes the device's own machine code, or PTX where the driver takes no such code of it (one older than NVRTC, say).
+ * Either is kept on disk (runtime/cubin_cache.h) and found there by the next program. PTX goes to the driver by
+ * cuModuleLoadDataEx, never through its linker: that compiles for separate compilation, where a division is a call, and the
+ * larger kernels spill. What the driver compiles of PTX that is built in, it keeps itself (CUDA_CACHE_PATH).
+ *
  * Threads: a CudaKernels belongs to one thread at a time.
  */
 #ifndef UPRES_RUNTIME_CUDA_KERNELS_H
@@ -20,8 +25,14 @@ typedef struct CudaKernels CudaKernels;
 CudaKernels *cuda_kernels_open(const CudaDriver *driver, const CudaDevice *device, char *error, size_t error_size);
 void cuda_kernels_close(CudaKernels *k);
 
-/* One sentence on how kernels come about: "NVRTC 13.0", "PTX built in (NVRTC was not found: ...)". */
+/* How kernels come about: "NVRTC 13.0, cache /home/a/.cache/upres", "PTX built in (NVRTC was not found: ...)". */
 const char *cuda_kernels_origin(const CudaKernels *k);
+
+/* Files with their macros that were loaded so far: out of the cache, compiled by NVRTC, given to the driver as PTX built in. */
+typedef struct CudaKernelCounts {
+    unsigned cached, compiled, built_in;
+} CudaKernelCounts;
+CudaKernelCounts cuda_kernels_counts(const CudaKernels *k);
 
 /*
  * A function, ready to launch with `shared` bytes of dynamic shared memory. file: "gemm" (a .cu or .ptx file without its

@@ -247,12 +247,13 @@ static void *result_of(NvrtcProgram program, bool cubin, size_t *bytes)
     return result;
 }
 
+/* ptx: NULL, or for the PTX besides. */
 static void *compile(NvrtcProgram program, const char *name, const char *architecture, const char *const *options,
-                     size_t *bytes, char *error, size_t error_size)
+                     size_t *bytes, char **ptx, char *error, size_t error_size)
 {
     enum { MOST = 32 };
     char target[64];
-    const char *all[MOST] = {target, "--std=c++17", "-default-device"};
+    const char *all[MOST] = {target, NVRTC_OPTIONS};
     int count = 3;
     snprintf(target, sizeof target, "--gpu-architecture=%s", architecture);
     for (; options && *options && count < MOST; options++) all[count++] = *options;
@@ -266,15 +267,22 @@ static void *compile(NvrtcProgram program, const char *name, const char *archite
         return NULL;
     }
     void *result = result_of(program, strncmp(architecture, "sm_", 3) == 0, bytes);
+    size_t ptx_bytes;
+    if (result && ptx && (*ptx = result_of(program, false, &ptx_bytes)) == NULL) {
+        free(result);
+        result = NULL;
+    }
     if (result == NULL) snprintf(error, error_size, "%s: NVRTC gave no code", name);
     return result;
 }
 
-void *nvrtc_compile(const char *name, const char *source, const NvrtcHeader *headers, int header_count,
-                    const char *architecture, const char *const *options, size_t *bytes, char *error, size_t error_size)
+void *nvrtc_compile_cubin(const char *name, const char *source, const NvrtcHeader *headers, int header_count,
+                          const char *architecture, const char *const *options, size_t *bytes, char **ptx, char *error,
+                          size_t error_size)
 {
     enum { MOST_HEADERS = 16 };
     const char *texts[MOST_HEADERS], *header_names[MOST_HEADERS];
+    if (ptx) *ptx = NULL;
     if (nvrtc_version(error, error_size) == 0) return NULL;
     if (header_count > MOST_HEADERS) {
         snprintf(error, error_size, "%s: %d headers are more than %d", name, header_count, MOST_HEADERS);
@@ -289,7 +297,13 @@ void *nvrtc_compile(const char *name, const char *source, const NvrtcHeader *hea
         snprintf(error, error_size, "%s: NVRTC takes no more programs", name);
         return NULL;
     }
-    void *result = compile(program, name, architecture, options, bytes, error, error_size);
+    void *result = compile(program, name, architecture, options, bytes, ptx, error, error_size);
     nvrtc.destroy(&program);
     return result;
+}
+
+void *nvrtc_compile(const char *name, const char *source, const NvrtcHeader *headers, int header_count,
+                    const char *architecture, const char *const *options, size_t *bytes, char *error, size_t error_size)
+{
+    return nvrtc_compile_cubin(name, source, headers, header_count, architecture, options, bytes, NULL, error, error_size);
 }

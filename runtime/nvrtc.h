@@ -30,6 +30,12 @@ typedef struct NvrtcHeader {
  */
 void *nvrtc_compile(const char *name, const char *source, const NvrtcHeader *headers, int header_count,
                     const char *architecture, const char *const *options, size_t *bytes, char *error, size_t error_size);
+/* As above to a cubin, with the PTX that it comes from, which is the caller's to free() too. */
+void *nvrtc_compile_cubin(const char *name, const char *source, const NvrtcHeader *headers, int header_count,
+                          const char *architecture, const char *const *options, size_t *bytes, char **ptx, char *error,
+                          size_t error_size);
+/* The options that both add to the caller's. */
+#define NVRTC_OPTIONS "--std=c++17", "-default-device"
 
 /*
  * Compilers write the newest .version they know, which older drivers refuse. Lowers it in PTX text to what the target needs

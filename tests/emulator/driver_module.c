@@ -118,23 +118,26 @@ static CUresult place_variables(struct module *m)
     return CUDA_SUCCESS;
 }
 
-/* The first bytes tell compiled code from PTX. */
-static CUresult check_image(const void *image)
+/* The first bytes tell compiled code from PTX. Programs try out whether a driver takes theirs: said in the log alone. */
+static CUresult check_image(const void *image, struct core_error *error)
 {
+    const char *what = NULL;
     if (image == NULL) return CUDA_ERROR_INVALID_VALUE;
     if (strncmp(image,
                 "\x7f"
                 "ELF",
                 4) == 0)
-        return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "the image is a cubin: the emulator takes PTX text");
-    if (strncmp(image, "\x50\xed\x55\xba", 4) == 0)
-        return refuse(CUDA_ERROR_NO_BINARY_FOR_GPU, "the image is a fatbin: the emulator takes PTX text");
-    return CUDA_SUCCESS;
+        what = "cubin";
+    else if (strncmp(image, "\x50\xed\x55\xba", 4) == 0)
+        what = "fatbin";
+    if (what == NULL) return CUDA_SUCCESS;
+    snprintf(error->text, sizeof error->text, "the image is a %s: the emulator takes PTX text", what);
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
 static CUresult module_load(struct context *context, const char *text, struct module **module, struct core_error *error)
 {
-    CUresult status = check_image(text);
+    CUresult status = check_image(text, error);
     if (status != CUDA_SUCCESS) return status;
     struct core_options options = {
         .sm = emu.options.sm, .seed = emu.options.seed, .exact_mma = emu.options.exact, .threads = emu.options.threads};

@@ -650,9 +650,13 @@ static void bad_modules(void)
     int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)sizeof log};
     start();
-    CHECK_STATUS(cu.cuModuleLoadData(&module, "\x7f"
-                                              "ELF"),
+    CHECK_STATUS(cu.cuModuleLoadDataEx(&module,
+                                       "\x7f"
+                                       "ELF",
+                                       2, options, values),
                  CUDA_ERROR_NO_BINARY_FOR_GPU);
+    CHECK(strstr(log, "cubin") != NULL && !told("cubin"));
+    values[1] = (void *)(uintptr_t)sizeof log;
     CHECK_STATUS(cu.cuModuleLoadDataEx(
                      &module,
                      ".version 7.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\nfrobnicate.b32 %r1;\n}\n",
