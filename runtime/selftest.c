@@ -99,16 +99,19 @@ static bool cuda_lanes(Selftest *s, int ordinal, Fault *f)
 }
 
 /* The CPU and all GPUs that can be used, with a note about the others. */
-static void all_lanes(Selftest *s)
+static bool all_lanes(Selftest *s, Fault *f)
 {
-    const bool cpu = s->options->precision == UPRES_PRECISION_AUTO || s->options->precision == UPRES_PRECISION_FP32;
+    const upres_precision p = s->options->precision;
     char error[1024] = "";
-    if (cpu) cpu_lanes(s);
-    if (cuda_driver(error, sizeof error) == NULL) options_log(s->options, UPRES_LOG_NOTE, "no GPU is tested: %s", error);
+    Fault unusable = {0};
+    if (p == UPRES_PRECISION_AUTO || p == UPRES_PRECISION_FP32) cpu_lanes(s);
+    if (cuda_driver(error, sizeof error) == NULL) fault(&unusable, UPRES_E_UNSUPPORTED, "no GPU is tested: %s", error);
     for (int i = 0; i < cuda_device_count(); i++) {
-        Fault unusable = {0};
-        if (!cuda_lanes(s, i, &unusable)) options_log(s->options, UPRES_LOG_NOTE, "not tested: %s", unusable.text);
+        if (!cuda_lanes(s, i, &unusable) && s->lanes > 0) options_log(s->options, UPRES_LOG_NOTE, "not tested: %s", unusable.text);
     }
+    if (s->lanes == 0) *f = unusable;
+    else if (error[0]) options_log(s->options, UPRES_LOG_NOTE, "%s", unusable.text);
+    return s->lanes > 0;
 }
 
 static bool choose_lanes(Selftest *s, Fault *f)
@@ -117,13 +120,11 @@ static bool choose_lanes(Selftest *s, Fault *f)
     Device unused;
     s->reference.device.setup = (DevSetup){.threads = 1, .cpu_set = "scalar"};
     snprintf(s->reference.name, sizeof s->reference.name, "the plain C reference");
-    if (o->device == UPRES_DEVICE_AUTO) all_lanes(s);
-    else if (o->device >= 0) return cuda_lanes(s, o->device, f);
-    else if (device_choose(o, &unused, f)) cpu_lanes(s);
-    else return false;
-    if (s->lanes > 0) return true;
-    fault(f, UPRES_E_UNSUPPORTED, "no device here computes in --precision %s", options_precision_name(o->precision));
-    return false;
+    if (o->device == UPRES_DEVICE_AUTO) return all_lanes(s, f);
+    if (o->device >= 0) return cuda_lanes(s, o->device, f);
+    if (!device_choose(o, &unused, f)) return false;
+    cpu_lanes(s);
+    return true;
 }
 
 static void lane_close(Lane *l)

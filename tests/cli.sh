@@ -27,11 +27,10 @@ holds "version names a number" check.out '^upres [0-9]+\.[0-9]+\.[0-9]+'
 check "devices" "$upres" --list-devices
 holds "devices name the CPU" check.out 'cpu'
 check "help" "$upres" -h
-for verb in upscale encode decode info convert plan compare bench demo-weights; do check "help of $verb" "$upres" $verb -h; done
+for verb in upscale encode decode info convert plan compare bench selftest demo-weights; do check "help of $verb" "$upres" $verb -h; done
 check "help of upscale, once more" "$upres" upscale -h
 holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42' '--vae-tile off\|auto\|N'
 refused "unknown verb" 2 'did you mean upscale' upsacle
-refused "selftest" 2 'selftest is not in this version' selftest
 refused "completion" 2 'completion is not in this version' completion bash
 
 # --------------------------------------------------------------------------------------------------- weights and frames

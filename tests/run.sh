@@ -152,6 +152,7 @@ program ptx_checks
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
+section selftest bash tests/selftest.sh build
 sanitized loader
 sanitized kernels
 sanitized decoders

@@ -13,6 +13,7 @@ static void host_tests(void)
     test_noise();
     test_quantize();
     test_rules();
+    test_selftest();
     test_int8();
     test_layout();
 }

@@ -18,6 +18,7 @@ void test_alpha(void);
 void test_noise(void);
 void test_quantize(void);
 void test_rules(void);
+void test_selftest(void);
 void test_int8(void);
 void test_cuda_weights(void);
 void test_cuda_fold(void);
