@@ -10,8 +10,7 @@ enum {
     SCORE_ROWS = 1024,                    /* query rows whose scores are kept at once, at most */
     WINDOWS_AT_ONCE = 32768               /* of a round: the grid's limit is 65535 */
 };
-static const uint64_t OPERAND_BYTES = 256u << 20; /* of a round */
-static const uint64_t SCORE_BYTES = 64u << 20;
+static const uint64_t OPERAND_BYTES = 256u << 20; /* of a round; scores are kept in a quarter of it */
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int min_int(int a, int b) { return a < b ? a : b; }
@@ -55,18 +54,21 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
 {
     const bool narrow = f->head_dim <= FLASH_NARROW, floats = type == ELEMENT_F32;
     const int depth = cuda_depth(f->head_dim);
-    CudaGrid grid = {(unsigned)divide_up(query_rows, CUDA_FLASH_ROWS), (unsigned)problems, (unsigned)heads, floats ? 256 : 128, 0};
+    CudaGrid grid = {.x = (unsigned)divide_up(query_rows, CUDA_FLASH_ROWS), .y = (unsigned)problems, .z = (unsigned)heads,
+                     .threads = floats ? 256 : 128};
     /* two tiles of rows and one of weights, rows 16 bytes apart from a multiple of the banks */
     if (floats) grid.shared = (unsigned)(CUDA_FLASH_ROWS * (2 * (depth + 4) + CUDA_FLASH_ROWS + 4) * (int)sizeof(float));
-    cuda_launch(d, "attention", floats ? narrow ? "flash_f32_32" : "flash_f32_128" : narrow ? "flash_bf16_32" : "flash_bf16_128",
-                "", grid, f);
+    const char *const function = floats ? narrow ? "flash_f32_32" : "flash_f32_128" : narrow ? "flash_bf16_32" : "flash_bf16_128";
+    cuda_launch(d, "attention", function, "", grid, f);
 }
 
 void cuda_zero_padding(Dev *d, Tensor o)
 {
     const int pad = element_pad((Element)o.type, o.c);
     if (pad == o.c || pad != o.c_pad) return;
-    const CudaPads pads = {cuda_tokens(d, o), o.t * o.h * o.w, o.h, o.w, o.c, pad};
+    const int words = element_bytes((Element)o.type) / 2;
+    CudaPads pads = {cuda_tokens(d, o), o.t * o.h * o.w, o.h, o.w, o.c * words, pad * words, 0};
+    pads.o.pitch *= words;
     cuda_launch(d, "attention_rows", "attention_pads", "", grid_of(divide_up(pads.tokens, 256), 1), &pads);
 }
 
@@ -167,15 +169,12 @@ static void gather(Job *j, const Round *r)
 static void text_mean(Job *j, const Round *r)
 {
     const AttentionArgs *a = j->a;
-    const int channels = a->heads * a->head_dim, pad = element_pad((Element)a->text_o.type, channels);
     const CudaTextMean mean = {.from = j->text_o.address, .sum = j->text_sum.address, .o = cuda_tokens(j->d, a->text_o),
                                .windows = r->windows, .heads = r->heads, .first_head = r->head, .rows = j->text,
-                               .head_dim = a->head_dim, .depth = j->depth, .all_heads = a->heads,
-                               .o_pad = pad == a->text_o.c_pad ? pad : channels, .begin = r->window == 0,
+                               .head_dim = a->head_dim, .depth = j->depth, .all_heads = a->heads, .begin = r->window == 0,
                                .end = r->window + r->windows == a->window_count, .share = 1.0f / (float)a->window_count};
-    const int threads = r->heads * a->head_dim + mean.o_pad - channels;
     cuda_launch(j->d, "attention_rows", "attention_text_mean", "",
-                grid_of(divide_up(threads, 256), j->text), &mean);
+                grid_of(divide_up(r->heads * a->head_dim, 256), j->text), &mean);
 }
 
 /* -------------------------------------------------------------------------------------------------- without score matrix */
@@ -202,7 +201,7 @@ typedef struct Scores {
 static Scores scores_of(Job *j, int longest)
 {
     Scores s = {.pitch = element_pad(ELEMENT_BF16, longest)};
-    const int64_t fit = (int64_t)(SCORE_BYTES / ((uint64_t)s.pitch * sizeof(float)));
+    const int64_t fit = (int64_t)(j->limit / 4 / ((uint64_t)s.pitch * sizeof(float)));
     s.rows = min_int(longest, (int)(fit < 1 ? 1 : fit > SCORE_ROWS ? SCORE_ROWS : fit));
     s.values = cuda_scratch(j->d, (uint64_t)s.pitch * row_bytes(j));
     s.scores = cuda_scratch(j->d, (uint64_t)s.rows * (uint64_t)s.pitch * sizeof(float));
@@ -239,9 +238,9 @@ static void scores_head(Job *j, const Round *r, const Scores *s, int head)
                 grid_of(divide_up(pitch, 32), divide_up(j->depth, 32)), &turn);
     for (int first = 0; first < queries; first += s->rows) {
         const int rows = min_int(s->rows, queries - first);
-        multiply(j, j->gather.to[0] + before + (uint64_t)first * row_bytes(j), j->depth, j->gather.to[1] + before, j->depth, rows,
-                 keys, a->scale, s->scores.address, pitch);
-        const CudaSoftmax softmax = {s->scores.address, rows, keys, pitch, pitch, j->type};
+        const CUdeviceptr q = j->gather.to[0] + before + (uint64_t)first * row_bytes(j);
+        multiply(j, q, j->depth, j->gather.to[1] + before, j->depth, rows, keys, a->scale, s->scores.address, pitch);
+        const CudaSoftmax softmax = {s->scores.address, rows, keys, pitch, pitch, j->type, 0};
         cuda_launch(d, "attention_rows", "attention_softmax", "", grid_of(rows, 1), &softmax);
         multiply(j, s->scores.address, pitch * (int)sizeof(float) / element_bytes(j->type), s->values.address, pitch, rows,
                  a->head_dim, 1.0f, s->out.address, j->depth);
@@ -323,6 +322,7 @@ void cuda_attention_within(Dev *d, const AttentionArgs *a, uint64_t limit)
         if (j.text_queries > 0) text_mean(&j, &r);
     }
     cuda_zero_padding(d, a->o);
+    if (j.text_queries > 0) cuda_zero_padding(d, a->text_o);
     if (!flash) scores_free(&j, &scores);
     cuda_scratch_free(d, &j.text_sum);
     cuda_scratch_free(d, &j.text_o);

@@ -23,7 +23,7 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
 /* Zeros behind the channels of o, where o has its padding to itself. */
 void cuda_zero_padding(Dev *d, Tensor o);
 
-/* dev_attention with at most `limit` bytes of operands at a time (but one head of one window at least). */
+/* dev_attention with at most `limit` bytes of operands at a time (but one head of one window, one row of scores at least). */
 void cuda_attention_within(Dev *d, const AttentionArgs *a, uint64_t limit);
 
 #endif

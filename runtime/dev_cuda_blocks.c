@@ -96,7 +96,8 @@ void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
                   .windows = a->keys[0].k.h, .tokens = a->keys[0].k.w, .operands = {ARENA_FULL, 0}, .table = {ARENA_FULL, 0}};
     const int slice_keys = j.windows * j.tokens, keys = a->key_slices * slice_keys;
     if (!cuda_is_flash(a->head_dim) || (a->mask.valid && j.tokens % a->block_keys != 0)) {
-        dev_fail(d, "internal error: block attention of %d tokens by %d, heads of %d channels", j.tokens, a->block_keys, a->head_dim);
+        dev_fail(d, "internal error: block attention of %d tokens by %d, heads of %d channels", j.tokens, a->block_keys,
+                 a->head_dim);
         return;
     }
     /* Which pairs are chosen is known to the GPU alone: all are counted, as a plan does. */
@@ -151,8 +152,10 @@ void cuda_block_mask(Dev *d, const BlockMaskArgs *a)
     CudaBlockMask m = {.mask = cuda_at(d, a->mask), .keep = a->keep, .head_dim = a->head_dim, .slices = a->q.t,
                        .windows = windows, .columns = a->columns, .blocks = blocks, .slice_blocks = slice_blocks,
                        .per_window = per_window, .local_range = a->local_range, .root = sqrtf((float)a->head_dim)};
-    const uint64_t mask_bytes = (uint64_t)a->mask.h * (uint64_t)a->mask.stride_h, used = (uint64_t)a->heads * (uint64_t)(queries * blocks);
-    cuda_fill(d, m.mask + used, 0, mask_bytes - used);
+    /* Every byte of the tensor is written, its padding too. */
+    const uint64_t all = (uint64_t)a->mask.h * (uint64_t)a->mask.stride_h;
+    const uint64_t pairs = (uint64_t)a->heads * (uint64_t)queries * (uint64_t)blocks;
+    cuda_fill(d, m.mask + pairs, 0, all - pairs);
     if (a->keep < 0) {
         const CudaGrid grid = {(unsigned)windows, (unsigned)m.slices, (unsigned)a->heads, 256, 0};
         cuda_launch(d, "block_mask", "block_near", "", grid, &m);

@@ -1,14 +1,15 @@
 /*
- * Attention of 64 queries a block over keys that come 64 at a time, with a running maximum and sum, so that no score matrix
- * is kept: see kernels/cpu/flash.h. Heads of up to 32 and up to 128 channels, in bf16 on the tensor cores or in floats.
+ * Attention of 64 queries a block over keys that come 64 at a time, with a running maximum and sum, so that no score
+ * matrix is kept: see kernels/cpu/flash.h. Heads of up to 32 and up to 128 channels, in bf16 on the tensor cores or in
+ * floats; o is of the operands' type.
  *
- * A query block walks the chosen key blocks of its mask; a window's keys are one block that is always chosen. Rows past the
- * last are zeros, and their scores minus infinity.
+ * A query block walks the chosen key blocks of its mask; a window's keys are one block that is always chosen. Rows past
+ * the last are zeros, and their scores minus infinity.
  */
 #include "ptx.cuh"
 
 enum { ROWS = CUDA_FLASH_ROWS, KEYS = 64 };
-static const unsigned ALL_LANES = 0xffffffffu;
+#define ALL_LANES 0xffffffffu
 
 /* What a block of threads works on: of the window or query block given by the grid. */
 struct Problem {
@@ -42,7 +43,13 @@ __device__ __forceinline__ Problem problem(const CudaFlash &a)
     return p;
 }
 
-/* -------------------------------------------------------------------------------------------------- walk over the keys */
+/* Element of q where the block's queries begin. */
+__device__ __forceinline__ int64_t query_at(const Problem &p, const CudaFlash &a)
+{
+    return (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.z * a.q_head;
+}
+
+/* ----------------------------------------------------------------------------------------------- walk over the keys */
 
 /* The tile of keys at hand. Every warp walks by itself, all the same way. */
 struct Walk {
@@ -63,11 +70,13 @@ __device__ __forceinline__ bool walk_on(Walk &w, const Problem &p)
         w.base += 32;
         if (w.base >= p.blocks) return false;
         const int block = w.base + (int)threadIdx.x % 32;
-        w.chosen = __ballot_sync(ALL_LANES, block < p.blocks && (p.mask == 0 || *memory_at<const uint8_t>(p.mask + block) != 0));
+        const bool there = block < p.blocks;
+        w.chosen = __ballot_sync(ALL_LANES, there && (p.mask == 0 || *memory_at<const uint8_t>(p.mask + block) != 0));
     }
     w.block = w.base + __ffs((int)w.chosen) - 1;
     w.chosen &= w.chosen - 1;
     w.first = 0;
+#pragma unroll 1
     while (w.block >= w.slice_end) {
         w.slice++;
         w.slice_end += p.slice_blocks;
@@ -90,22 +99,23 @@ __device__ __forceinline__ int64_t walk_at(const Walk &w, const Problem &p, cons
     return (int64_t)row * a.kv_pitch + blockIdx.z * a.kv_head;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ results */
+/* ---------------------------------------------------------------------------------------------------------- results */
 
-/* Where the results of a row go. */
+/* Where the results of a row go; those of the text are floats. */
 struct Place {
     uint64_t at;
-    int type, channels; /* channels beyond are not stored */
+    int channels; /* those beyond are not stored */
+    bool floats;
 };
 
-template <int DEPTH> __device__ __forceinline__ Place place_of(const CudaFlash &a, int row)
+template <int DEPTH, bool FLOATS> __device__ __forceinline__ Place place_of(const CudaFlash &a, int row)
 {
     int token;
     if (a.windows != 0) {
         const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.y;
         if (row >= w->own) {
             const int64_t pair = (int64_t)blockIdx.y * gridDim.z + blockIdx.z;
-            return {a.text_o + (pair * a.text_queries + row - w->own) * DEPTH * 4, CUDA_F32, DEPTH};
+            return {a.text_o + (pair * a.text_queries + row - w->own) * DEPTH * 4, DEPTH, true};
         }
         const int line = row / w->wide;
         token = (w->t + line / w->tall) * a.o.frame + (w->h + line % w->tall) * a.o.row + w->w + row % w->wide;
@@ -113,18 +123,19 @@ template <int DEPTH> __device__ __forceinline__ Place place_of(const CudaFlash &
         token = (int)blockIdx.y / a.q_rows * a.o.frame + (int)blockIdx.y % a.q_rows * a.o.row + row;
     }
     const int64_t element = (int64_t)token * a.o.pitch + (a.first_head + (int)blockIdx.z) * a.head_dim;
-    return {a.o.at + element * (a.o.type == CUDA_BF16 ? 2 : 4), a.o.type, a.head_dim};
+    const bool floats = FLOATS || a.o.type == CUDA_F32; /* few pixels are floats in every precision */
+    return {a.o.at + element * (floats ? 4 : 2), a.head_dim, floats};
 }
 
 /* Channels c and c + 1. */
-__device__ __forceinline__ void store_pair(const Place &p, int c, float x, float y)
+template <bool FLOATS> __device__ __forceinline__ void store_pair(const Place &p, int c, float x, float y)
 {
     if (c >= p.channels) return;
-    if (p.type == CUDA_BF16) *memory_at<uint32_t>(p.at + c * 2) = bf16_pack(x, y);
-    else *memory_at<float2>(p.at + c * 4) = make_float2(x, y);
+    if (FLOATS || p.floats) *memory_at<float2>(p.at + c * 4) = make_float2(x, y);
+    else *memory_at<uint32_t>(p.at + c * 2) = bf16_pack(x, y);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- bf16 */
+/* ------------------------------------------------------------------------------------------------------------- bf16 */
 
 /* Four warps, 16 queries each. */
 template <int DEPTH> struct FlashBf16 {
@@ -137,8 +148,8 @@ template <int DEPTH> struct FlashBf16 {
         PIECES = DEPTH / 8     /* pieces of 8 channels of the result */
     };
 
-    /* The place of a row's chunk 0, less the row itself: chunks are exchanged so that 8 rows of one chunk, or 4 lanes' worth
-     * of a copy, meet different banks. Other chunks: exclusive or with 16 * chunk. */
+    /* Where chunk 0 of a row lies in it: chunks are exchanged so that 8 rows of one chunk, or 8 chunks in a row, meet
+     * different banks. Other chunks: exclusive or with 16 * chunk. */
     static __device__ __forceinline__ uint32_t swizzle(int row) { return (CHUNKS == 4 ? row >> 1 & 3 : row & 7) * 16; }
 
     /* 64 rows from an element of `from` on, zeros after `rows` of them. */
@@ -179,8 +190,9 @@ template <int DEPTH> struct FlashBf16 {
         const uint32_t at = row * ROW + ((lane >> 4) * 16 ^ swizzle(row));
 #pragma unroll
         for (int k = 0; k < KEYS / 16; k++) {
-            const uint32_t a[4] = {bf16_pack(p[2 * k][0], p[2 * k][1]), bf16_pack(p[2 * k][2], p[2 * k][3]),
-                                   bf16_pack(p[2 * k + 1][0], p[2 * k + 1][1]), bf16_pack(p[2 * k + 1][2], p[2 * k + 1][3])};
+            const float(&low)[4] = p[2 * k], (&high)[4] = p[2 * k + 1];
+            const uint32_t a[4] = {bf16_pack(low[0], low[1]), bf16_pack(low[2], low[3]), bf16_pack(high[0], high[1]),
+                                   bf16_pack(high[2], high[3])};
 #pragma unroll
             for (int n = 0; n < PIECES; n += 2) {
                 uint32_t b[4];
@@ -253,7 +265,7 @@ template <int DEPTH> struct FlashBf16 {
 
         Walk at = walk_start(p);
         bool more = walk_on(at, p);
-        load(values, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.z * a.q_head, a.q_pitch, p.queries - p.query);
+        load(values, a.q, query_at(p, a), a.q_pitch, p.queries - p.query);
         copy_async_commit();
         if (more) load(keys, a.k[at.slice], walk_at(at, p, a), a.kv_pitch, walk_keys(at, p));
         copy_async_commit();
@@ -302,19 +314,27 @@ template <int DEPTH> struct FlashBf16 {
             const float share = sum[r] > 0.0f ? __fdiv_rn(1.0f, sum[r]) : 0.0f;
             const int row = p.query + warp * 16 + lane / 4 + 8 * r;
             if (row >= p.queries) continue;
-            const Place to = place_of<DEPTH>(a, row);
+            const Place to = place_of<DEPTH, false>(a, row);
 #pragma unroll
             for (int n = 0; n < PIECES; n++) {
-                store_pair(to, n * 8 + lane % 4 * 2, o[n][2 * r] * share, o[n][2 * r + 1] * share);
+                store_pair<false>(to, n * 8 + lane % 4 * 2, o[n][2 * r] * share, o[n][2 * r + 1] * share);
             }
         }
     }
 };
 
-extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_32(const __grid_constant__ CudaFlash a) { FlashBf16<32>::run(a); }
-extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_128(const __grid_constant__ CudaFlash a) { FlashBf16<128>::run(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_32(const __grid_constant__ CudaFlash a)
+{
+    FlashBf16<32>::run(a);
+}
 
-/* -------------------------------------------------------------------------------------------------------------- float */
+extern "C" __global__ void __launch_bounds__(128, 2) flash_bf16_128(const __grid_constant__ CudaFlash a)
+{
+    FlashBf16<128>::run(a);
+}
+
+
+/* ------------------------------------------------------------------------------------------------------------ float */
 
 /* 16 x 16 threads: four queries each, and every 16th key or pair of channels. Half a warp has four queries together. */
 template <int DEPTH> struct FlashFloat {
@@ -325,10 +345,10 @@ template <int DEPTH> struct FlashFloat {
         PAIRS = DEPTH / 32  /* pairs of channels of one thread */
     };
 
-    static __device__ __forceinline__ void load(float *to, uint64_t from, int64_t element, int pitch, int rows)
+    static __device__ __forceinline__ void load(uint32_t to, uint64_t from, int64_t element, int pitch, int rows)
     {
         const int chunk = threadIdx.x % (DEPTH / 4), row = threadIdx.x / (DEPTH / 4);
-        const uint32_t start = shared_address(to) + (row * ROW + chunk * 4) * 4;
+        const uint32_t start = to + (row * ROW + chunk * 4) * 4;
         uint64_t at = from + (element + (int64_t)row * pitch + chunk * 4) * 4;
 #pragma unroll
         for (int r = 0; r < KEYS; r += THREADS / (DEPTH / 4)) {
@@ -338,7 +358,7 @@ template <int DEPTH> struct FlashFloat {
         copy_async_commit();
     }
 
-    static __device__ __forceinline__ void score(float (&s)[4][4], const float *q, const float *keys)
+    static __device__ __forceinline__ void score(float (&s)[4][4], uint32_t q, uint32_t keys)
     {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -347,35 +367,34 @@ template <int DEPTH> struct FlashFloat {
         }
 #pragma unroll 2
         for (int c = 0; c < DEPTH; c += 4) {
-            float4 k[4];
+            float k[4][4];
 #pragma unroll
-            for (int j = 0; j < 4; j++) k[j] = *(const float4 *)(keys + j * 16 * ROW + c);
+            for (int j = 0; j < 4; j++) load_shared_4(k[j], keys + (j * 16 * ROW + c) * 4);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const float4 x = *(const float4 *)(q + i * ROW + c);
+                float x[4];
+                load_shared_4(x, q + (i * ROW + c) * 4);
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    s[i][j] = __fmaf_rn(x.x, k[j].x, s[i][j]);
-                    s[i][j] = __fmaf_rn(x.y, k[j].y, s[i][j]);
-                    s[i][j] = __fmaf_rn(x.z, k[j].z, s[i][j]);
-                    s[i][j] = __fmaf_rn(x.w, k[j].w, s[i][j]);
+#pragma unroll
+                    for (int m = 0; m < 4; m++) s[i][j] = __fmaf_rn(x[m], k[j][m], s[i][j]);
                 }
             }
         }
     }
 
-    static __device__ __forceinline__ void weigh(float2 (&o)[4][PAIRS], const float *weights, const float *values)
+    static __device__ __forceinline__ void weigh(float2 (&o)[4][PAIRS], uint32_t weights, uint32_t values)
     {
 #pragma unroll 2
         for (int n = 0; n < KEYS; n += 4) {
             float p[4][4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) *(float4 *)p[i] = *(const float4 *)(weights + i * WEIGHTS + n);
+            for (int i = 0; i < 4; i++) load_shared_4(p[i], weights + (i * WEIGHTS + n) * 4);
 #pragma unroll
             for (int m = 0; m < 4; m++) {
 #pragma unroll
                 for (int c = 0; c < PAIRS; c++) {
-                    const float2 v = *(const float2 *)(values + (n + m) * ROW + c * 32);
+                    const float2 v = load_shared_2(values + ((n + m) * ROW + c * 32) * 4);
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         o[i][c].x = __fmaf_rn(p[i][m], v.x, o[i][c].x);
@@ -406,11 +425,12 @@ template <int DEPTH> struct FlashFloat {
         extern __shared__ __align__(16) float memory[];
         const Problem p = problem(a);
         if (p.query >= p.queries) return;
-        float *const queries = memory, *const tile = queries + ROWS * ROW; /* keys, then their values */
-        float *const weights = tile + KEYS * ROW;
+        float *const weights = memory;
+        const uint32_t shared = shared_address(memory), queries = shared + ROWS * WEIGHTS * 4;
+        const uint32_t tile = queries + ROWS * ROW * 4; /* keys, then their values */
         const int x = threadIdx.x % 16, y = threadIdx.x / 16 * 4;
 
-        load(queries, a.q, (int64_t)(p.q_first + p.query) * a.q_pitch + blockIdx.z * a.q_head, a.q_pitch, p.queries - p.query);
+        load(queries, a.q, query_at(p, a), a.q_pitch, p.queries - p.query);
         float2 o[4][PAIRS];
         float top[4], sum[4];
 #pragma unroll
@@ -428,7 +448,7 @@ template <int DEPTH> struct FlashFloat {
             copy_async_wait<0>();
             __syncthreads();
             float s[4][4];
-            score(s, queries + y * ROW, tile + x * ROW);
+            score(s, queries + y * ROW * 4, tile + x * ROW * 4);
             __syncthreads();
             load(tile, a.v[at.slice], walk_at(at, p, a), a.kv_pitch, count);
 #pragma unroll
@@ -455,7 +475,7 @@ template <int DEPTH> struct FlashFloat {
             }
             copy_async_wait<0>();
             __syncthreads();
-            weigh(o, weights + y * WEIGHTS, tile + x * 2);
+            weigh(o, shared + y * WEIGHTS * 4, tile + x * 8);
         }
         copy_async_wait<0>();
 #pragma unroll
@@ -463,12 +483,19 @@ template <int DEPTH> struct FlashFloat {
             const float all = total(sum[i]), share = all > 0.0f ? __fdiv_rn(1.0f, all) : 0.0f;
             const int row = p.query + y + i;
             if (row >= p.queries) continue;
-            const Place to = place_of<DEPTH>(a, row);
+            const Place to = place_of<DEPTH, true>(a, row);
 #pragma unroll
-            for (int c = 0; c < PAIRS; c++) store_pair(to, x * 2 + c * 32, o[i][c].x * share, o[i][c].y * share);
+            for (int c = 0; c < PAIRS; c++) store_pair<true>(to, x * 2 + c * 32, o[i][c].x * share, o[i][c].y * share);
         }
     }
 };
 
-extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_32(const __grid_constant__ CudaFlash a) { FlashFloat<32>::run(a); }
-extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_128(const __grid_constant__ CudaFlash a) { FlashFloat<128>::run(a); }
+extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_32(const __grid_constant__ CudaFlash a)
+{
+    FlashFloat<32>::run(a);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 1) flash_f32_128(const __grid_constant__ CudaFlash a)
+{
+    FlashFloat<128>::run(a);
+}

@@ -4,7 +4,7 @@
  */
 #include "ptx.cuh"
 
-static const unsigned EVERY_LANE = 0xffffffffu;
+#define ALL_LANES 0xffffffffu
 
 /* Element `at` of floats or bf16. */
 __device__ __forceinline__ float element(uint64_t from, int type, int64_t at)
@@ -43,7 +43,7 @@ __device__ __forceinline__ int token_of(const CudaWindow &w, const CudaTokens &g
     return (w.t + line / w.tall) * grid.frame + (w.h + line % w.tall) * grid.row + w.w + row % w.wide;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- gather */
+/* ----------------------------------------------------------------------------------------------------------- gather */
 
 /* Pair j of the channels turns on one of three axes. */
 __device__ __forceinline__ void rotate(const CudaGather &a, const int (&axis)[3], int j, float &u, float &v)
@@ -76,11 +76,13 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
     float factor = 1.0f;
     if (gain != 0) {
         float sum = 0.0f;
+#pragma unroll 1
         for (int c = lane * 4; c < a.head_dim; c += a.lanes * 4) {
             const float4 x = four(from.at, from.type, source + c, a.head_dim - c, whole);
             sum += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
         }
-        const unsigned group = a.lanes == 32 ? EVERY_LANE : 255u << (threadIdx.x % 32 & 24);
+        const unsigned group = a.lanes == 32 ? ALL_LANES : 255u << (threadIdx.x % 32 & 24);
+#pragma unroll 1
         for (int m = a.lanes / 2; m > 0; m >>= 1) sum += __shfl_xor_sync(group, sum, m);
         factor = __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, (float)a.head_dim) + a.eps));
     }
@@ -94,6 +96,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
         axis[2] = w.rope_w + row % w.wide;
     }
     const bool turned = part < 2 && a.rope != 0 && (!text || a.rope_text);
+#pragma unroll 1
     for (int c = lane * 4; c < a.depth; c += a.lanes * 4) {
         float4 x = four(from.at, from.type, source + c, a.head_dim - c, whole);
         if (gain != 0) {
@@ -108,20 +111,19 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ results */
+/* ---------------------------------------------------------------------------------------------------------- results */
 
-/* Blocks of 256 threads: x channels of a row (heads * head_dim, then those up to o_pad), y rows. */
+/* Blocks of 256 threads: x channels of the heads, y rows. */
 extern "C" __global__ void __launch_bounds__(256) attention_text_mean(const __grid_constant__ CudaTextMean a)
 {
-    const int c = blockIdx.x * 256 + threadIdx.x, row = blockIdx.y, here = a.heads * a.head_dim, all = a.all_heads * a.head_dim;
-    if (c >= here) {
-        if (all + c - here < a.o_pad) set_element(a.o.at, a.o.type, (int64_t)row * a.o.pitch + all + c - here, 0.0f);
-        return;
-    }
+    const int c = blockIdx.x * 256 + threadIdx.x, row = blockIdx.y, all = a.all_heads * a.head_dim;
+    if (c >= a.heads * a.head_dim) return;
     const int channel = a.first_head * a.head_dim + c;
     float *const kept = memory_at<float>(a.sum) + (int64_t)row * all + channel;
-    const float *from = memory_at<const float>(a.from) + ((int64_t)(c / a.head_dim) * a.rows + row) * a.depth + c % a.head_dim;
+    const int64_t first = ((int64_t)(c / a.head_dim) * a.rows + row) * a.depth + c % a.head_dim;
+    const float *from = memory_at<const float>(a.from) + first;
     float sum = a.begin ? 0.0f : *kept;
+#pragma unroll 4
     for (int w = 0; w < a.windows; w++) {
         sum = __fadd_rn(__fmul_rn(a.share, *from), sum);
         from += (int64_t)a.heads * a.rows * a.depth;
@@ -130,22 +132,26 @@ extern "C" __global__ void __launch_bounds__(256) attention_text_mean(const __gr
     else *kept = sum;
 }
 
-/* Zeros in channels first .. last - 1 of `tokens` tokens, a thread a token. */
+/* A thread a token. */
 extern "C" __global__ void __launch_bounds__(256) attention_pads(const __grid_constant__ CudaPads a)
 {
     const int i = blockIdx.x * 256 + threadIdx.x;
     if (i >= a.tokens) return;
     const int line = i / a.wide, token = line / a.tall * a.o.frame + line % a.tall * a.o.row + i % a.wide;
-    for (int c = a.first; c < a.last; c++) set_element(a.o.at, a.o.type, (int64_t)token * a.o.pitch + c, 0.0f);
+    int c = a.first;
+#pragma unroll 1
+    do {
+        *memory_at<uint16_t>(a.o.at + ((int64_t)token * a.o.pitch + c) * 2) = 0;
+    } while (++c < a.last);
 }
 
-/* -------------------------------------------------------------------------------------------- heads too wide for a flash */
+/* --------------------------------------------------------------------------------------- heads too wide for a flash */
 
 /* The sum or the largest of a block of 256 threads; in the same order every time. */
 template <class Join> __device__ __forceinline__ float joined(float x, float *shared, Join join)
 {
 #pragma unroll
-    for (int m = 16; m > 0; m >>= 1) x = join(x, __shfl_xor_sync(EVERY_LANE, x, m));
+    for (int m = 16; m > 0; m >>= 1) x = join(x, __shfl_xor_sync(ALL_LANES, x, m));
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
     __syncthreads();
     x = shared[0];
@@ -162,12 +168,15 @@ extern "C" __global__ void __launch_bounds__(256) attention_softmax(const __grid
     float *const row = memory_at<float>(a.at) + (int64_t)blockIdx.x * a.pitch;
     const uint64_t to = a.at + (int64_t)blockIdx.x * a.pitch * 4;
     float top = -__int_as_float(0x7f800000), sum = 0.0f;
+#pragma unroll 4
     for (int i = threadIdx.x; i < a.keys; i += 256) top = fmaxf(top, row[i]);
     top = joined(top, shared, [](float x, float y) { return fmaxf(x, y); });
+#pragma unroll 4
     for (int i = threadIdx.x; i < a.keys; i += 256) sum += exp_poly(row[i] - top);
     sum = joined(sum, shared, [](float x, float y) { return x + y; });
     const float share = __fdiv_rn(1.0f, sum);
     /* A result of two bytes lies where scores were that have been read: of this turn's, hence the barrier, or before. */
+#pragma unroll 1
     for (int first = 0; first < a.pad; first += 256) {
         const int i = first + threadIdx.x;
         const float x = i < a.keys ? exp_poly(row[i] - top) * share : 0.0f;
@@ -182,15 +191,15 @@ extern "C" __global__ void __launch_bounds__(256) attention_transpose(const __gr
     __shared__ float tile[32][33];
     const int x = threadIdx.x % 32, y = threadIdx.x / 32, row = blockIdx.x * 32, channel = blockIdx.y * 32;
 #pragma unroll
-    for (int i = y; i < 32; i += 8) {
-        const bool there = row + i < a.rows && channel + x < a.depth;
-        tile[i][x] = there ? element(a.from, a.type, (int64_t)(row + i) * a.depth + channel + x) : 0.0f;
+    for (int i = 0; i < 32; i += 8) {
+        const bool there = row + y + i < a.rows && channel + x < a.depth;
+        tile[y + i][x] = there ? element(a.from, a.type, (int64_t)(row + y + i) * a.depth + channel + x) : 0.0f;
     }
     __syncthreads();
 #pragma unroll
-    for (int i = y; i < 32; i += 8) {
-        if (channel + i < a.depth && row + x < a.pitch) {
-            set_element(a.to, a.type, (int64_t)(channel + i) * a.pitch + row + x, tile[x][i]);
+    for (int i = 0; i < 32; i += 8) {
+        if (channel + y + i < a.depth && row + x < a.pitch) {
+            set_element(a.to, a.type, (int64_t)(channel + y + i) * a.pitch + row + x, tile[x][y + i]);
         }
     }
 }
@@ -202,7 +211,8 @@ extern "C" __global__ void __launch_bounds__(256) attention_scatter(const __grid
     if (c >= a.head_dim) return;
     const float x = memory_at<const float>(a.from)[(int64_t)blockIdx.y * a.depth + c];
     if (row < a.window.own) {
-        set_element(a.o.at, a.o.type, (int64_t)token_of(a.window, a.o, row) * a.o.pitch + a.head * a.head_dim + c, x);
+        const int64_t token = token_of(a.window, a.o, row);
+        set_element(a.o.at, a.o.type, token * a.o.pitch + a.head * a.head_dim + c, x);
     } else {
         memory_at<float>(a.text_o)[(int64_t)(row - a.window.own) * a.depth + c] = x;
     }

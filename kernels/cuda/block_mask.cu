@@ -4,7 +4,7 @@
  */
 #include "ptx.cuh"
 
-static const unsigned WHOLE_WARP = 0xffffffffu;
+#define ALL_LANES 0xffffffffu
 
 extern "C" __global__ void __launch_bounds__(128) block_means(const __grid_constant__ CudaMeans a)
 {
@@ -23,8 +23,8 @@ extern "C" __global__ void __launch_bounds__(128) block_means(const __grid_const
         for (int i = 0; i < a.tokens; i++) sum = __fadd_rn(sum, x[(int64_t)i * a.x.pitch]);
     }
     const int number = a.first + (int)(blockIdx.z * gridDim.y) + block;
-    memory_at<float>(a.to)[c / a.head_dim * a.to_head + (int64_t)(c % a.head_dim) * a.to_channel + (int64_t)number * a.to_block] =
-        __fdiv_rn(sum, (float)a.tokens);
+    const int64_t to = c / a.head_dim * a.to_head + (int64_t)(c % a.head_dim) * a.to_channel + (int64_t)number * a.to_block;
+    memory_at<float>(a.to)[to] = __fdiv_rn(sum, (float)a.tokens);
 }
 
 /* Is key block b within reach of query window w? Cut at the picture's border, not shifted back inside. */
@@ -46,6 +46,7 @@ __device__ __forceinline__ int64_t row_of(const CudaBlockMask &a, int head)
 extern "C" __global__ void __launch_bounds__(256) block_near(const __grid_constant__ CudaBlockMask a)
 {
     uint8_t *mask = memory_at<uint8_t>(a.mask) + row_of(a, blockIdx.z) * a.blocks;
+#pragma unroll 1
     for (int b = threadIdx.x; b < a.blocks; b += 256) mask[b] = in_range(a, blockIdx.x, b);
 }
 
@@ -78,23 +79,28 @@ extern "C" __global__ void __launch_bounds__(256) block_scores(const __grid_cons
     const float nothing = -__int_as_float(0x7f800000);
 
     float top = nothing;
+#pragma unroll 1
     for (int b = threadIdx.x; b < a.blocks; b += 256) {
         float s = nothing;
         if (in_range(a, blockIdx.x, b)) {
             float sum = 0.0f;
+            int c = 0;
 #pragma unroll 4
-            for (int c = 0; c < a.head_dim; c++) sum = __fadd_rn(sum, __fmul_rn(q[c], k[(int64_t)c * a.blocks + b]));
+            do {
+                sum = __fadd_rn(sum, __fmul_rn(q[c], k[(int64_t)c * a.blocks + b]));
+            } while (++c < a.head_dim);
             s = __fdiv_rn(sum, a.root);
         }
         p[b] = s;
         top = fmaxf(top, s);
     }
 #pragma unroll
-    for (int m = 16; m > 0; m >>= 1) top = fmaxf(top, __shfl_xor_sync(WHOLE_WARP, top, m));
+    for (int m = 16; m > 0; m >>= 1) top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, m));
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = top;
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < 8; i++) top = fmaxf(top, shared[i]);
+#pragma unroll 1
     for (int b = threadIdx.x; b < a.blocks; b += 256) p[b] = exp_small(p[b] - top);
     __syncthreads();
     if (threadIdx.x == 0) { /* in order: other blocks have theirs to do meanwhile */
@@ -105,6 +111,7 @@ extern "C" __global__ void __launch_bounds__(256) block_scores(const __grid_cons
     }
     __syncthreads();
     const float sum = shared[0];
+#pragma unroll 1
     for (int b = threadIdx.x; b < a.blocks; b += 256) p[b] = __fdiv_rn(p[b], sum);
 }
 
@@ -119,9 +126,11 @@ extern "C" __global__ void __launch_bounds__(1024) block_choose(const __grid_con
     const uint32_t *p = memory_at<const uint32_t>(a.p) + ((int64_t)blockIdx.y * a.slices + blockIdx.x) * pairs;
     uint8_t *mask = memory_at<uint8_t>(a.mask) + ((int64_t)(a.first_head + blockIdx.y) * a.slices + blockIdx.x) * pairs;
     uint32_t limit = 0, above = (uint32_t)min(a.keep, pairs - 1);
+#pragma unroll 1
     for (int shift = 24; shift >= 0; shift -= 8) {
         if (threadIdx.x < 256) count[threadIdx.x] = 0;
         __syncthreads();
+#pragma unroll 4
         for (int64_t i = threadIdx.x; i < pairs; i += 1024) {
             const uint32_t bits = p[i];
             if (bits != 0 && ((bits ^ limit) >> shift) >> 8 == 0) atomicAdd(&count[bits >> shift & 255], 1u);
@@ -129,6 +138,7 @@ extern "C" __global__ void __launch_bounds__(1024) block_choose(const __grid_con
         __syncthreads();
         if (threadIdx.x == 0) {
             int byte = 255;
+#pragma unroll 1
             while (byte > 0 && above >= count[byte]) above -= count[byte--];
             found[0] = limit | (uint32_t)byte << shift;
             found[1] = above;
@@ -137,5 +147,6 @@ extern "C" __global__ void __launch_bounds__(1024) block_choose(const __grid_con
         limit = found[0];
         above = found[1];
     }
+#pragma unroll 4
     for (int64_t i = threadIdx.x; i < pairs; i += 1024) mask[i] = p[i] > limit;
 }

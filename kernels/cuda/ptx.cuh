@@ -163,6 +163,14 @@ __device__ __forceinline__ float2 load_shared_2(uint32_t from)
     return pair;
 }
 
+__device__ __forceinline__ void load_shared_4(float (&x)[4], uint32_t from)
+{
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+                 : "r"(from)
+                 : "memory");
+}
+
 /* Closes a group of the thread's copies. */
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -1,17 +1,21 @@
 /* dev_attention against loops in double: windows that do not divide the grid, a text stream, norms, rotation. */
+#include "runtime/dev_cuda_attention.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Run {
     int t, h, w, heads, d, text, pairs;
+    bool text_read; /* the text's keys alone, not its queries */
     bool norm, rope_text;
     float spread;
     const AttentionWindow *windows;
     int window_count;
+    uint64_t limit; /* of operands on a CUDA device; 0: as it likes */
     const float *qkv, *text_qkv, *rope;
     TestWeight gain[4];
     float *out, *text_out, *want, *want_text;
@@ -35,15 +39,16 @@ static void work(void *user, Dev *d)
     Tensor words = {0}, text_o = {0};
     if (r->text > 0) {
         words = upload(d, r->text_qkv, 1, 1, r->text, 3 * e);
-        text_o = dev_tensor(d, 1, 1, r->text, e);
+        if (!r->text_read) text_o = dev_tensor(d, 1, 1, r->text, e);
         a.text_q = tensor_channels(words, 0, e);
         a.text_k = tensor_channels(words, e, e);
         a.text_v = tensor_channels(words, 2 * e, e);
         a.text_o = text_o;
     }
-    dev_attention(d, &a);
+    if (r->limit > 0 && test_cuda() != NULL) cuda_attention_within(d, &a, r->limit);
+    else dev_attention(d, &a);
     download(d, o, r->out);
-    if (r->text > 0) download(d, text_o, r->text_out);
+    if (text_o.valid) download(d, text_o, r->text_out);
     dev_free(d, &text_o);
     dev_free(d, &words);
     dev_free(d, &o);
@@ -53,7 +58,7 @@ static void work(void *user, Dev *d)
 static void done(void *user, const char *version)
 {
     Run *r = user;
-    const size_t count = (size_t)(r->t * r->h * r->w * r->heads * r->d), words = (size_t)(r->text * r->heads * r->d);
+    const size_t count = (size_t)(r->t * r->h * r->w * r->heads * r->d), words = (size_t)((r->text_read ? 0 : r->text) * r->heads * r->d);
     /* scores grow with the square of the spread, and their rounding is a relative error of the weights */
     const double tolerance = 2e-6 * fmax(1.0, (double)(r->spread * r->spread) / 4.0);
     check_close(version, r->want, r->out, count, tolerance);
@@ -81,7 +86,7 @@ static void prepare(const Run *r, const float *x, const float *gain, const int *
 
 static void reference(Run *r)
 {
-    enum { TOKENS_MAX = 1024, DIM_MAX = 128 };
+    enum { TOKENS_MAX = 1280, DIM_MAX = 136 };
     static double q[TOKENS_MAX][DIM_MAX], k[TOKENS_MAX][DIM_MAX], score[TOKENS_MAX];
     const float *value[TOKENS_MAX];
     float *to[TOKENS_MAX];
@@ -112,7 +117,7 @@ static void reference(Run *r)
                 value[n] = at + 2 * e;
                 to[n] = r->want_text + j * e + head * r->d;
             }
-            for (int a = 0; a < n; a++) {
+            for (int a = 0; a < (r->text_read ? own : n); a++) {
                 double top = -1e300, sum = 0.0;
                 for (int c = 0; c < n; c++) {
                     score[c] = 0.0;
@@ -132,13 +137,15 @@ static void reference(Run *r)
     }
 }
 
+/* text < 0: that many of which only the keys are used. */
 static void one(int t, int h, int w, int heads, int d, int text, int pairs, bool norm, float spread,
-                const AttentionWindow *windows, int count)
+                const AttentionWindow *windows, int count, unsigned limit)
 {
-    if (!check_begin("attention_%dx%dx%d_h%dx%d_text%d%s%s_windows%d_x%g", t, h, w, heads, d, text, norm ? "_norm" : "",
-                     pairs ? "_rope" : "", count, (double)spread)) return;
+    if (!check_begin("attention_%dx%dx%d_h%dx%d_text%d%s%s_windows%d_x%g_limit%u", t, h, w, heads, d, text, norm ? "_norm" : "",
+                     pairs ? "_rope" : "", count, (double)spread, limit)) return;
     Run r = {.t = t, .h = h, .w = w, .heads = heads, .d = d, .text = text, .pairs = pairs, .norm = norm, .rope_text = norm,
-             .windows = windows, .window_count = count, .spread = spread};
+             .windows = windows, .window_count = count, .limit = limit, .spread = spread, .text_read = text < 0};
+    r.text = text = abs(text);
     const size_t e = (size_t)(heads * d), tokens = (size_t)(t * h * w);
     float *qkv = check_floats(tokens * 3 * e), *words = check_floats((size_t)text * 3 * e + 1);
     check_normal(qkv, tokens * 3 * e);
@@ -182,9 +189,16 @@ void test_attention(void)
     static const AttentionWindow split[] = {{0, 1, 0, 3, 0, 4, 5, 0, 0}, {1, 3, 0, 3, 0, 4, 5, 0, 0}, {0, 1, 3, 5, 0, 4, 5, 0, 0},
                                             {1, 3, 3, 5, 0, 4, 5, 0, 0}, {0, 1, 0, 3, 4, 9, 5, 0, 0}, {1, 3, 0, 3, 4, 9, 5, 0, 0},
                                             {0, 1, 3, 5, 4, 9, 5, 0, 0}, {1, 3, 3, 5, 4, 9, 5, 0, 0}};
-    one(1, 13, 23, 1, 96, 0, 0, false, 1.0f, whole, 1);  /* more keys than one block */
-    one(1, 13, 23, 2, 40, 0, 0, false, 6.0f, whole, 1);  /* peaked softmax; head width not a multiple of 16 */
-    one(3, 5, 9, 2, 32, 7, 5, true, 1.0f, split, 8);
-    one(3, 5, 9, 3, 128, 58, 21, true, 1.0f, split, 8);
-    one(1, 1, 1, 1, 16, 1, 2, true, 1.0f, single, 1);
+    one(1, 13, 23, 1, 96, 0, 0, false, 1.0f, whole, 1, 0);  /* more keys than one block */
+    one(1, 13, 23, 2, 40, 0, 0, false, 6.0f, whole, 1, 0);  /* peaked softmax; head width not a multiple of 16 */
+    one(3, 5, 9, 2, 32, 7, 5, true, 1.0f, split, 8, 0);
+    one(3, 5, 9, 2, 32, 7, 5, true, 1.0f, split, 8, 60000); /* rounds of some windows */
+    one(3, 5, 9, 2, 32, 7, 5, true, 1.0f, split, 8, 9000);  /* of one head */
+    one(3, 5, 9, 3, 128, 58, 21, true, 1.0f, split, 8, 0);
+    one(3, 5, 9, 2, 136, 7, 20, true, 1.0f, split, 8, 4000); /* heads wider than are done at once, their scores in pieces */
+    one(3, 5, 9, 2, 18, 3, 3, true, 1.0f, split, 8, 0);      /* no whole groups of four channels */
+    one(3, 5, 9, 4, 33, 0, 0, true, 1.0f, split, 8, 0);      /* nor of two */
+    one(1, 1, 1, 1, 16, 1, 2, true, 1.0f, single, 1, 0);
+    one(3, 5, 9, 1, 20, -70, 0, false, 1.0f, split, 8, 0);
+    one(1, 1, 1, 1, 130, -1203, 0, false, 1.0f, single, 1, 0); /* long rows of scores */
 }
