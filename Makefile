@@ -153,7 +153,7 @@ $(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))):
 	$(test_program)
 $(B)/tests/loader: $(call obj,tests/goldens_formats.c)
 
-$(B)/tests/cuda_driver: | $(B)/tests/emulator/libcuda.so.1
+$(B)/tests/cuda_driver $(B)/tests/cuda_cache: | $(B)/tests/emulator/libcuda.so.1
 
 # A driver like any other: it links nothing of the library, and shows the driver's functions alone.
 $(B)/tests/emulator/libcuda.so.1: $(call obj,$(EMULATOR_SRC)) tests/emulator/libcuda.map

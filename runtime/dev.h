@@ -72,6 +72,8 @@ typedef struct DevTotals {
     uint64_t device_weight_bytes; /* cuda: weights as kept on the device */
     double flop;           /* 2 per multiply-add of convolutions, linears, attention */
     uint64_t operations;
+    unsigned kernels_cached, kernels_compiled, kernels_built_in; /* cuda: as CudaKernelCounts */
+    const char *kernels_origin; /* cuda: where they come from, for people; until the device is closed. NULL: none were loaded */
 } DevTotals;
 
 /* How numbers are kept and multiplied. INT8: products of wide layers in blocks of 128 channels, all else as BF16. */

@@ -246,6 +246,15 @@ static void cuda_write_end(Dev *d, Tensor x, float *values)
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
+static void count_kernels(Dev *d)
+{
+    const CudaKernelCounts n = cuda_kernels_counts(d->cuda->kernels);
+    d->totals.kernels_cached = n.cached;
+    d->totals.kernels_compiled = n.compiled;
+    d->totals.kernels_built_in = n.built_in;
+    d->totals.kernels_origin = cuda_kernels_origin(d->cuda->kernels);
+}
+
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
 {
     if (d->plan || d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
@@ -254,6 +263,7 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
     enter(c);
     size_t bytes = 0;
     CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, &bytes, error, sizeof error);
+    count_kernels(d);
     const CudaLaunchShape shape = {g.x, g.y, g.z, g.threads, g.shared};
     if (f == NULL) dev_fail(d, "%s", error);
     else worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));

@@ -91,3 +91,12 @@ uint64_t device_limit(const Device *d, const upres_options *o)
     else system_memory(&total, &available);
     return available;
 }
+
+void device_log_kernels(const upres_options *o, const DevTotals *t, unsigned *told)
+{
+    const unsigned all = t->kernels_cached + t->kernels_compiled + t->kernels_built_in;
+    if (all == *told) return;
+    *told = all;
+    options_log(o, UPRES_LOG_INFO, "kernels: %u from the cache, %u compiled, %u built in (%s)", t->kernels_cached,
+                t->kernels_compiled, t->kernels_built_in, t->kernels_origin);
+}

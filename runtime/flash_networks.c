@@ -128,6 +128,8 @@ const char *flash_networks_describe(const FlashNetworks *m)
     return m->dev ? dev_describe(m->dev) : "";
 }
 
+DevTotals flash_networks_totals(const FlashNetworks *m) { return dev_totals(m->dev); }
+
 bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part)
 {
     return part == m->dit_part || part == m->lq_part || part == m->text_part || part == m->decoder_part;

@@ -56,6 +56,7 @@ StreamNetworks flash_networks_run(FlashNetworks *m); /* for the pipeline's setup
 /* Where tile i lies in the padded picture; false: there is none of that number. */
 bool flash_networks_tile(const FlashNetworks *m, int i, StreamTile *y, StreamTile *x);
 const char *flash_networks_describe(const FlashNetworks *m); /* of the device; "" before start */
+DevTotals flash_networks_totals(const FlashNetworks *m);     /* of the device, after start */
 bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part);
 /* "FlashVSR 1.1, as no file tells": the version that runs, and where it is known from. */
 const char *flash_networks_version(const FlashNetworks *m);

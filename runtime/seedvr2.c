@@ -109,6 +109,8 @@ const char *seedvr2_describe(const Seedvr2 *m)
     return m->dev ? dev_describe(m->dev) : "";
 }
 
+DevTotals seedvr2_totals(const Seedvr2 *m) { return dev_totals(m->dev); }
+
 /* --------------------------------------------------------------------------------------------- the transformer's call */
 
 /* Rows of `c` floats to or from channel-padded rows. A plan has no memory to copy. */

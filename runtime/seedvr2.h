@@ -40,6 +40,7 @@ bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *
 bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
                    Fault *f);
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */
+DevTotals seedvr2_totals(const Seedvr2 *m);     /* of the device, after start */
 
 /* For the pipeline's setup; the functions may be called after start. */
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan);

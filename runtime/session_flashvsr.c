@@ -1,3 +1,4 @@
+#include "runtime/device.h"
 #include "runtime/flash_networks.h"
 #include "runtime/plan.h"
 #include "runtime/session_kind.h"
@@ -13,6 +14,7 @@ typedef struct FlashSession {
     StreamPipeline *pipeline;
     const ChunkCost *cost; /* of the present chunk */
     bool told;             /* that frames before those selected are computed too */
+    unsigned kernels_told; /* in the log */
 } FlashSession;
 
 /* ---------------------------------------------------------------------------------------------------------- reports */
@@ -61,6 +63,8 @@ static void chunk_ends(void *user, int64_t k)
     options_log(&s->options, UPRES_LOG_INFO, "chunk %lld (frames %lld to %lld): transformer %.2f s, decode %.2f s",
                 (long long)k, (long long)stream_chunk_first(k), (long long)stream_chunk_first(k + 1) - 1,
                 s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE]);
+    const DevTotals totals = flash_networks_totals(j->networks);
+    device_log_kernels(&s->options, &totals, &j->kernels_told);
 }
 
 static void finishing(void *user)

@@ -1,3 +1,4 @@
+#include "runtime/device.h"
 #include "runtime/plan.h"
 #include "runtime/seedvr2.h"
 #include "runtime/session_kind.h"
@@ -13,6 +14,7 @@ typedef struct Seedvr2Session {
     Seedvr2Plan plan;
     Pipeline *pipeline;
     const BatchCost *cost; /* of the present batch */
+    unsigned kernels_told; /* in the log */
 } Seedvr2Session;
 
 /* ---------------------------------------------------------------------------------------------------------- reports */
@@ -76,6 +78,8 @@ static void batch_ends(void *user, int64_t k, const Batch *b)
         "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s, color %.2f s",
         (long long)k, (long long)(b->start - schedule->prepend), (long long)(b->end - 1 - schedule->prepend), b->frames,
         s->spent[PHASE_ENCODE], s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE], s->spent[PHASE_COLOR]);
+    const DevTotals totals = seedvr2_totals(j->networks);
+    device_log_kernels(&s->options, &totals, &j->kernels_told);
 }
 
 static void log_tiles(const upres_options *o, const char *half, VaeTiles tiles, int count)

@@ -204,6 +204,8 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
     vae_job_close(job);
     if (f->status == UPRES_OK && dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
     if (f->status == UPRES_OK && !dev_ok(d)) fault(f, UPRES_E_RUNTIME, "%s", dev_error(d));
+    const DevTotals totals = dev_totals(d);
+    device_log_kernels(o, &totals, &(unsigned){0});
     dev_close(d);
     if (f->status == UPRES_OK) options_log(o, UPRES_LOG_INFO, "done in %.2f s", system_seconds() - began);
     return f->status;

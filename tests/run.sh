@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 tier=${1:-short}
 shared=${UPRES_SHARED:-../shared}
 export UPRES_SHARED=$shared
+export UPRES_CACHE_DIR=$PWD/build/tests/cache # of compiled kernels
 export UPRES_CUDA_DRIVER=none # the CPU, whatever this machine has; GPU sections name a driver of their own
 logs=build/tests/logs
 mkdir -p "$logs"
@@ -132,7 +133,7 @@ if echo 'int main(void) { return 0; }' |
     sanitizers=yes
     echo "== build with sanitizers"
     programs=(upres tests/loader tests/api tests/kernels tests/decoders tests/goldens
-        tests/emulator/test_core tests/emulator/test_driver tests/cuda_driver)
+        tests/emulator/test_core tests/emulator/test_driver tests/cuda_driver tests/cuda_cache)
     make -s -j"$(nproc)" B=build/asan SANITIZE=address,undefined "${programs[@]/#/build/asan/}" ||
         { add 0 1 0 && broken+=("build with sanitizers"); }
 fi
@@ -147,6 +148,7 @@ program stream
 program emulator/test_core
 program emulator/test_driver
 program cuda_driver
+program cuda_cache
 program cuda_device
 program ptx_checks
 section cli bash tests/cli.sh build
@@ -159,6 +161,7 @@ sanitized decoders
 sanitized emulator/test_core
 sanitized emulator/test_driver
 sanitized cuda_driver
+sanitized cuda_cache
 sanitized api build/asan
 program goldens tests/data/goldens
 section "wrong goldens" bash -c wrong_goldens
