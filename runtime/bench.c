@@ -51,10 +51,11 @@ static float *filled(size_t count)
     return x;
 }
 
-static double seconds_of(void (*body)(void *), void *context)
+static double seconds_of(const Bench *b, void (*body)(void *), void *context)
 {
     double began = system_seconds();
     body(context);
+    if (b->device) dev_wait(b->device); /* a GPU has only been told what to do */
     return system_seconds() - began;
 }
 
@@ -67,10 +68,10 @@ static void repeat(Bench *b, void (*body)(void *), void *context)
         b->flop = dev_totals(b->device).flop - before;
         return;
     }
-    double first = seconds_of(body, context), total = 0;
+    double first = seconds_of(b, body, context), total = 0;
     if (first > 1) b->seconds[b->runs++] = first;
     while (b->runs < RUNS_MAX && (b->runs < 3 || total < 0.2)) {
-        double s = seconds_of(body, context);
+        double s = seconds_of(b, body, context);
         b->seconds[b->runs++] = s;
         total += s;
     }

@@ -1,3 +1,4 @@
+#include "kernels/cpu/fp8.h"
 #include "runtime/dev_internal.h"
 
 #include <stdarg.h>
@@ -33,10 +34,18 @@ Dev *dev_plan_open(const DevSetup *s)
 
 Dev *dev_open(const DevSetup *s, uint64_t arena_bytes, char *error, size_t error_size)
 {
+    bool no_memory;
+    return dev_try(s, arena_bytes, &no_memory, error, error_size);
+}
+
+Dev *dev_try(const DevSetup *s, uint64_t arena_bytes, bool *no_memory, char *error, size_t error_size)
+{
+    *no_memory = false;
     Dev *d = device_new(s, error, error_size);
     if (d == NULL) return NULL;
     d->plan = false;
     if (!(s->cuda == NULL ? cpu_start(d, arena_bytes, error, error_size) : cuda_start(d, arena_bytes, error, error_size))) {
+        *no_memory = d->no_memory;
         dev_close(d);
         return NULL;
     }
@@ -56,6 +65,7 @@ void dev_close(Dev *d)
 bool dev_is_plan(const Dev *d) { return d->plan; }
 bool dev_ok(const Dev *d) { return !d->failed; }
 const char *dev_error(const Dev *d) { return d->error; }
+bool dev_no_memory(const Dev *d) { return d->no_memory; }
 bool dev_cancelled(const Dev *d) { return d->cancelled; }
 const char *dev_describe(const Dev *d) { return d->describe; }
 
@@ -63,6 +73,7 @@ DevTotals dev_totals(const Dev *d)
 {
     DevTotals t = d->totals;
     t.arena_peak = d->arena.peak;
+    if (d->cuda != NULL) cuda_weights_totals(d, &t);
     return t;
 }
 
@@ -86,6 +97,11 @@ void dev_phase(Dev *d)
     if (d->arena.count != 0) dev_fail(d, "internal error: %zu tensors were not given back", d->arena.count);
 }
 
+void dev_weight_group(Dev *d, int group)
+{
+    if (d->cuda != NULL) cuda_weight_group(d, group);
+}
+
 void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user)
 {
     d->cancel = cancel;
@@ -94,11 +110,14 @@ void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user)
 
 /* ----------------------------------------------------------------------------------------------------------- tensors */
 
-int element_bytes(Element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_BF16 ? 2 : 1; }
+int element_bytes(Element type)
+{
+    return type == ELEMENT_F32 ? 4 : type == ELEMENT_BF16 || type == ELEMENT_E4M3_PAIR ? 2 : 1;
+}
 
 int element_pad(Element type, int c)
 {
-    const int unit = 16 / element_bytes(type);
+    const int unit = type == ELEMENT_E4M3_PAIR ? FP8_PAIR_CHANNELS : 16 / element_bytes(type);
     return (c + unit - 1) / unit * unit;
 }
 
@@ -115,7 +134,17 @@ Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c)
     return x;
 }
 
-Tensor dev_tensor(Dev *d, int t, int h, int w, int c) { return dev_typed(d, d->activation, t, h, w, c); }
+/*
+ * Pictures of a handful of pixels are float32 on every device: a norm over so few divides by differences that rounding has made,
+ * and they weigh nothing.
+ */
+enum { FEW_PIXELS = 64 };
+
+Tensor dev_tensor(Dev *d, int t, int h, int w, int c)
+{
+    return dev_typed(d, (int64_t)h * w < FEW_PIXELS ? ELEMENT_F32 : d->activation, t, h, w, c);
+}
+
 Tensor dev_floats(Dev *d, int t, int h, int w, int c) { return dev_typed(d, ELEMENT_F32, t, h, w, c); }
 
 Tensor dev_bytes(Dev *d, int64_t count)
@@ -316,6 +345,41 @@ void dev_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cel
 void dev_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights)
 {
     if (may_run(d)) d->ops->to_planes(d, planes, pixels, weights);
+}
+
+void dev_noise(Dev *d, const NoiseArgs *a)
+{
+    if (may_run(d)) d->ops->noise(d, a);
+}
+
+void dev_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame)
+{
+    if (scale != 0 && may_run(d)) d->ops->input_noise(d, planes, scale, seed, frame);
+}
+
+void dev_resize(Dev *d, const ResizeArgs *a)
+{
+    if (may_run(d)) d->ops->resize(d, a);
+}
+
+void dev_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes)
+{
+    if (!d->plan && !d->failed) d->ops->bytes_in(d, x, from, bytes);
+}
+
+void dev_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
+{
+    if (!d->plan && !d->failed) d->ops->bytes_out(d, x, to, bytes);
+}
+
+void dev_from_codes(Dev *d, const CodesArgs *a)
+{
+    if (may_run(d)) d->ops->from_codes(d, a);
+}
+
+void dev_to_codes(Dev *d, const CodesArgs *a)
+{
+    if (may_run(d)) d->ops->to_codes(d, a);
 }
 
 void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)

@@ -1,4 +1,5 @@
 /* Convolutions and linear layers on the CUDA device: history, padded frames, and the products over them. */
+#include "kernels/cpu/fp8.h"
 #include "runtime/dev_cuda.h"
 
 #include <stdlib.h>
@@ -8,11 +9,26 @@
 
 int cuda_blocks(int depth) { return (depth + CUDA_BLOCK - 1) / CUDA_BLOCK; }
 
+int cuda_words(Element type, int depth)
+{
+    return type == ELEMENT_E4M3 || type == ELEMENT_E4M3_PAIR ? fp8_words(depth, type == ELEMENT_E4M3_PAIR) : cuda_blocks(depth);
+}
+
 Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth)
 {
     enum { ROW = 4096 };
-    if (type != ELEMENT_I8) return (Tensor){0};
-    return dev_floats(d, 1, (int)((pixels * cuda_blocks(depth) + ROW - 1) / ROW), 1, ROW);
+    if (type < ELEMENT_I8) return (Tensor){0};
+    return dev_floats(d, 1, (int)((pixels * cuda_words(type, depth) + ROW - 1) / ROW), 1, ROW);
+}
+
+/* Of unit variance, times a gain of about 1: e4m3 has that in its midst. */
+bool cuda_is_bounded(const Pre *pre) { return pre->norm == NORM_GROUP || pre->norm == NORM_L2; }
+
+/* Scales where pre(x) wants them. */
+static Tensor scales_for(Dev *d, Element type, const Pre *pre, Tensor x)
+{
+    if (type != ELEMENT_I8 && cuda_is_bounded(pre)) return (Tensor){0};
+    return cuda_scales(d, type, (int64_t)x.t * x.h * x.w, x.c_pad);
 }
 
 CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales)
@@ -24,14 +40,14 @@ CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales)
                         .w = x.w,
                         .c = x.c,
                         .pitch = x.c_pad,
-                        .blocks = cuda_blocks(element_pad((Element)x.type, x.c)),
+                        .blocks = cuda_words((Element)x.type, element_pad((Element)x.type, x.c)),
                         .frame_pixels = (int)(x.stride_t / x.c_pad)};
 }
 
 bool cuda_reads_directly(Tensor x, Element type)
 {
     const int unit = 16 / element_bytes(type);
-    return x.type == type && type != ELEMENT_I8 && x.at % 16 == 0 && x.c_pad % unit == 0 &&
+    return x.type == type && type < ELEMENT_I8 && x.at % 16 == 0 && x.c_pad % unit == 0 &&
            (x.c % unit == 0 || x.c_pad == element_pad(type, x.c));
 }
 
@@ -43,7 +59,7 @@ CudaOperand cuda_operand(Dev *d, Tensor x, const Pre *pre, Element type)
         return o;
     }
     o.own = dev_typed(d, type, x.t, x.h, x.w, x.c);
-    o.scales = cuda_scales(d, type, (int64_t)x.t * x.h * x.w, o.own.c_pad);
+    o.scales = scales_for(d, type, pre, o.own);
     o.frames = cuda_frames_of(d, o.own, o.scales);
     for (int t = 0; t < x.t; t += CUDA_FRAMES) {
         int slot[CUDA_FRAMES];
@@ -69,7 +85,7 @@ void cuda_gemm_operand(CudaGemmPart *part, const CudaFrames *a, const CudaWeight
     part->b_scale = b->scale;
     part->taps = b->taps;
     part->depth = b->depth;
-    part->blocks = b->blocks;
+    part->blocks = a->blocks;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- results */
@@ -85,7 +101,7 @@ void cuda_gemm_result(const Dev *d, CudaGemm *g, Tensor y, const Post *p, int n)
     g->y_type = y.type;
     g->y_pitch = y.c_pad;
     g->y_c = y.c;
-    g->y_pad = y.c_pad > element_pad((Element)y.type, y.c) ? y.c : y.c_pad; /* a view's neighbours are not its own */
+    g->y_pad = cuda_pad_of(y);
     g->rows = y.h;
     g->columns = y.w;
     g->y_row = y_row;
@@ -135,7 +151,7 @@ static int channels_in(const ConvArgs *a)
 static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, Tensor *scales)
 {
     Tensor x = dev_typed(d, type, slots, a->x.h + a->pad_top + a->pad_bottom, a->x.w + a->pad_left + a->pad_right, a->x.c);
-    *scales = cuda_scales(d, type, (int64_t)x.t * x.h * x.w, x.c_pad);
+    *scales = scales_for(d, type, &a->pre, x);
     cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes(type));
     if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
     return x;
@@ -163,7 +179,7 @@ static void clear_last_slot(Dev *d, const ConvState *s)
     const Tensor last = tensor_frames(s->ring, s->ring.t - 1, 1);
     cuda_fill(d, cuda_at(d, last), 0, (uint64_t)last.stride_t * (uint64_t)element_bytes((Element)last.type));
     if (!s->scales.valid) return;
-    const uint64_t frame = (uint64_t)(last.h * last.w) * (uint64_t)cuda_blocks(last.c_pad) * sizeof(float);
+    const uint64_t frame = (uint64_t)(last.h * last.w) * (uint64_t)cuda_words((Element)last.type, last.c_pad) * sizeof(float);
     cuda_fill(d, cuda_at(d, s->scales) + (uint64_t)(s->ring.t - 1) * frame, 0, frame);
 }
 

@@ -250,8 +250,11 @@ static void write_table(const char *out, char **files, int count)
     end(f, part, out);
 }
 
+enum { MOST_SECONDS = 120 }; /* of one file: a compiler that does not come to an end must not hold up the build */
+
 int main(int count, char **arguments)
 {
+    alarm(MOST_SECONDS);
     if (count == 2 && strcmp(arguments[1], "compiler") == 0)
         print_compiler();
     else if (count >= 4 && strcmp(arguments[1], "file") == 0)

@@ -1,11 +1,11 @@
 /*
  * What happens to an operation's input while it is read, done ahead of it: norm, gain and shift, activation, and the
  * conversion to the type that the products read, in one pass over memory. A thread takes 8 channels of a pixel at a time; with
- * int8 16 threads that share a block of 128 channels find its largest value by shuffles.
+ * 8 bits threads that share a block of channels find its largest value by shuffles.
  *
  * Arithmetic is that of kernels/cpu/norm.c and rows_body.h, operation by operation, so float results agree bit for bit.
  */
-#include "ptx.cuh"
+#include "fp8.cuh"
 
 enum { PRE_THREADS = 256, PRE_PIXELS = 16, VECTOR_THREADS = 128, EDGE_THREADS = 256 };
 
@@ -18,7 +18,7 @@ struct PixelNorm {
 
 __device__ __forceinline__ float channel_of(uint64_t pixel, int type, int c)
 {
-    return type == CUDA_F32 ? global<const float>(pixel)[c] : bf16_one(global<const uint16_t>(pixel)[c]);
+    return type == CUDA_F32 ? memory_at<const float>(pixel)[c] : bf16_one(memory_at<const uint16_t>(pixel)[c]);
 }
 
 /* Sums over a pixel's channels in 16 lanes, as the CPU keeps them: lane j has channels j, j + 16 ... */
@@ -71,7 +71,7 @@ __device__ __forceinline__ PixelNorm pixel_norm(uint64_t pixel, int type, int c,
 __device__ __forceinline__ void load_channels(float (&v)[8], uint64_t at, int type, bool second)
 {
     if (type == CUDA_F32) {
-        const float4 *from = global<const float4>(at);
+        const float4 *from = memory_at<const float4>(at);
         const float4 low = from[0];
         v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
         if (second) {
@@ -82,9 +82,9 @@ __device__ __forceinline__ void load_channels(float (&v)[8], uint64_t at, int ty
     }
     uint4 pairs = {0, 0, 0, 0};
     if (second && (at & 15) == 0) {
-        pairs = *global<const uint4>(at);
+        pairs = *memory_at<const uint4>(at);
     } else {
-        const uint2 *from = global<const uint2>(at);
+        const uint2 *from = memory_at<const uint2>(at);
         const uint2 low = from[0];
         pairs.x = low.x, pairs.y = low.y;
         if (second) {
@@ -98,7 +98,7 @@ __device__ __forceinline__ void load_channels(float (&v)[8], uint64_t at, int ty
 
 __device__ __forceinline__ void store_floats(const float (&v)[8], uint64_t at, bool second)
 {
-    float4 *to = global<float4>(at);
+    float4 *to = memory_at<float4>(at);
     to[0] = make_float4(v[0], v[1], v[2], v[3]);
     if (second) to[1] = make_float4(v[4], v[5], v[6], v[7]);
 }
@@ -107,10 +107,10 @@ __device__ __forceinline__ void store_bf16(const float (&v)[8], uint64_t at, boo
 {
     const uint4 pairs = {bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7])};
     if (second && (at & 15) == 0) {
-        *global<uint4>(at) = pairs;
+        *memory_at<uint4>(at) = pairs;
         return;
     }
-    uint2 *to = global<uint2>(at);
+    uint2 *to = memory_at<uint2>(at);
     to[0] = make_uint2(pairs.x, pairs.y);
     if (second) to[1] = make_uint2(pairs.z, pairs.w);
 }
@@ -131,14 +131,14 @@ __device__ __forceinline__ float block_top(const float (&v)[8])
 __device__ __forceinline__ void affine(float (&v)[8], uint64_t gain, uint64_t shift, int64_t first)
 {
     if (gain != 0) {
-        const float4 low = global<const float4>(gain)[first / 4], high = global<const float4>(gain)[first / 4 + 1];
+        const float4 low = memory_at<const float4>(gain)[first / 4], high = memory_at<const float4>(gain)[first / 4 + 1];
         v[0] = __fmul_rn(v[0], low.x), v[1] = __fmul_rn(v[1], low.y);
         v[2] = __fmul_rn(v[2], low.z), v[3] = __fmul_rn(v[3], low.w);
         v[4] = __fmul_rn(v[4], high.x), v[5] = __fmul_rn(v[5], high.y);
         v[6] = __fmul_rn(v[6], high.z), v[7] = __fmul_rn(v[7], high.w);
     }
     if (shift != 0) {
-        const float4 low = global<const float4>(shift)[first / 4], high = global<const float4>(shift)[first / 4 + 1];
+        const float4 low = memory_at<const float4>(shift)[first / 4], high = memory_at<const float4>(shift)[first / 4 + 1];
         v[0] = __fadd_rn(v[0], low.x), v[1] = __fadd_rn(v[1], low.y);
         v[2] = __fadd_rn(v[2], low.z), v[3] = __fadd_rn(v[3], low.w);
         v[4] = __fadd_rn(v[4], high.x), v[5] = __fadd_rn(v[5], high.y);
@@ -146,9 +146,44 @@ __device__ __forceinline__ void affine(float (&v)[8], uint64_t gain, uint64_t sh
     }
 }
 
+#ifdef UPRES_FP8
+/* kernels/cpu/fp8.h. Threads that share a word of scales have 128 channels, those of pairs 64. */
+__device__ __forceinline__ void store_fp8(const CudaPre &a, const float (&v)[8], uint32_t pixel, uint32_t lane)
+{
+    const bool pair = a.to_type == CUDA_E4M3_PAIR;
+    const uint32_t group = pair ? 8 : 16, mask = pair ? 0xffu << (threadIdx.x & 24) : 0xffffu << (threadIdx.x & 16);
+    uint32_t e = 127;
+    if (a.to_scale != 0) {
+        float top = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 8; i++) top = fmaxf(top, fabsf(v[i]));
+        top = fmaxf(top, __shfl_xor_sync(mask, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(mask, top, 2));
+        e = fp8_scale(top);
+        uint32_t word = e << lane % group / 4 * 8;
+        word |= __shfl_xor_sync(mask, word, 4);
+        if (!pair) word |= __shfl_xor_sync(mask, word, 8);
+        if (lane % group == 0) memory_at<uint32_t>(a.to_scale)[(uint64_t)pixel * a.blocks + lane / group] = word;
+    }
+    const float inverse = fp8_inverse(e);
+    const uint2 high = {e4m3_four(v[0], v[1], v[2], v[3], inverse), e4m3_four(v[4], v[5], v[6], v[7], inverse)};
+    if (!pair) {
+        if (lane * 8 < a.to_pad) *memory_at<uint2>(a.to + (uint64_t)pixel * a.to_pitch + lane * 8) = high;
+        return;
+    }
+    const uint64_t to = a.to + (uint64_t)pixel * (2 * a.to_pitch) + lane / 8 * 128 + lane % 8 * 8;
+    *memory_at<uint2>(to) = high;
+    *memory_at<uint2>(to + 64) = {e4m3_four_rest(high.x, v[0], v[1], v[2], v[3], inverse),
+                               e4m3_four_rest(high.y, v[4], v[5], v[6], v[7], inverse)};
+}
+#else
+__device__ __forceinline__ void store_fp8(const CudaPre &, const float (&)[8], uint32_t, uint32_t) {}
+#endif
+
 /* ------------------------------------------------------------------------------------------------------------ kernels */
 
-extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre(const __grid_constant__ CudaPre a)
+/* FP8: to_type is one of those, else one of the others. */
+template <bool FP8> __device__ __forceinline__ void pre_frames(const CudaPre &a)
 {
     __shared__ PixelNorm norms[PRE_PIXELS];
     const uint32_t run = a.run, runs = (a.w + run - 1) / run, row = blockIdx.x / runs, first = (blockIdx.x - row * runs) * run;
@@ -166,7 +201,8 @@ extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre(const __grid_co
     }
 
     /* Threads go over (pixel, 8 channels) in steps of the block, without a division each. */
-    const uint32_t lanes = a.to_type == CUDA_I8 ? a.blocks * 16 : (a.to_pad + 7) / 8;
+    const uint32_t sharing = FP8 ? a.to_type == CUDA_E4M3_PAIR ? 8 : 16 : a.to_type == CUDA_I8 ? 16 : 0; /* a block of scales */
+    const uint32_t lanes = sharing > 0 ? a.blocks * sharing : (a.to_pad + 7) / 8;
     const uint32_t step_pixels = PRE_THREADS / lanes, step_lanes = PRE_THREADS - step_pixels * lanes;
     uint32_t pixel = threadIdx.x / lanes, lane = threadIdx.x - pixel * lanes;
     const int64_t vectors = a.by_frame ? (int64_t)frame * ((a.c + 7) / 8 * 8) : 0;
@@ -187,13 +223,15 @@ extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre(const __grid_co
             for (int i = 1; i < 8; i++) v[i] = channel + i < a.c ? v[i] : 0.0f;
         }
         const uint64_t to = (uint64_t)(to_pixel + pixel) * a.to_pitch + channel;
-        if (a.to_type == CUDA_I8) {
+        if (FP8) {
+            store_fp8(a, v, to_pixel + pixel, lane);
+        } else if (a.to_type == CUDA_I8) {
             const Int8Scale s = int8_scale(block_top(v));
             if (channel < a.to_pad) {
-                *global<uint2>(a.to + to) = make_uint2(int8_quad(v[0], v[1], v[2], v[3], s.inverse),
+                *memory_at<uint2>(a.to + to) = make_uint2(int8_quad(v[0], v[1], v[2], v[3], s.inverse),
                                                        int8_quad(v[4], v[5], v[6], v[7], s.inverse));
             }
-            if (lane % 16 == 0) global<float>(a.to_scale)[(uint64_t)(to_pixel + pixel) * a.blocks + lane / 16] = s.scale;
+            if (lane % 16 == 0) memory_at<float>(a.to_scale)[(uint64_t)(to_pixel + pixel) * a.blocks + lane / 16] = s.scale;
         } else if (a.to_type == CUDA_BF16) {
             store_bf16(v, a.to + to * 2, channel + 4 < a.to_pad);
         } else {
@@ -208,26 +246,32 @@ extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre(const __grid_co
     }
 }
 
+extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre(const __grid_constant__ CudaPre a) { pre_frames<false>(a); }
+
+#ifdef UPRES_FP8
+extern "C" __global__ void __launch_bounds__(PRE_THREADS, 6) pre_fp8(const __grid_constant__ CudaPre a) { pre_frames<true>(a); }
+#endif
+
 extern "C" __global__ void __launch_bounds__(VECTOR_THREADS) pre_vectors(const __grid_constant__ CudaPreVectors a)
 {
     const int c = blockIdx.x * VECTOR_THREADS + threadIdx.x, frame = blockIdx.y;
     if (c >= a.pitch) return;
     float gain = 0.0f, shift = 0.0f;
     if (c < a.c) {
-        const float gamma = a.gamma == 0 ? 1.0f : global<const float>(a.gamma)[c];
-        const float beta = a.beta == 0 ? 0.0f : global<const float>(a.beta)[c];
+        const float gamma = a.gamma == 0 ? 1.0f : memory_at<const float>(a.gamma)[c];
+        const float beta = a.beta == 0 ? 0.0f : memory_at<const float>(a.beta)[c];
         if (a.stats != 0) {
-            const float2 s = *global<const float2>(a.stats + ((uint64_t)frame * a.stats_pitch + c / a.group * 2) * 4);
+            const float2 s = *memory_at<const float2>(a.stats + ((uint64_t)frame * a.stats_pitch + c / a.group * 2) * 4);
             gain = __fdiv_rn(gamma, __fsqrt_rn(__fadd_rn(s.y, a.eps)));
             shift = __fsub_rn(beta, __fmul_rn(s.x, gain));
         } else {
-            const float scale = a.scale == 0 ? 1.0f : global<const float>(a.scale)[c];
+            const float scale = a.scale == 0 ? 1.0f : memory_at<const float>(a.scale)[c];
             gain = __fmul_rn(gamma, scale);
-            shift = __fadd_rn(__fmul_rn(beta, scale), a.add == 0 ? 0.0f : global<const float>(a.add)[c]);
+            shift = __fadd_rn(__fmul_rn(beta, scale), a.add == 0 ? 0.0f : memory_at<const float>(a.add)[c]);
         }
     }
-    global<float>(a.gain)[frame * a.pitch + c] = gain;
-    if (a.shift != 0) global<float>(a.shift)[frame * a.pitch + c] = shift;
+    memory_at<float>(a.gain)[frame * a.pitch + c] = gain;
+    if (a.shift != 0) memory_at<float>(a.shift)[frame * a.pitch + c] = shift;
 }
 
 /* Thread i of a picture has word i % words of border pixel i / words: rows above, rows below, then both ends of the others. */
@@ -251,10 +295,10 @@ extern "C" __global__ void __launch_bounds__(EDGE_THREADS) pre_edges(const __gri
     const int inside_row = min(max(row, a.top), a.bottom - 1), inside_column = min(max(column, a.left), a.right - 1);
     const int64_t to = a.frame[blockIdx.y] + row * a.w + column, from = a.frame[blockIdx.y] + inside_row * a.w + inside_column;
     if (word < a.words) {
-        uint32_t *data = global<uint32_t>(a.data) + word;
+        uint32_t *data = memory_at<uint32_t>(a.data) + word;
         data[to * a.words] = data[from * a.words];
     } else {
-        uint32_t *scale = global<uint32_t>(a.scale) + (word - a.words);
+        uint32_t *scale = memory_at<uint32_t>(a.scale) + (word - a.words);
         scale[to * a.blocks] = scale[from * a.blocks];
     }
 }

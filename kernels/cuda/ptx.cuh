@@ -7,13 +7,10 @@
 
 #include "args.h"
 
-/* Device memory at an address from the host: loads and stores become ld.global and st.global. */
-template <class T> __device__ __forceinline__ T *global(uint64_t at)
-{
-    return (T *)__cvta_global_to_generic(at);
-}
-
-/* The same as a generic address, for places where branches meet: there the compiler does not come to an end over the other. */
+/*
+ * Device memory at an address from the host, as a generic pointer. (__cvta_global_to_generic would make loads and stores
+ * ld.global and st.global, but compilers up to 13.0 sometimes never come to an end over such pointers where branches meet.)
+ */
 template <class T> __device__ __forceinline__ T *memory_at(uint64_t at) { return (T *)at; }
 
 /* ------------------------------------------------------------------------------------------------------- activations */

@@ -47,7 +47,7 @@ __device__ __forceinline__ void copy_patch(void *to, uint64_t from, const Patch 
         const int x = i / units, row_units = p.width * units;
         const uint64_t at = from + x * pixel_bytes + (i - x * units) * (uint32_t)sizeof(T);
 #pragma unroll 4
-        for (int y = 0; y < p.height; y++) ((T *)to)[y * row_units + i] = *global<const T>(at + (uint64_t)y * row_bytes);
+        for (int y = 0; y < p.height; y++) ((T *)to)[y * row_units + i] = *memory_at<const T>(at + (uint64_t)y * row_bytes);
     }
 }
 
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_patches(const __grid
             merge(&m, {(double)pixels, means[g * size + i], squares[g * size + i]}, weights[i]);
         }
         const uint64_t at = ((uint64_t)blockIdx.z * a.groups + first / size + g) * gridDim.x + blockIdx.x;
-        global<double2>(a.moments)[at] = make_double2(m.mean, m.m2);
+        memory_at<double2>(a.moments)[at] = make_double2(m.mean, m.m2);
     }
 }
 
@@ -117,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_c
     __shared__ Moments part[THREADS];
     const int patches = (a.h + PATCH_H - 1) / PATCH_H * ((a.w + PATCH_W - 1) / PATCH_W);
     const int run = (patches + THREADS - 1) / THREADS, first = threadIdx.x * run, end = min(first + run, patches);
-    const double2 *from = global<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * patches;
+    const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * patches;
     Moments all = {0.0, 0.0, 0.0};
 #pragma unroll 1
     for (int i = first; i < end; i++) {
@@ -139,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_c
     }
     if (threadIdx.x != 0) return;
     const float2 result = {__double2float_rn(all.mean), __double2float_rn(__ddiv_rn(all.m2, all.count))};
-    float *stats = global<float>(a.stats) + (uint64_t)blockIdx.y * a.pitch;
+    float *stats = memory_at<float>(a.stats) + (uint64_t)blockIdx.y * a.pitch;
     ((float2 *)stats)[blockIdx.x] = result;
 #pragma unroll 1
     for (int i = 2 * a.groups; blockIdx.x == 0 && i < a.pitch; i++) stats[i] = 0.0f;
