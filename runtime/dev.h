@@ -336,6 +336,57 @@ typedef struct PlaneWeights {
 /* Planes that are larger than the pixels are filled with zeros. weights NULL: samples as they are. */
 void dev_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
 
+/*
+ * Pictures, as kernels/cpu has them and to the same bits on every device. Planes as above; codes are bytes of rows without gaps.
+ */
+
+/* Noise by position (kernels/cpu/noise.h) in x, floats without gaps: frame i has that of frame + i * frame_step, pixel (0, 0) that
+ * of row `top` and column `left`. */
+typedef struct NoiseArgs {
+    Tensor x;
+    uint64_t seed;
+    uint32_t stream;
+    int64_t frame;
+    int frame_step, top, left;
+} NoiseArgs;
+void dev_noise(Dev *d, const NoiseArgs *a);
+
+/* Noise over three signed planes, in place: input_noise of kernels/cpu/noise.h. */
+void dev_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
+
+/* Of a resized picture the rows from `top` and columns from `left` on, held to [0, 1] and then 2 u - 1, filled up on the right and
+ * at the bottom with -1 or with the last column and row: kernels/cpu/resize.h. */
+typedef struct ResizeWindow {
+    int top, left, h, w; /* inside the resized picture */
+    bool pad_edge;
+} ResizeWindow;
+
+/* y = planes x resized along both axes, or the window of that. */
+struct ResizeAxis;
+typedef struct ResizeArgs {
+    Tensor x, y;
+    const struct ResizeAxis *columns, *rows; /* kernels/cpu/resize.h; from x's size to y's, or to the one the window is of */
+    const ResizeWindow *window;              /* NULL: all of it, as it is */
+} ResizeArgs;
+void dev_resize(Dev *d, const ResizeArgs *a);
+
+/* Raw bytes of a dev_bytes tensor. Out waits for the work before it; neither does anything on a plan. */
+void dev_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
+void dev_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
+
+/* Interleaved codes and planes: kernels/cpu/quantize.h. Of 1 and 2 channels the first is grey, of 2 and 4 the last is alpha. */
+typedef struct CodesArgs {
+    Tensor codes;        /* dev_bytes, a byte a code for bits <= 8, else two */
+    Tensor rgb, alpha;   /* three planes; one, or invalid: left out. Grey is read from the first of the three */
+    int channels, bits;
+    bool is_signed;      /* to codes: rgb is in [-1, 1] */
+    bool tpdf;           /* to codes: triangular noise before rounding */
+    uint64_t seed;
+    int64_t frame;
+} CodesArgs;
+void dev_from_codes(Dev *d, const CodesArgs *a); /* to planes in [0, 1] */
+void dev_to_codes(Dev *d, const CodesArgs *a);
+
 /* Classifier-free guidance, in place: v = negative + guidance * (v - negative); with rescale r != 0 every pixel is then
  * multiplied by r * std(v before) / std(v after) + 1 - r, standard deviations unbiased over the pixel's channels. */
 void dev_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);

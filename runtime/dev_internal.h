@@ -27,6 +27,13 @@ typedef struct DevOps {
     void (*axpby)(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);
     void (*from_planes)(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells);
     void (*to_planes)(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
+    void (*noise)(Dev *d, const NoiseArgs *a);
+    void (*input_noise)(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
+    void (*resize)(Dev *d, const ResizeArgs *a);
+    void (*from_codes)(Dev *d, const CodesArgs *a);
+    void (*to_codes)(Dev *d, const CodesArgs *a);
+    void (*bytes_in)(Dev *d, Tensor x, const void *from, uint64_t bytes);
+    void (*bytes_out)(Dev *d, Tensor x, void *to, uint64_t bytes);
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
@@ -152,6 +159,13 @@ void cpu_rotate(Dev *d, const RotateArgs *a);
 void cpu_rows(Dev *d, Tensor y, Tensor x, const int32_t *index);
 void cpu_from_planes(Dev *d, Tensor pixels, Tensor planes, const PlaneCells *cells);
 void cpu_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *weights);
+void cpu_noise(Dev *d, const NoiseArgs *a);
+void cpu_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
+void cpu_resize(Dev *d, const ResizeArgs *a);
+void cpu_from_codes(Dev *d, const CodesArgs *a);
+void cpu_to_codes(Dev *d, const CodesArgs *a);
+void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
+void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
 ConvState *cpu_conv_state(Dev *d, const ConvArgs *a, int frames);
 FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt);

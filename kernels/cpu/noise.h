@@ -1,7 +1,8 @@
 /*
  * Noise by position: normal deviates that depend on seed, stream, frame, place and channel alone, never on the size of
  * a picture, on tiles, batches or threads. Counter-based generator Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011,
- * "Parallel random numbers: as easy as 1, 2, 3"), normals by Box and Muller in double, rounded once.
+ * "Parallel random numbers: as easy as 1, 2, 3"), normals by Box and Muller in double with
+ * functions of our own, rounded once: the same bits on every machine and GPU.
  *
  * Key: the seed's low and high half. Counter: (x * Q + channel / 4, y, frame as 32 bits, stream), Q = ceil(channels /
  * 4); the four results are channels 4q .. 4q + 3. Everything here is a pure function; any thread.
@@ -9,6 +10,7 @@
 #ifndef UPRES_KERNELS_CPU_NOISE_H
 #define UPRES_KERNELS_CPU_NOISE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Streams. 4 is reserved for sampling the encoder's posterior. */
@@ -28,5 +30,7 @@ void position_noise(uint64_t seed, uint32_t stream, int64_t frame, int y0, int x
  * stream NOISE_INPUT. Not clamped. scale 0..1; at 0 x stays as it is.
  */
 void input_noise(float *x, int h, int w, double scale, uint64_t seed, int64_t frame);
+/* Row `row` of it, scale > 0: x [w], and the other two channels `plane` and 2 * plane floats behind. */
+void input_noise_row(float *x, size_t plane, int w, int row, double scale, uint64_t seed, int64_t frame);
 
 #endif

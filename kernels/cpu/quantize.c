@@ -24,10 +24,19 @@ static void row_from_words(const uint16_t *src, int w, int channels, int channel
     }
 }
 
-void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int channels, int bits, float *rgb, float *alpha)
+void row_to_unit(const void *row, int w, int channels, int channel, int bits, float *out)
 {
     assert(channels >= 1 && channels <= 4 && bits >= 1 && bits <= 16);
     const float top = (float)((1 << bits) - 1);
+    if (bits <= 8) {
+        row_from_bytes(row, w, channels, channel, top, out);
+    } else {
+        row_from_words(row, w, channels, channel, top, out);
+    }
+}
+
+void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int channels, int bits, float *rgb, float *alpha)
+{
     const bool grey = channels <= 2, has_alpha = channels == 2 || channels == 4;
     size_t plane = (size_t)h * (size_t)w;
     for (int y = 0; y < h; y++) {
@@ -36,12 +45,7 @@ void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int chann
             float *out = c < 3 ? rgb + (size_t)c * plane : alpha;
             int channel = c == 3 ? channels - 1 : grey ? 0 : c;
             if (c == 3 && (!has_alpha || alpha == NULL)) continue;
-            out += (size_t)y * (size_t)w;
-            if (bits <= 8) {
-                row_from_bytes(row, w, channels, channel, top, out);
-            } else {
-                row_from_words((const uint16_t *)(const void *)row, w, channels, channel, top, out);
-            }
+            row_to_unit(row, w, channels, channel, bits, out + (size_t)y * (size_t)w);
         }
     }
 }
@@ -70,25 +74,30 @@ static uint16_t code_of(double v, double top)
     return v > 0.0 ? (uint16_t)(v < top ? v : top) : 0;
 }
 
-void quantize_plane(const float *unit, int h, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel,
-                    void *out, ptrdiff_t stride, int step)
+void quantize_row(const float *unit, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel, int y, void *out,
+                  int step)
 {
     assert(bits >= 1 && bits <= 16 && step >= 1);
     const double top = (1 << bits) - 1;
-    for (int y = 0; y < h; y++) {
-        const float *src = unit + (size_t)y * (size_t)w;
-        uint8_t *bytes = (uint8_t *)out + y * stride;
-        uint16_t *words = (uint16_t *)(void *)bytes;
-        for (int x = 0; x < w; x++) {
-            double v = (double)src[x] * top;
-            if (tpdf && v > 0.0 && v < top) v += triangle(seed, frame, channel, y, x);
-            uint16_t code = code_of(v, top);
-            if (bits <= 8) {
-                bytes[(size_t)x * (size_t)step] = (uint8_t)code;
-            } else {
-                words[(size_t)x * (size_t)step] = code;
-            }
+    uint8_t *bytes = out;
+    uint16_t *words = out;
+    for (int x = 0; x < w; x++) {
+        double v = (double)unit[x] * top;
+        if (tpdf && v > 0.0 && v < top) v += triangle(seed, frame, channel, y, x);
+        uint16_t code = code_of(v, top);
+        if (bits <= 8) {
+            bytes[(size_t)x * (size_t)step] = (uint8_t)code;
+        } else {
+            words[(size_t)x * (size_t)step] = code;
         }
+    }
+}
+
+void quantize_plane(const float *unit, int h, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel,
+                    void *out, ptrdiff_t stride, int step)
+{
+    for (int y = 0; y < h; y++) {
+        quantize_row(unit + (size_t)y * (size_t)w, w, bits, tpdf, seed, frame, channel, y, (uint8_t *)out + y * stride, step);
     }
 }
 

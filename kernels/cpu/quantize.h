@@ -17,6 +17,9 @@
 void picture_to_unit(const void *data, ptrdiff_t stride, int h, int w, int channels, int bits, float *rgb,
                      float *alpha);
 
+/* One channel of one row of them. */
+void row_to_unit(const void *row, int w, int channels, int channel, int bits, float *out);
+
 /* clamp(signed, -1, 1) / 2 + 0.5. out may be x. */
 void to_unit(const float *x, size_t count, float *out);
 
@@ -29,6 +32,10 @@ void to_unit(const float *x, size_t count, float *out);
  */
 void quantize_plane(const float *unit, int h, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel,
                     void *out, ptrdiff_t stride, int step);
+
+/* Row y of a plane: unit [w]. */
+void quantize_row(const float *unit, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel, int y, void *out,
+                  int step);
 
 /* How the two Python pipelines write 8 bits: floor(255 u), and to_unit rounded half to even. */
 void quantize_truncate(const float *unit, size_t count, uint8_t *out);

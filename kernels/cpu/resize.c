@@ -99,26 +99,33 @@ static void resize_row(const ResizeAxis *x, const float *src, float *dst)
     }
 }
 
-void resize_planes(const ResizeAxis *x, const ResizeAxis *y, const float *src, int planes, float *dst, float *scratch)
+void resize_rows(const ResizeAxis *x, const ResizeAxis *y, const float *src, size_t src_row, int begin, int end, float *dst,
+                 float *scratch)
 {
     size_t out_w = (size_t)x->out;
-    for (int p = 0; p < planes; p++) {
-        int next = 0; /* first row not yet resized in width; row r lives in slot r % taps */
-        for (int i = 0; i < y->out; i++) {
-            int first = y->first[i];
-            const float *weight = y->weight + (size_t)i * (size_t)y->taps;
-            for (next = max_int(next, first); next < first + y->taps; next++) {
-                resize_row(x, src + (size_t)next * (size_t)x->in, scratch + (size_t)(next % y->taps) * out_w);
-            }
-            memset(dst, 0, out_w * sizeof *dst);
-            for (int k = 0; k < y->taps; k++) {
-                const float *row = scratch + (size_t)((first + k) % y->taps) * out_w;
-                float w = weight[k];
-                for (size_t j = 0; j < out_w; j++) dst[j] += w * row[j];
-            }
-            dst += out_w;
+    int next = 0; /* first row not yet resized in width; row r lives in slot r % taps */
+    for (int i = begin; i < end; i++) {
+        int first = y->first[i];
+        const float *weight = y->weight + (size_t)i * (size_t)y->taps;
+        for (next = max_int(next, first); next < first + y->taps; next++) {
+            resize_row(x, src + (size_t)next * src_row, scratch + (size_t)(next % y->taps) * out_w);
         }
+        memset(dst, 0, out_w * sizeof *dst);
+        for (int k = 0; k < y->taps; k++) {
+            const float *row = scratch + (size_t)((first + k) % y->taps) * out_w;
+            float w = weight[k];
+            for (size_t j = 0; j < out_w; j++) dst[j] += w * row[j];
+        }
+        dst += out_w;
+    }
+}
+
+void resize_planes(const ResizeAxis *x, const ResizeAxis *y, const float *src, int planes, float *dst, float *scratch)
+{
+    for (int p = 0; p < planes; p++) {
+        resize_rows(x, y, src, (size_t)x->in, 0, y->out, dst, scratch);
         src += (size_t)y->in * (size_t)x->in;
+        dst += (size_t)y->out * (size_t)x->out;
     }
 }
 

@@ -26,9 +26,12 @@ typedef struct ResizeAxis {
 bool resize_axis_init(ResizeAxis *a, int in, int out);
 void resize_axis_free(ResizeAxis *a);
 
-/* Floats of scratch that resize_planes needs. */
+/* Floats of scratch that the resizes below need. */
 size_t resize_scratch(const ResizeAxis *x, const ResizeAxis *y);
 
+/* Rows begin .. end - 1 of the result of one plane, whose rows lie src_row floats apart: dst [end - begin][x->out]. */
+void resize_rows(const ResizeAxis *x, const ResizeAxis *y, const float *src, size_t src_row, int begin, int end, float *dst,
+                 float *scratch);
 /* src [planes][y->in][x->in] to dst [planes][y->out][x->out]; they must not overlap. */
 void resize_planes(const ResizeAxis *x, const ResizeAxis *y, const float *src, int planes, float *dst, float *scratch);
 

@@ -273,6 +273,48 @@ typedef struct CudaPlanes {
     int32_t side, step, first;
 } CudaPlanes;
 
+/* ---------------------------------------------------------------------------------------------------------- pictures */
+
+/* Normals by position into pixels of floats, 4 * quads channels each, the first c of them noise: NoiseArgs. */
+typedef struct CudaNoise {
+    CudaView to;
+    uint64_t seed;
+    uint32_t stream, frame, frame_step, top, left, w, quads;
+    int32_t c;
+} CudaNoise;
+
+/* Planes of a picture, `row` floats from row to row: input_noise with share = scale / 2, keep = 1 - share. */
+typedef struct CudaNoiseOver {
+    uint64_t planes, plane, seed; /* plane: floats from plane to plane */
+    uint32_t stream, frame, row, w;
+    float keep, share;
+} CudaNoiseOver;
+
+/* An axis: ResizeAxis. Planes lie one after another; rows of `from` are from_row floats, those of `to` to_w and to_row. */
+typedef struct CudaResizeWidth {
+    uint64_t from, to, first, weight;
+    int32_t taps, from_row, to_w, rows; /* rows: of all planes */
+} CudaResizeWidth;
+
+typedef struct CudaResizeHeight {
+    uint64_t from, to, first, weight;
+    int32_t taps, from_row, from_h;
+    int32_t top, left, window_h, window_w; /* of the resized picture */
+    int32_t to_w, to_h, to_row, is_signed, pad_edge;
+} CudaResizeHeight;
+
+/* Interleaved codes of 1 byte, or 2 with `wide`, and planes: kernels/cpu/quantize.h. kernels/ptx/codes.ptx knows the offsets. */
+typedef struct CudaCodes {
+    uint64_t codes, rgb, alpha; /* alpha 0: none */
+    uint64_t seed;
+    uint32_t plane, row;        /* floats from plane to plane of rgb, and from row to row */
+    uint32_t w, code_row;       /* pixels of a row; bytes from row to row */
+    uint32_t channels, wide;
+    uint32_t frame;
+    uint32_t flags;             /* 1: planes are signed; 2: noise before rounding */
+    double top;                 /* the largest code */
+} CudaCodes;
+
 /* --------------------------------------------------------------------------------------------------------- attention */
 
 enum { CUDA_FLASH_ROWS = 64, CUDA_KEY_SLICES = 16 }; /* queries of a block of threads; addresses of keys */

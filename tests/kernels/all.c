@@ -28,6 +28,7 @@ static void operation_tests(void)
     test_norm();
     test_attention();
     test_blocks();
+    test_picture();
 }
 
 /* Kernels of the CUDA device that operations hide. */

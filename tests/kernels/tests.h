@@ -11,6 +11,7 @@ void test_linear(void);
 void test_norm(void);
 void test_attention(void);
 void test_blocks(void);
+void test_picture(void);
 void test_arena(void);
 void test_resize(void);
 void test_color(void);

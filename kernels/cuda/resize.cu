@@ -1,0 +1,55 @@
+/*
+ * The resize of kernels/cpu/resize.c, width before height, sums in the order of the taps: the same bits. Widths go through
+ * memory between the axes: when pictures grow that is a small picture, and no sum is made twice. Weights stay in the caches.
+ */
+#include "ptx.cuh"
+
+enum { THREADS = 128, ROWS = 4 };
+
+/* Rows of all planes resized in width; a thread makes one column of ROWS rows. Blocks: x columns, y rows. */
+extern "C" __global__ void __launch_bounds__(THREADS) resize_width(const __grid_constant__ CudaResizeWidth a)
+{
+    const int x = blockIdx.x * THREADS + threadIdx.x, y = blockIdx.y * ROWS;
+    if (x >= a.to_w) return;
+    __builtin_assume(a.taps > 0);
+    const int rows = min(ROWS, a.rows - y) - 1;
+    const float *weight = memory_at<const float>(a.weight) + (uint64_t)x * a.taps;
+    const float *from = memory_at<const float>(a.from) + ((uint64_t)y * a.from_row + memory_at<const int32_t>(a.first)[x]);
+    float sum[ROWS] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 1
+    for (int k = 0; k < a.taps; k++) {
+        const float w = weight[k];
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) sum[r] = __fadd_rn(sum[r], __fmul_rn(w, from[k + min(r, rows) * a.from_row]));
+    }
+    float *to = memory_at<float>(a.to) + ((uint64_t)y * a.to_w + x);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        if (r <= rows) to[r * a.to_w] = sum[r];
+    }
+}
+
+/*
+ * Planes resized in height, and of them the window that is wanted: clamped to [0, 1] and made signed, filled up with its last row
+ * and column or with -1. Blocks: x columns with the padding of rows, which becomes zero; y rows; z planes.
+ */
+extern "C" __global__ void __launch_bounds__(THREADS) resize_height(const __grid_constant__ CudaResizeHeight a)
+{
+    const int x = blockIdx.x * THREADS + threadIdx.x, y = blockIdx.y;
+    if (x >= a.to_row) return;
+    __builtin_assume(a.taps > 0);
+    const bool inside = x < a.window_w && y < a.window_h;
+    const int row = a.top + min(y, a.window_h - 1), column = a.left + min(x, a.window_w - 1);
+    const float *weight = memory_at<const float>(a.weight) + (uint64_t)row * a.taps;
+    const uint64_t first = (uint64_t)blockIdx.z * a.from_h + memory_at<const int32_t>(a.first)[row];
+    const float *from = memory_at<const float>(a.from) + (first * a.from_row + column);
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int k = 0; k < a.taps; k++) sum = __fadd_rn(sum, __fmul_rn(weight[k], from[(uint64_t)k * a.from_row]));
+    if (a.is_signed) {
+        sum = sum < 0.0f ? 0.0f : sum;
+        sum = sum > 1.0f ? 1.0f : sum;
+        sum = inside || a.pad_edge ? __fsub_rn(__fmul_rn(sum, 2.0f), 1.0f) : -1.0f;
+    }
+    memory_at<float>(a.to)[((uint64_t)blockIdx.z * a.to_h + y) * a.to_row + x] = x < a.to_w ? sum : 0.0f;
+}

@@ -1,0 +1,288 @@
+/*
+ * Operations on whole pictures against the functions of kernels/cpu that define them, on planes whose rows have gaps: the same
+ * bits on every device.
+ */
+#include "kernels/cpu/noise.h"
+#include "kernels/cpu/quantize.h"
+#include "kernels/cpu/resize.h"
+#include "runtime/dev.h"
+#include "tests/kernels/check.h"
+#include "tests/kernels/device.h"
+#include "tests/kernels/tests.h"
+
+#include <math.h>
+#include <string.h>
+
+/* [planes][h][w] to planes of a device, and back. */
+static Tensor planes_in(Dev *d, const float *values, int planes, int h, int w) { return upload_floats(d, values, planes, h, 1, w); }
+static Tensor planes_of(Dev *d, int planes, int h, int w)
+{
+    Tensor x = dev_floats(d, planes, h, 1, w);
+    poison(d, x);
+    return x;
+}
+
+/* What rows have beyond w is zero, so that they may be read whole. */
+static void planes_out(Dev *d, Tensor x, float *values)
+{
+    const float *from = dev_read(d, x);
+    for (int i = 0; from != NULL && i < x.t * x.h * x.w; i++) {
+        memcpy(values + i * x.c, from + i * x.c_pad, (size_t)x.c * sizeof *values);
+        for (int c = x.c; c < x.c_pad; c++) check_true(from[i * x.c_pad + c] == 0.0f, "row %d does not end in zeros", i);
+    }
+    dev_read_end(d, from);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- noise */
+
+typedef struct Noise {
+    int t, h, w, c, top, left;
+    uint64_t seed;
+    uint32_t stream;
+    int64_t frame;
+    int frame_step;
+    float *want, *got;
+} Noise;
+
+static void noise_work(void *user, Dev *d)
+{
+    Noise *n = user;
+    Tensor x = dev_floats(d, n->t, n->h, n->w, n->c);
+    poison(d, x);
+    dev_noise(d, &(NoiseArgs){x, n->seed, n->stream, n->frame, n->frame_step, n->top, n->left});
+    check_poison(n->got, (size_t)(n->t * n->h * n->w * n->c));
+    planes_out(d, x, n->got);
+    dev_free(d, &x);
+}
+
+static void noise_done(void *user, const char *version)
+{
+    const Noise *n = user;
+    check_equal(version, n->want, n->got, (size_t)(n->t * n->h * n->w * n->c) * sizeof(float));
+}
+
+static void noise(Noise n)
+{
+    if (!check_begin("dev_noise_%dx%dx%dx%d", n.t, n.h, n.w, n.c)) return;
+    const size_t frame = (size_t)(n.h * n.w * n.c);
+    n.want = check_floats(frame * (size_t)n.t);
+    n.got = check_floats(frame * (size_t)n.t);
+    for (int i = 0; i < n.t; i++)
+        position_noise(n.seed, n.stream, n.frame + i * n.frame_step, n.top, n.left, n.h, n.w, n.c, n.want + (size_t)i * frame);
+    each_device(noise_work, noise_done, &n);
+    check_end();
+}
+
+typedef struct Planes {
+    int h, w;
+    double scale;
+    float *from, *want, *got;
+} Planes;
+
+static void input_noise_work(void *user, Dev *d)
+{
+    const Planes *p = user;
+    Tensor x = planes_in(d, p->from, 3, p->h, p->w);
+    dev_input_noise(d, x, p->scale, 77, -4);
+    check_poison(p->got, (size_t)(3 * p->h * p->w));
+    planes_out(d, x, p->got);
+    dev_free(d, &x);
+}
+
+static void planes_done(void *user, const char *version)
+{
+    const Planes *p = user;
+    check_equal(version, p->want, p->got, (size_t)(3 * p->h * p->w) * sizeof(float));
+}
+
+static void over_planes(int h, int w, double scale)
+{
+    if (!check_begin("dev_input_noise_%dx%d_%g", h, w, scale)) return;
+    const size_t count = (size_t)(3 * h * w);
+    Planes p = {h, w, scale, check_random_floats(count, 1.0f), check_floats(count), check_floats(count)};
+    memcpy(p.want, p.from, count * sizeof *p.want);
+    input_noise(p.want, h, w, scale, 77, -4);
+    each_device(input_noise_work, planes_done, &p);
+    check_end();
+}
+
+/* ------------------------------------------------------------------------------------------------------------ resize */
+
+typedef struct Resize {
+    int planes, h, w, to_h, to_w;
+    ResizeWindow window; /* h 0: none */
+    int out_h, out_w;    /* of the window, filled up */
+    ResizeAxis columns, rows;
+    float *from, *want, *got;
+} Resize;
+
+static void resize_work(void *user, Dev *d)
+{
+    Resize *r = user;
+    Tensor x = planes_in(d, r->from, r->planes, r->h, r->w), y = planes_of(d, r->planes, r->out_h, r->out_w);
+    dev_resize(d, &(ResizeArgs){x, y, &r->columns, &r->rows, r->window.h > 0 ? &r->window : NULL});
+    check_poison(r->got, (size_t)(r->planes * r->out_h * r->out_w));
+    planes_out(d, y, r->got);
+    dev_free(d, &y);
+    dev_free(d, &x);
+}
+
+static void resize_done(void *user, const char *version)
+{
+    const Resize *r = user;
+    check_equal(version, r->want, r->got, (size_t)(r->planes * r->out_h * r->out_w) * sizeof(float));
+}
+
+/* What the encoder is given: kernels/cpu/resize.h does it with the window in one call. */
+static void transformed(const Resize *r)
+{
+    FrameTransform t;
+    const int sizes[1][2] = {{r->to_h, r->to_w}};
+    const ResizeWindow *w = &r->window;
+    check_true(frame_transform_init(&t, r->h, r->w, 1, sizes), "no memory");
+    frame_transform_window(&t, w->top, w->left, w->h, w->w, r->out_h, r->out_w, w->pad_edge);
+    frame_transform(&t, r->from, r->planes, r->want, check_floats(frame_transform_scratch(&t)));
+    frame_transform_free(&t);
+}
+
+static void resize(Resize r)
+{
+    if (!check_begin("dev_resize_%dx%dx%d_%dx%d_window%dx%d%s", r.planes, r.h, r.w, r.to_h, r.to_w, r.window.h, r.window.w,
+                     r.window.pad_edge ? "_edge" : "")) return;
+    if (r.window.h == 0) r.out_h = r.to_h, r.out_w = r.to_w;
+    const size_t in = (size_t)(r.planes * r.h * r.w), out = (size_t)(r.planes * r.out_h * r.out_w);
+    check_true(resize_axis_init(&r.columns, r.w, r.to_w) && resize_axis_init(&r.rows, r.h, r.to_h), "no memory");
+    r.from = check_floats(in), r.want = check_floats(out), r.got = check_floats(out);
+    check_uniform(r.from, in, 0, 1);
+    if (r.window.h > 0) transformed(&r);
+    else
+        resize_planes(&r.columns, &r.rows, r.from, r.planes, r.want, check_floats(resize_scratch(&r.columns, &r.rows)));
+    each_device(resize_work, resize_done, &r);
+    resize_axis_free(&r.columns);
+    resize_axis_free(&r.rows);
+    check_end();
+}
+
+/* ------------------------------------------------------------------------------------------------------------- codes */
+
+typedef struct Codes {
+    int h, w, channels, bits;
+    bool alpha, is_signed, tpdf;
+    uint8_t *codes, *got_codes;
+    float *rgb, *unit, *plane, *got, *got_alpha;
+} Codes;
+
+static size_t code_count(const Codes *c) { return (size_t)(c->h * c->w * c->channels) * (c->bits > 8 ? 2 : 1); }
+
+static void from_codes_work(void *user, Dev *d)
+{
+    Codes *c = user;
+    Tensor codes = dev_bytes(d, (int64_t)code_count(c)), rgb = planes_of(d, 3, c->h, c->w), alpha = {0};
+    if (c->alpha) alpha = planes_of(d, 1, c->h, c->w);
+    dev_bytes_in(d, codes, c->codes, code_count(c));
+    dev_from_codes(d, &(CodesArgs){.codes = codes, .rgb = rgb, .alpha = alpha, .channels = c->channels, .bits = c->bits});
+    check_poison(c->got, (size_t)(3 * c->h * c->w));
+    planes_out(d, rgb, c->got);
+    if (c->alpha) planes_out(d, alpha, c->got_alpha);
+    dev_free(d, &alpha);
+    dev_free(d, &rgb);
+    dev_free(d, &codes);
+}
+
+static void from_codes_done(void *user, const char *version)
+{
+    const Codes *c = user;
+    const size_t plane = (size_t)(c->h * c->w);
+    check_equal(version, c->rgb, c->got, 3 * plane * sizeof(float));
+    if (c->alpha) check_equal(version, c->plane, c->got_alpha, plane * sizeof(float));
+}
+
+static void to_codes_work(void *user, Dev *d)
+{
+    Codes *c = user;
+    Tensor codes = dev_bytes(d, (int64_t)code_count(c)), rgb = planes_in(d, c->rgb, 3, c->h, c->w), alpha = {0};
+    if (c->channels % 2 == 0) alpha = planes_in(d, c->plane, 1, c->h, c->w);
+    dev_to_codes(d, &(CodesArgs){.codes = codes, .rgb = rgb, .alpha = alpha, .channels = c->channels, .bits = c->bits,
+                                 .is_signed = c->is_signed, .tpdf = c->tpdf, .seed = (uint64_t)9 << 32 | 5, .frame = -3});
+    memset(c->got_codes, 0xA5, code_count(c));
+    dev_bytes_out(d, codes, c->got_codes, code_count(c));
+    dev_free(d, &alpha);
+    dev_free(d, &rgb);
+    dev_free(d, &codes);
+}
+
+static void to_codes_done(void *user, const char *version)
+{
+    const Codes *c = user;
+    check_equal(version, c->codes, c->got_codes, code_count(c));
+}
+
+static void fill_codes(Codes *c)
+{
+    const size_t plane = (size_t)(c->h * c->w);
+    c->codes = check_bytes(code_count(c));
+    c->got_codes = check_bytes(code_count(c));
+    c->rgb = check_floats(3 * plane);
+    c->unit = check_floats(3 * plane);
+    c->plane = check_floats(plane);
+    c->got = check_floats(3 * plane);
+    c->got_alpha = check_floats(plane);
+}
+
+static void from_codes(Codes c)
+{
+    if (!check_begin("dev_from_codes_%dx%dx%d_%dbit%s", c.h, c.w, c.channels, c.bits, c.alpha ? "_alpha" : "")) return;
+    fill_codes(&c);
+    for (size_t i = 0; i < code_count(&c); i++) c.codes[i] = (uint8_t)check_random();
+    const ptrdiff_t stride = (ptrdiff_t)code_count(&c) / c.h;
+    picture_to_unit(c.codes, stride, c.h, c.w, c.channels, c.bits, c.rgb, c.alpha ? c.plane : NULL);
+    each_device(from_codes_work, from_codes_done, &c);
+    check_end();
+}
+
+static void to_codes(Codes c)
+{
+    if (!check_begin("dev_to_codes_%dx%dx%d_%dbit%s%s", c.h, c.w, c.channels, c.bits, c.is_signed ? "_signed" : "",
+                     c.tpdf ? "_tpdf" : "")) return;
+    fill_codes(&c);
+    const size_t plane = (size_t)(c.h * c.w);
+    const int bytes = c.bits > 8 ? 2 : 1;
+    check_uniform(c.rgb, 3 * plane, -1.2f, 1.2f);
+    check_uniform(c.plane, plane, -0.1f, 1.1f);
+    c.rgb[0] = NAN, c.rgb[plane + 1] = -INFINITY, c.rgb[2 * plane + 2] = INFINITY;
+    memcpy(c.unit, c.rgb, 3 * plane * sizeof *c.unit);
+    if (c.is_signed) to_unit(c.rgb, 3 * plane, c.unit);
+    for (int i = 0; i < c.channels; i++) {
+        const float *from = c.channels % 2 == 0 && i == c.channels - 1 ? c.plane : c.unit + (size_t)i * plane;
+        quantize_plane(from, c.h, c.w, c.bits, c.tpdf, (uint64_t)9 << 32 | 5, -3, i, c.codes + i * bytes,
+                       (ptrdiff_t)c.w * c.channels * bytes, c.channels);
+    }
+    each_device(to_codes_work, to_codes_done, &c);
+    check_end();
+}
+
+void test_picture(void)
+{
+    noise((Noise){.t = 2, .h = 3, .w = 70, .c = 16, .top = 5, .left = 11, .seed = 0x123456789abcdef0u, .frame = -1, .frame_step = 4});
+    noise((Noise){.t = 1, .h = 2, .w = 37, .c = 3, .seed = 42, .stream = NOISE_AUGMENT, .frame = 1000000});
+    noise((Noise){.t = 3, .h = 1, .w = 5, .c = 5, .top = 1, .left = 2, .seed = 1, .frame_step = -2});
+    noise((Noise){.t = 1, .h = 1, .w = 3, .c = 18, .seed = 2, .frame = 7});
+    over_planes(3, 131, 0.6);
+    over_planes(2, 8, 1.0);
+    resize((Resize){.planes = 3, .h = 7, .w = 9, .to_h = 13, .to_w = 150});
+    resize((Resize){.planes = 2, .h = 47, .w = 301, .to_h = 9, .to_w = 37});
+    resize((Resize){.planes = 1, .h = 6, .w = 33, .to_h = 75, .to_w = 33});
+    resize((Resize){.planes = 1, .h = 5, .w = 7, .to_h = 5, .to_w = 1});
+    resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50}, .out_h = 48, .out_w = 64});
+    resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50, .pad_edge = true},
+                    .out_h = 80, .out_w = 53});
+    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 37, .to_w = 41, .window = {2, 4, 32, 32, false}, .out_h = 32, .out_w = 32});
+    for (int channels = 1; channels <= 4; channels++) {
+        from_codes((Codes){.h = 3, .w = 261, .channels = channels, .bits = 8, .alpha = channels % 2 == 0});
+        from_codes((Codes){.h = 2, .w = 7, .channels = channels, .bits = 10});
+        to_codes((Codes){.h = 3, .w = 261, .channels = channels, .bits = 8, .is_signed = true});
+        to_codes((Codes){.h = 3, .w = 37, .channels = channels, .bits = 16, .tpdf = true});
+    }
+    from_codes((Codes){.h = 2, .w = 6, .channels = 4, .bits = 16, .alpha = true});
+    to_codes((Codes){.h = 5, .w = 11, .channels = 3, .bits = 5, .is_signed = true, .tpdf = true});
+}
