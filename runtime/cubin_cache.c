@@ -236,7 +236,8 @@ static FileName file_name(const CubinCache *c, const char *key)
 {
     FileName n;
     const CubinHash h = cubin_hash_add(cubin_hash_begin(), key, strlen(key));
-    snprintf(n.text, sizeof n.text, "%s/%016llx%016llx" ENDING, c->folder, (unsigned long long)h.high, (unsigned long long)h.low);
+    snprintf(n.text, sizeof n.text, "%s/%016llx%016llx" ENDING, c->folder, (unsigned long long)h.high,
+             (unsigned long long)h.low);
     return n;
 }
 
@@ -266,7 +267,8 @@ static void fill_start(uint8_t *file, const char *key, const char *notes, uint64
 /* Whether a file's bytes are an entry, whole and unharmed, of that key. */
 static bool read_entry(const uint8_t *file, uint64_t bytes, const char *key, CubinEntry *e)
 {
-    if (bytes < FIXED || memcmp(file, magic, sizeof magic - 1) != 0 || load_u32(file + sizeof magic - 1) != FORMAT) return false;
+    if (bytes < FIXED || memcmp(file, magic, sizeof magic - 1) != 0) return false;
+    if (load_u32(file + sizeof magic - 1) != FORMAT) return false;
     const uint64_t key_bytes = load_u64(file + AT_LENGTHS), notes_bytes = load_u64(file + AT_LENGTHS + 8);
     const uint64_t image_bytes = load_u64(file + AT_LENGTHS + 16);
     if (key_bytes != strlen(key) + 1 || notes_bytes == 0 || notes_bytes > largest || image_bytes > largest) return false;
@@ -346,8 +348,8 @@ static void gather(void *user, const CacheFile *f)
     CacheFiles *all = user;
     const size_t length = strlen(f->name), tail = sizeof UNFINISHED - 1;
     if (!is_hash(f->name)) return;
-    if (length > HEX + tail && f->name[HEX] == '.' && strcmp(f->name + length - tail, UNFINISHED) == 0 && now() - f->used > hour)
-        remove_named(all->cache, f->name);
+    const bool part = length > HEX + tail && f->name[HEX] == '.' && strcmp(f->name + length - tail, UNFINISHED) == 0;
+    if (part && now() - f->used > hour) remove_named(all->cache, f->name);
     if (strcmp(f->name + HEX, ENDING) != 0) return;
     if (all->count == all->room) {
         const size_t room = all->room ? 2 * all->room : 64;
@@ -402,8 +404,9 @@ static FileName unfinished_name(const FileName *finished)
 {
     static atomic_uint counter;
     FileName n;
-    snprintf(n.text, sizeof n.text, "%.*s.%ld-%u-%llx" UNFINISHED, (int)(strlen(finished->text) - strlen(ENDING)), finished->text,
-             process_number(), atomic_fetch_add(&counter, 1), (unsigned long long)now());
+    const int stem = (int)(strlen(finished->text) - strlen(ENDING));
+    snprintf(n.text, sizeof n.text, "%.*s.%ld-%u-%llx" UNFINISHED, stem, finished->text, process_number(),
+             atomic_fetch_add(&counter, 1), (unsigned long long)now());
     return n;
 }
 

@@ -22,7 +22,7 @@
 
 typedef struct CubinCache CubinCache;
 
-/* The files together stay within `most` bytes: those that were not used for longest go. NULL and a sentence without a folder. */
+/* The files together stay within `most` bytes: those not used for longest go. NULL and a sentence without a folder. */
 CubinCache *cubin_cache_open(uint64_t most, char *why_not, size_t size);
 void cubin_cache_close(CubinCache *c);
 const char *cubin_cache_folder(const CubinCache *c);

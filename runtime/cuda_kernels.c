@@ -100,7 +100,8 @@ static void open_cache(CudaKernels *k)
         snprintf(k->origin + used, sizeof k->origin - used, ", cache %s%s", cubin_cache_folder(k->cache),
                  cubin_cache_writable(k->cache) ? "" : ", which cannot be written");
     k->headers = cubin_hash_begin();
-    for (const NvrtcHeader *h = cuda_built_in_headers; h->name; h++) k->headers = hash_text(hash_text(k->headers, h->name), h->text);
+    for (const NvrtcHeader *h = cuda_built_in_headers; h->name; h++)
+        k->headers = hash_text(hash_text(k->headers, h->name), h->text);
 }
 
 CudaKernels *cuda_kernels_open(const CudaDriver *driver, const CudaDevice *device, char *error, size_t error_size)
@@ -309,7 +310,7 @@ static bool from_ptx(const CudaKernels *k, Module *m, const char *ptx, char *err
     return status == 0;
 }
 
-/* What names a compiled file in the cache: all that it is made of and for. */
+/* What names a compiled file in the cache: all that it is made of and for. Macros too long for it do not compile. */
 typedef struct CacheKey {
     char text[2048];
 } CacheKey;
@@ -322,9 +323,10 @@ static CacheKey cache_key(const CudaKernels *k, const Module *m)
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) h = hash_text(h, options[i]);
     const int nvrtc = nvrtc_version(key.text, sizeof key.text), driver = k->driver->version;
     snprintf(key.text, sizeof key.text,
-             "file %s.cu, source %016llx%016llx\nNVRTC %d.%d, driver %d.%d\n%s, %d.%d, compute_%s\nmacros %s\n", m->source->name,
-             (unsigned long long)h.high, (unsigned long long)h.low, nvrtc / 1000, nvrtc % 1000 / 10, driver / 1000,
-             driver % 1000 / 10, k->device.name, k->device.major, k->device.minor, cuda_target_name(k->device.target), m->macros);
+             "file %s.cu, macros %s\nsource %016llx%016llx\nNVRTC %d.%d, driver %d.%d\n%s, %d.%d, compute_%s\n",
+             m->source->name, m->macros, (unsigned long long)h.high, (unsigned long long)h.low, nvrtc / 1000,
+             nvrtc % 1000 / 10, driver / 1000, driver % 1000 / 10, k->device.name, k->device.major, k->device.minor,
+             cuda_target_name(k->device.target));
     return key;
 }
 

@@ -253,7 +253,8 @@ static void damage(void)
 /* Lengths that add up to more than a number holds. */
 static void impossible_lengths(void)
 {
-    static const uint64_t values[] = {0, 1, 5, 64, (uint64_t)1 << 31, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 63};
+    static const uint64_t values[] = {0, 1, 5, 64, (uint64_t)1 << 31, (uint64_t)1 << 32, (uint64_t)1 << 63, UINT64_MAX,
+                                      UINT64_MAX - 63};
     CubinCache *c = open_cache(CUBIN_CACHE_BYTES);
     size_t bytes;
     CHECK(store(c, "key", "f 8\n", "image", 5));
