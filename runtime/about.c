@@ -86,9 +86,9 @@ static void add_gpus(Text *t)
             add(t, "cuda:%d: cannot be used, %s\n", i, error);
             continue;
         }
-        add(t, "cuda:%d: %s, compute capability %d.%d, %d SMs, %.2f GHz, %.1f GiB, %.1f for a job, %.0f GB/s%s\n", i, d.name, d.major,
-            d.minor, d.sms, d.clock_ghz, gib(d.memory), gib(cuda_device_free(i)), d.bandwidth_gbs,
-            d.display ? ", shows a desktop" : "");
+        add(t, "cuda:%d: %s, compute capability %d.%d, %d SMs, %.2f GHz, %.0f GB/s%s\n", i, d.name, d.major, d.minor, d.sms,
+            d.clock_ghz, d.bandwidth_gbs, d.display ? ", shows a desktop" : "");
+        add(t, "  memory: %.1f GiB, %.1f for a job\n", gib(d.memory), gib(cuda_device_free(i)));
         add_kernels(t, c, &d);
     }
 }

@@ -107,7 +107,8 @@ static bool all_lanes(Selftest *s, Fault *f)
     if (p == UPRES_PRECISION_AUTO || p == UPRES_PRECISION_FP32) cpu_lanes(s);
     if (cuda_driver(error, sizeof error) == NULL) fault(&unusable, UPRES_E_UNSUPPORTED, "no GPU is tested: %s", error);
     for (int i = 0; i < cuda_device_count(); i++) {
-        if (!cuda_lanes(s, i, &unusable) && s->lanes > 0) options_log(s->options, UPRES_LOG_NOTE, "not tested: %s", unusable.text);
+        if (cuda_lanes(s, i, &unusable) || s->lanes == 0) continue;
+        options_log(s->options, UPRES_LOG_NOTE, "not tested: %s", unusable.text);
     }
     if (s->lanes == 0) *f = unusable;
     else if (error[0]) options_log(s->options, UPRES_LOG_NOTE, "%s", unusable.text);
@@ -181,7 +182,8 @@ static bool choose_cases(Selftest *s, const char *pattern, Fault *f)
         if (s->cases[i].store == NULL) return fault(f, UPRES_E_MEMORY, "no memory for a self-test") == UPRES_OK;
     }
     if (s->case_count > 0) return true;
-    fault(f, UPRES_E_ARGUMENT, "no self-test is called %.60s; names look like conv3d/first_layer, and * stands for anything", pattern);
+    fault(f, UPRES_E_ARGUMENT, "no self-test is called %.60s; names look like conv3d/first_layer, and * stands for anything",
+          pattern);
     return false;
 }
 
@@ -259,8 +261,8 @@ static void judge(const Selftest *s, const Lane *l, const TrialBounds *b, upres_
 static int run_on_lane(Selftest *s, Lane *l, const Case *c, Fault *f)
 {
     char text[1400] = "", error[1024] = "";
-    upres_selftest_result r = {.struct_size = sizeof r, .name = c->name, .device = l->name, .version = l->version, .problem = text,
-                               .error = INFINITY};
+    upres_selftest_result r = {.struct_size = sizeof r, .name = c->name, .device = l->name, .version = l->version,
+                               .error = INFINITY, .problem = text};
     const double began = system_seconds();
     TrialBounds bounds;
     if (!lane_open(s, l, error, sizeof error)) {

@@ -36,10 +36,12 @@ static const ConvCase convs[] = {
     {"wide", 256, 136, 6, 11, 3, 3, 1, 1, ALL_ROUND, {1, 1}, .norm = NORM_GROUP, .before = ACT_SILU, .residual = true},
     {"pointwise", 160, 96, 9, 13, 1, 1, 1, 1, NO_PADDING, {2}, .norm = NORM_NONE},
     {"zeros_in_front", 20, 32, 6, 9, 3, 3, 1, 1, ALL_ROUND, {1, 1, 3}, .before = ACT_RELU, .zero = true},
-    {"zeros_in_front_stride", 32, 32, 5, 4, 3, 1, 2, 1, NO_PADDING, {3, 2, 2}, .norm = NORM_L2, .before = ACT_SILU, .zero = true},
+    {"zeros_in_front_stride", 32, 32, 5, 4, 3, 1, 2, 1, NO_PADDING, {3, 2, 2}, .norm = NORM_L2, .before = ACT_SILU,
+     .zero = true},
     {"four_taps", 33, 24, 5, 7, 4, 3, 2, 1, EDGES, {9}, .whole = true},
     {"layer_norm_edges", 48, 40, 4, 3, 4, 3, 1, 1, EDGES, {5}, .norm = NORM_LAYER, .before = ACT_SILU, .whole = true},
-    {"memory_block", 16, 48, 7, 5, 2, 3, 1, 1, ALL_ROUND, {1, 2, 1}, .after = ACT_RELU, .zero = true, .frames_in_channels = true},
+    {"memory_block", 16, 48, 7, 5, 2, 3, 1, 1, ALL_ROUND, {1, 2, 1}, .after = ACT_RELU, .zero = true,
+     .frames_in_channels = true},
     {"tanh_in_front", 3, 32, 9, 8, 1, 3, 1, 1, ALL_ROUND, {2}, .before = ACT_TANH3, .after = ACT_RELU},
 };
 
@@ -82,18 +84,19 @@ static ConvArgs conv_args(const ConvCase *c, const ConvWeights *w, Tensor x, boo
 }
 
 /* `frames` more frames of a video. */
-static void conv_part(Trial *t, const ConvCase *c, const ConvWeights *w, ConvState **state, int frames, bool start)
+static void conv_part(Trial *t, const ConvCase *c, const ConvWeights *weights, ConvState **state, int frames, bool start)
 {
     Tensor x = trial_input(t, frames, c->h, c->w, c->ci, 1.0f), in_stats = {0}, out_stats = {0};
-    ConvArgs a = conv_args(c, w, x, start);
+    ConvArgs a = conv_args(c, weights, x, start);
     if (c->norm == NORM_GROUP) {
         a.pre.stats = in_stats = dev_floats(t->d, frames, 1, 1, 64);
         dev_stats(t->d, &(StatsArgs){.x = x, .stats = in_stats, .groups = 32});
     }
     const int rt = c->shuffle_time > 0 ? c->shuffle_time : 1, finer = c->shuffle_time > 0 ? 2 : 1;
     const int many = rt * conv_frames_out(&a, frames) - (a.post.shuffle_drop ? 1 : 0);
-    const int h = (c->h + a.pad_top + a.pad_bottom - c->k) / c->stride + 1, wide = (c->w + a.pad_left + a.pad_right - c->k) / c->stride + 1;
-    Tensor y = a.y = trial_output(t, many, finer * h, finer * wide, c->co / (finer * finer * rt));
+    const int h = (c->h + a.pad_top + a.pad_bottom - c->k) / c->stride + 1;
+    const int w = (c->w + a.pad_left + a.pad_right - c->k) / c->stride + 1;
+    Tensor y = a.y = trial_output(t, many, finer * h, finer * w, c->co / (finer * finer * rt));
     if (c->residual) a.post.residual = trial_input(t, y.t, y.h, y.w, y.c, 1.0f);
     if (c->shortcut) a.post.shortcut_x = trial_input(t, y.t, y.h, y.w, c->ci, 1.0f);
     if (c->stats) {
@@ -148,7 +151,8 @@ typedef struct LinearCase {
 static const LinearCase linears[] = {
     {"one_row", 1, 256, 64, .bias = true, .act = ACT_SILU},
     {"plain", 58, 64, 192, .norm = NORM_NONE},
-    {"odd_in_place", 7, 33, 5, .norm = NORM_RMS, .modulated = true, .bias = true, .gate = true, .residual = true, .in_place = true},
+    {"odd_in_place", 7, 33, 5, .norm = NORM_RMS, .modulated = true, .bias = true, .gate = true, .residual = true,
+     .in_place = true},
     {"gelu", 58, 64, 192, .norm = NORM_RMS, .modulated = true, .bias = true, .act = ACT_GELU_TANH},
     {"silu", 33, 40, 24, .bias = true, .act = ACT_SILU},
     {"relu", 33, 40, 24, .bias = true, .act = ACT_RELU},
@@ -177,7 +181,8 @@ static void linear(Trial *t, const void *shape)
     const LinearCase *c = shape;
     const int64_t matrix[] = {c->m, c->k};
     Tensor x = trial_input(t, 1, 1, c->n, c->k, 1.0f), residual = {0}, gate = {0}, scale = {0}, shift = {0};
-    LinearArgs a = {.stage = TRIAL_STAGE, .x = x, .weight = trial_weight(t, 2, matrix, keeping(c->k)), .pre = {.norm = c->norm, .eps = 1e-5f}};
+    LinearArgs a = {.stage = TRIAL_STAGE, .x = x, .weight = trial_weight(t, 2, matrix, keeping(c->k)),
+                    .pre = {.norm = c->norm, .eps = 1e-5f}};
     if (c->glu) a.glu = trial_weight(t, 2, matrix, keeping(c->k));
     if (c->bias) a.bias = trial_vector(t, c->m, 1.0f);
     a.post.act = c->act;
@@ -301,7 +306,8 @@ static void nearest(Trial *t, const void *shape)
     if (!dev_ok(t->d)) return;
     FoldedUpsampler *f = dev_fold_nearest(t->d, TRIAL_STAGE, grow, many, w, bias);
     if (f == NULL) return;
-    Tensor x = trial_input(t, c->frames, c->h, c->w, c->c, 1.0f), y = trial_output(t, many * c->frames, 2 * c->h, 2 * c->w, c->co);
+    Tensor x = trial_input(t, c->frames, c->h, c->w, c->c, 1.0f);
+    Tensor y = trial_output(t, many * c->frames, 2 * c->h, 2 * c->w, c->co);
     dev_upsample(t->d, &(UpsampleArgs){.stage = TRIAL_STAGE, .x = x, .y = y, .weight = f, .post.act = c->act});
     trial_keep(t, y);
     dev_free(t->d, &y);

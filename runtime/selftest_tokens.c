@@ -206,9 +206,10 @@ static void block_attention(Trial *t, const void *shape)
         keys[s].v = trial_input(t, 1, windows, c->tokens, e, 1.0f);
     }
     if (c->keep < 256) mask = random_mask(t, pairs_of(c), c->keep);
-    dev_block_attention(t->d, &(BlockAttentionArgs){.stage = TRIAL_STAGE, .q = q, .o = o, .keys = keys, .key_slices = c->key_slices,
-                                                    .heads = c->heads, .head_dim = c->dim, .block_keys = c->block_keys,
-                                                    .scale = 1.0f / sqrtf((float)c->dim), .mask = mask, .last_key_bias = c->bias});
+    const BlockAttentionArgs a = {.stage = TRIAL_STAGE, .q = q, .o = o, .keys = keys, .key_slices = c->key_slices,
+                                  .heads = c->heads, .head_dim = c->dim, .block_keys = c->block_keys,
+                                  .scale = 1.0f / sqrtf((float)c->dim), .mask = mask, .last_key_bias = c->bias};
+    dev_block_attention(t->d, &a);
     trial_keep(t, o);
     dev_free(t->d, &mask);
     for (int s = 0; s < c->key_slices; s++) {
@@ -228,9 +229,10 @@ static void block_mask(Trial *t, const void *shape)
     KeySlice keys[SLICES_MAX] = {{{0}, {0}}};
     for (int s = 0; s < c->key_slices; s++) keys[s].k = trial_exact(t, 1, windows, c->tokens, e, 1.5f);
     Tensor mask = random_mask(t, pairs_of(c), 128);
-    dev_block_mask(t->d, &(BlockMaskArgs){.q = q, .keys = keys, .key_slices = c->key_slices, .heads = c->heads, .head_dim = c->dim,
-                                          .block_keys = c->block_keys, .rows = c->rows, .columns = c->columns,
-                                          .local_range = c->range, .keep = c->keep, .mask = mask});
+    const BlockMaskArgs a = {.q = q, .keys = keys, .key_slices = c->key_slices, .heads = c->heads, .head_dim = c->dim,
+                             .block_keys = c->block_keys, .rows = c->rows, .columns = c->columns, .local_range = c->range,
+                             .keep = c->keep, .mask = mask};
+    dev_block_mask(t->d, &a);
     trial_keep(t, mask);
     dev_free(t->d, &mask);
     for (int s = 0; s < c->key_slices; s++) dev_free(t->d, &keys[s].k);
@@ -318,7 +320,7 @@ static const PixelCase axpbys[] = {
 static void axpby(Trial *t, const void *shape)
 {
     const PixelCase *c = shape;
-    Tensor x = pixels(t, c, c->w), z = {0}, y = c->floats ? trial_output_floats(t, c->t, c->h, c->w, c->c) : trial_output(t, c->t, c->h, c->w, c->c);
+    Tensor x = pixels(t, c, c->w), y = pixels(t, c, c->w), z = {0};
     Tensor wide = trial_floats(t, c->t, c->h, c->w, 12 + c->c, 1.0f);
     if (!c->alone) z = pixels(t, c, c->w);
     dev_axpby(t->d, y, c->a, x, c->b, z);

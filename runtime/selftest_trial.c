@@ -193,7 +193,8 @@ const BoundWeight *trial_stored(Trial *t, WeightType type, int scales, int rank,
     bool fresh;
     Stored *s = trial_table(t, sizeof *s + scales_at + (size_t)scales * sizeof(float), &fresh);
     if (s == NULL || !fresh) return s == NULL ? NULL : &s->bound;
-    s->tensor = (WeightTensor){.name = "selftest", .type = type, .rank = rank, .count = count, .data = s->bytes + 1, .bytes = bytes};
+    s->tensor = (WeightTensor){.name = "selftest", .type = type, .rank = rank, .count = count,
+                               .data = s->bytes + 1, .bytes = bytes};
     memcpy(s->tensor.shape, shape, (size_t)rank * sizeof *shape);
     s->bound = (BoundWeight){.tensor = &s->tensor, .rank = rank, .count = count};
     memcpy(s->bound.shape, shape, (size_t)rank * sizeof *shape);

@@ -97,8 +97,8 @@ static bool finish(Selftest *s, Problem *p)
     if (s->job->json) printf("{\"type\":\"result\",\"verb\":\"selftest\",\"passed\":%zu,\"failed\":%zu}\n", s->ok, s->failed);
     if (s->stopped || (path != NULL && !writefile_commit(&s->report, p))) return false;
     if (s->failed == 0) return true;
-    return problem(p, EXIT_FAILED, "%zu of %zu cases failed; %s%s", s->failed, s->ok + s->failed,
-                   path != NULL ? path : "--report FILE writes", path != NULL ? " holds what a bug report needs" : " what a bug report needs");
+    return problem(p, EXIT_FAILED, "%zu of %zu cases failed; %s what a bug report needs", s->failed, s->ok + s->failed,
+                   path != NULL ? "the report holds" : "--report FILE writes");
 }
 
 static bool run(Selftest *s, Problem *p)

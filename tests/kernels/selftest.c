@@ -29,10 +29,12 @@ static void check_compare(void)
     for (int i = 0; i < COUNT; i++) want[i] = got[i] = i % 2 ? 0.5f : -0.5f;
     check_true(error_of(want, got, true, &output, &at) == 0 && error_of(want, got, false, &output, &at) == 0, "equal");
     got[70] += 0.25f; /* of an output of 60 values of size 0.5 */
-    check_true(error_of(want, got, true, &output, &at) == 0.25 && output == 1 && at == 30, "one value: %d, %d", output, (int)at);
+    check_true(error_of(want, got, true, &output, &at) == 0.25 && output == 1 && at == 30, "one value: %d, %d", output,
+               (int)at);
     check_true(fabs(error_of(want, got, false, &output, &at) - 0.5 / sqrt(60.0)) < 1e-7, "mean of one value's error");
     got[0] = -4.5f; /* the largest difference counts as a tenth */
-    check_true(fabs(error_of(want, got, false, &output, &at) - 8.0 / sqrt(40.0)) < 1e-6 && output == 0 && at == 0, "the worse output");
+    check_true(fabs(error_of(want, got, false, &output, &at) - 8.0 / sqrt(40.0)) < 1e-6, "the worse output");
+    check_true(output == 0 && at == 0, "the worse output: %d, %d", output, (int)at);
     want[3] = 100.0f;
     got[3] = 100.5f;
     check_true(fabs(error_of(want, got, true, &output, &at) - 0.25) < 1e-7 && output == 1, "relative to the output's largest");
