@@ -30,7 +30,8 @@ typedef struct Dev Dev;
 
 /* ---------------------------------------------------------------------------------------------------------- tensors */
 
-typedef enum Element { ELEMENT_F32, ELEMENT_BF16, ELEMENT_I8, ELEMENT_U8 } Element;
+/* The 8-bit floats are kernels/cpu/fp8.h's; they and I8 are operands of products alone. */
+typedef enum Element { ELEMENT_F32, ELEMENT_BF16, ELEMENT_I8, ELEMENT_E4M3, ELEMENT_E4M3_PAIR, ELEMENT_U8 } Element;
 int element_bytes(Element type);
 
 /* A view of arena memory. at: byte offset of element 0; strides in elements. c_pad: elements from pixel to pixel of w. */
@@ -76,8 +77,11 @@ typedef struct DevTotals {
     const char *kernels_origin; /* cuda: where they come from, for people; until the device is closed. NULL: none were loaded */
 } DevTotals;
 
-/* How numbers are kept and multiplied. INT8: products of wide layers in blocks of 128 channels, all else as BF16. */
-typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8 } DevPrecision;
+/*
+ * How numbers are kept and multiplied. INT8: products of wide layers in blocks of 128 channels, all else as BF16. On sm_120
+ * alone: FP8, wide layers in 8-bit floats, the widest convolutions as INT8; FP8X3, wide layers in pairs of 8-bit floats.
+ */
+typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8, DEV_FP8, DEV_FP8X3 } DevPrecision;
 
 struct CudaDevice; /* runtime/cuda_driver.h */
 

@@ -272,14 +272,23 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
-enum { NARROW = CUDA_BLOCK }; /* 8 bits come in blocks of so many channels; a layer that reads fewer loses more than it gains */
+/* Channels read. 8 bits come in blocks of so many; a layer that reads fewer loses more than it gains. Wide convolutions, early in
+ * a decoder, weigh more in its error than in its time: int8 there, which keeps more than e4m3 at the same rate. */
+enum { NARROW = CUDA_BLOCK, WIDE = 512 };
+
+static bool convolutes(int stage)
+{
+    const int network = stage & ~0xff;
+    return network != STAGES_DIT && network != STAGES_FLASH_DIT;
+}
 
 Element cuda_compute(const Dev *d, int stage, int channels)
 {
     const DevPrecision p = d->cuda->precision;
     if (p == DEV_FP32) return ELEMENT_F32;
-    if (p == DEV_INT8 && (stage & 0xff) > 1 && channels >= NARROW) return ELEMENT_I8;
-    return ELEMENT_BF16;
+    if (p == DEV_BF16 || (stage & 0xff) <= 1 || channels < NARROW) return ELEMENT_BF16;
+    if (p == DEV_FP8X3) return ELEMENT_E4M3_PAIR;
+    return p == DEV_INT8 || (convolutes(stage) && channels >= WIDE) ? ELEMENT_I8 : ELEMENT_E4M3;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ device */
@@ -343,7 +352,7 @@ static const DevOps cuda_ops = {
 
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
 {
-    static const char *const names[] = {"fp32", "bf16", "int8"};
+    static const char *const names[] = {"fp32", "bf16", "int8", "fp8", "fp8x3"};
     d->cuda = calloc(1, sizeof *d->cuda);
     if (d->cuda == NULL) {
         snprintf(error, error_size, "out of memory");

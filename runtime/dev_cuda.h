@@ -54,7 +54,7 @@ const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or plann
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
-/* In what type a stage multiplies (ELEMENT_F32, _BF16, _I8), given the channels it reads: narrow layers stay in bf16. */
+/* In what type a stage multiplies, given the channels it reads: narrow layers stay in bf16. */
 Element cuda_compute(const Dev *d, int stage, int channels);
 
 /* ----------------------------------------------------------------------------------------------------------- weights */
@@ -71,7 +71,7 @@ typedef struct CudaWeightForm {
 } CudaWeightForm;
 
 typedef struct CudaWeight {
-    CUdeviceptr data, scale; /* packed [n][taps][depth] and, int8, [n][taps][blocks]; rows padded with zeros to 16 */
+    CUdeviceptr data, scale; /* packed [n][taps][depth] and, int8, [n][taps][blocks], e4m3 [n]; rows padded with zeros to 16 */
     int n, taps, depth, blocks;
 } CudaWeight;
 
@@ -98,7 +98,7 @@ void cuda_gemm(Dev *d, const CudaGemm *g, Element type);
 
 /* Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. */
 typedef struct CudaFrames {
-    CUdeviceptr data, scale; /* scale: int8 */
+    CUdeviceptr data, scale; /* scale: 8 bits, 0: all are 1 */
     Element type;
     int h, w, c, pitch, blocks; /* with borders */
     int frame_pixels;
@@ -113,9 +113,12 @@ void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
  * not its own, but what rounds them up to 4 is. */
 int cuda_pad_of(Tensor y);
 CudaView cuda_view(const Dev *d, Tensor x); /* as elementwise kernels see it */
-/* Float scales of `pixels` pixels of int8 operands; an invalid tensor for other types. */
+/* Scales of `pixels` pixels of operands of 8 bits, words of four bytes; an invalid tensor for other types. */
 Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth);
+int cuda_words(Element type, int depth); /* of scales of a pixel: floats of int8, four bytes of e4m3 */
 int cuda_blocks(int depth); /* of 128 channels */
+/* Does pre give values whose range is known well enough for 8-bit floats to go without scales? */
+bool cuda_is_bounded(const Pre *pre);
 CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales);
 /* Can products of that type read x as it lies in memory? */
 bool cuda_reads_directly(Tensor x, Element type);

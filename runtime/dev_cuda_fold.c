@@ -43,7 +43,7 @@ static CudaGrid grid_over(int64_t threads)
 
 static void set_take(Dev *d, const FoldedUpsampler *f, FoldSet *s, int parities, int taps)
 {
-    const uint64_t rows = (uint64_t)f->rows, scales = f->type == ELEMENT_I8 ? sizeof(float) : 0;
+    const uint64_t rows = (uint64_t)f->rows, scales = f->type >= ELEMENT_I8 ? sizeof(float) : 0;
     const uint64_t blocks = (uint64_t)cuda_blocks(f->depth);
     *s = (FoldSet){.parities = parities, .taps = taps};
     s->scale = round_up(rows * (uint64_t)(taps * f->depth * element_bytes(f->type)), ALIGNMENT);
@@ -63,7 +63,7 @@ static CUdeviceptr set_at(const Dev *d, const FoldSet *s, int parity)
 static void set_pack(Dev *d, const FoldedUpsampler *f, const FoldSet *s, int parity, CUdeviceptr sums, int pitch,
                      int first, int rows)
 {
-    static const char *const bias[] = {"fold_bias_f32", "fold_bias_bf16", "fold_bias_i8"};
+    static const char *const bias[] = {"fold_bias_f32", "fold_bias_bf16", "fold_bias_i8", "fold_bias_e4m3", "fold_bias_e4m3"};
     const CUdeviceptr at = set_at(d, s, parity);
     const CudaPack p = {.from = sums, .to = at, .scale = at + s->scale, .rows = rows, .first_row = first,
                         .ci = f->inputs, .taps = s->taps, .frame_taps = s->taps, .depth = f->depth,
@@ -352,15 +352,17 @@ typedef struct Inside {
 
 static Inside inside_take(Dev *d, const FoldedUpsampler *f, Tensor x)
 {
-    static const char *const functions[] = {"fold_inside_f32", "fold_inside_bf16", "fold_inside_i8"};
+    static const char *const functions[] = {"fold_inside_f32", "fold_inside_bf16", "fold_inside_i8", "fold_inside_e4m3",
+                                            "fold_inside_e4m3"};
     Inside in = {0};
     if (!f->biased) return in;
     const int64_t corners = (int64_t)(x.h + 1) * (x.w + 1);
     in.memory = dev_bytes(d, corners * (INSIDE_BYTES + (int64_t)sizeof(float)));
     const CUdeviceptr at = cuda_at(d, in.memory);
     const int depth = INSIDE_BYTES / element_bytes(f->type);
-    in.part = (CudaGemmPart){.a = at, .a_scale = at + (uint64_t)corners * INSIDE_BYTES, .pitch = depth, .depth = depth,
-                             .taps = 1, .blocks = 1, .step_y = x.w + 1, .step_x = 1};
+    const CUdeviceptr scale = f->type == ELEMENT_I8 ? at + (uint64_t)corners * INSIDE_BYTES : 0; /* 0: 1 */
+    in.part = (CudaGemmPart){.a = at, .a_scale = scale, .pitch = depth, .depth = depth, .taps = 1, .blocks = 1,
+                             .step_y = x.w + 1, .step_x = 1};
     const CudaFoldInside a = {.to = in.part.a, .scale = in.part.a_scale, .h = x.h, .w = x.w};
     cuda_launch(d, "fold", functions[f->type], "", grid_over(corners), &a);
     return in;

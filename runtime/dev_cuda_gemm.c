@@ -18,6 +18,14 @@ static const CudaGemmTile tiles[] = {
     {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f},
     {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f},
     {"gemm_i8_64x64", "GEMM_ONLY=33", ELEMENT_I8, 64, 64, 4, 2, 0.45f},
+    {"gemm_e4m3_256x128", "GEMM_ONLY=40", ELEMENT_E4M3, 256, 128, 8, 2, 1.0f},
+    {"gemm_e4m3_128x128", "GEMM_ONLY=41", ELEMENT_E4M3, 128, 128, 8, 3, 0.85f},
+    {"gemm_e4m3_128x64", "GEMM_ONLY=42", ELEMENT_E4M3, 128, 64, 4, 2, 0.65f},
+    {"gemm_e4m3_64x64", "GEMM_ONLY=43", ELEMENT_E4M3, 64, 64, 4, 3, 0.45f},
+    {"gemm_e4m3_pair_256x128", "GEMM_ONLY=50", ELEMENT_E4M3_PAIR, 256, 128, 8, 2, 1.0f},
+    {"gemm_e4m3_pair_128x128", "GEMM_ONLY=51", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.85f},
+    {"gemm_e4m3_pair_128x64", "GEMM_ONLY=52", ELEMENT_E4M3_PAIR, 128, 64, 4, 2, 0.65f},
+    {"gemm_e4m3_pair_64x64", "GEMM_ONLY=53", ELEMENT_E4M3_PAIR, 64, 64, 4, 3, 0.45f},
 };
 enum { TILES = sizeof tiles / sizeof tiles[0] };
 
@@ -58,11 +66,12 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
 
 void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
-    const int row_bytes = 128 + (t->type == ELEMENT_I8 ? 4 : 0);
+    const bool fp8 = t->type == ELEMENT_E4M3 || t->type == ELEMENT_E4M3_PAIR;
+    const int scales = (t->type == ELEMENT_I8 || fp8 ? t->rows : 0) + (t->type == ELEMENT_I8 ? t->columns : 0);
     const CudaGrid grid = {.x = (unsigned)blocks_of(g, t), .y = 1, .z = (unsigned)batch_of(g),
                            .threads = (unsigned)t->warps * 32,
-                           .shared = (unsigned)(t->stages * (t->rows + t->columns) * row_bytes)};
-    cuda_launch(d, "gemm", t->function, t->macros, grid, g);
+                           .shared = (unsigned)(t->stages * ((t->rows + t->columns) * 128 + scales * 4))};
+    cuda_launch(d, fp8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid, g);
 }
 
 void cuda_gemm(Dev *d, const CudaGemm *g, Element type)

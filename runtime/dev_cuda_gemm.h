@@ -1,4 +1,4 @@
-/* The tiles of kernels/cuda/gemm.cu: cuda_gemm picks one, tests go through all. */
+/* The tiles of kernels/cuda/gemm.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
 #ifndef UPRES_RUNTIME_DEV_CUDA_GEMM_H
 #define UPRES_RUNTIME_DEV_CUDA_GEMM_H
 
@@ -12,7 +12,7 @@ typedef struct CudaGemmTile {
     float speed;       /* per element, against the best of its type */
 } CudaGemmTile;
 
-/* In the order of the kernel's file. False past the last. */
+/* In the order of the kernels' files; 8-bit floats, of sm_120, last. False past the last. */
 bool cuda_gemm_tile(int index, CudaGemmTile *tile);
 /* The tile that cuda_gemm would use. */
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);

@@ -75,7 +75,8 @@ static void produce(Dev *d, Tensor x, const Pre *pre, CudaPre *a)
         dev_fail(d, "internal error: norms read floats or bf16, and vectors of floats");
         return;
     }
-    const int lanes = a->to_type == CUDA_I8 ? a->blocks * 16 : (a->to_pad + 7) / 8;
+    const int sharing = a->to_type == CUDA_E4M3_PAIR ? 8 : a->to_type >= CUDA_I8 ? 16 : 0; /* a block of scales */
+    const int lanes = sharing > 0 ? a->blocks * sharing : (a->to_pad + 7) / 8;
     Vectors v = vectors_of(d, x, pre);
     a->x = cuda_at(d, x);
     a->x_type = x.type;
@@ -93,7 +94,8 @@ static void produce(Dev *d, Tensor x, const Pre *pre, CudaPre *a)
     a->shift = v.shift;
     a->by_frame = v.by_frame;
     a->run = pre->norm >= NORM_RMS ? PRE_PIXELS : lanes < PRE_ITEMS ? PRE_ITEMS / lanes : 1;
-    cuda_launch(d, "pre", "pre", "", (CudaGrid){blocks_of(x.w, a->run) * (unsigned)x.h, (unsigned)x.t, 1, PRE_THREADS, 0}, a);
+    cuda_launch(d, "pre", a->to_type > CUDA_I8 ? "pre_fp8" : "pre", "",
+                (CudaGrid){blocks_of(x.w, a->run) * (unsigned)x.h, (unsigned)x.t, 1, PRE_THREADS, 0}, a);
     cuda_scratch_free(d, &v.scratch);
 }
 
@@ -133,7 +135,7 @@ void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int coun
     CudaEdges a = {.data = f->data,
                    .scale = f->scale,
                    .words = f->pitch * element_bytes(f->type) / 4,
-                   .blocks = f->type == ELEMENT_I8 ? f->blocks : 0,
+                   .blocks = f->scale != 0 ? f->blocks : 0,
                    .h = f->h,
                    .w = f->w,
                    .top = top,

@@ -231,7 +231,13 @@ void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t cou
 
 void cuda_pack(Dev *d, const CudaPack *p, Element type)
 {
-    static const char *const functions[] = {"pack_f32", "pack_bf16", "pack_i8"};
+    static const char *const functions[] = {"pack_f32", "pack_bf16", "pack_i8", "pack_e4m3", "pack_e4m3"};
+    if (type > ELEMENT_I8) {
+        CudaPack rows = *p;
+        rows.pair = type == ELEMENT_E4M3_PAIR;
+        cuda_launch(d, "weights", functions[type], "", (CudaGrid){(unsigned)p->rows, 1, 1, 32 * PACK_WARPS, 0}, &rows);
+        return;
+    }
     const uint64_t warps = (uint64_t)p->rows * (uint64_t)p->taps * (uint64_t)p->blocks;
     const CudaGrid grid = {(unsigned)((warps + PACK_WARPS - 1) / PACK_WARPS), 1, 1, 32 * PACK_WARPS, 0};
     cuda_launch(d, "weights", functions[type], "", grid, p);
@@ -290,7 +296,8 @@ static bool weight_make(Dev *d, const CudaWeightForm *f, CudaWeight *w)
     w->blocks = (w->depth + CUDA_BLOCK - 1) / CUDA_BLOCK;
     const uint64_t rows_taps = (uint64_t)w->n * (uint64_t)w->taps;
     const uint64_t data = round_up(rows_taps * (uint64_t)w->depth * (uint64_t)element_bytes(f->type), ALIGNMENT);
-    const uint64_t scale = f->type == ELEMENT_I8 ? rows_taps * (uint64_t)w->blocks * sizeof(float) : 0;
+    const uint64_t scales = f->type == ELEMENT_I8 ? rows_taps * (uint64_t)w->blocks : f->type > ELEMENT_I8 ? (uint64_t)w->n : 0;
+    const uint64_t scale = scales * sizeof(float);
     if (!take(d, data + scale, &w->data)) return false;
     if (scale > 0 && !cuda_planning(d)) w->scale = w->data + data;
     cuda_fill(d, w->data, 0, data + scale); /* rows that only pad */

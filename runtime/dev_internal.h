@@ -77,7 +77,7 @@ enum { FRAMES_MAX = 64 }; /* new frames of one call */
 
 struct ConvState {
     Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
-    Tensor scales;        /* ELEMENT_I8 rings: floats [slots][h + pads][w + pads][blocks of 128 channels] */
+    Tensor scales;        /* rings of 8 bits: words of four bytes [slots][h + pads][w + pads][cuda_words], if they have any */
     int slots, pad_top, pad_left;
     bool zero;            /* in front of a video stand zeros: the ring's last frame, until it is needed */
     int kept;             /* frames remembered between calls: kt - stride_t */
@@ -94,7 +94,7 @@ typedef struct Scratch {
     float *floats; /* NULL on a plan */
 } Scratch;
 
-int element_pad(Element type, int c); /* elements of a pixel of c channels, padded to 16 bytes */
+int element_pad(Element type, int c); /* elements of a pixel of c channels, padded to 16 bytes; pairs to 64 elements */
 Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c);
 bool floats_finite(const float *x, int64_t count);
 

@@ -28,7 +28,13 @@ static bool cuda_precision(const upres_options *o, Device *d, Fault *f)
     case UPRES_PRECISION_AUTO:
     case UPRES_PRECISION_BF16: d->setup.precision = DEV_BF16; return true;
     case UPRES_PRECISION_INT8: d->setup.precision = DEV_INT8; return true;
-    default: return refuse_precision("CUDA devices in this version", "auto, fp32, bf16 or int8", o, f);
+    case UPRES_PRECISION_FP8:
+    case UPRES_PRECISION_FP8X3:
+        d->setup.precision = o->precision == UPRES_PRECISION_FP8 ? DEV_FP8 : DEV_FP8X3;
+        if (d->cuda.target == CUDA_TARGET_120F) return true;
+        return refuse_precision("devices before sm_120, which multiply 8-bit floats at half the rate of int8 or not at all",
+                                "auto, fp32, bf16 or int8", o, f);
+    default: return refuse_precision("CUDA devices", "auto, fp32, bf16 or int8", o, f);
     }
 }
 

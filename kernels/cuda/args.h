@@ -84,13 +84,14 @@ typedef struct CudaDequant {
 } CudaDequant;
 
 /*
- * Float weights to rows of a packed operand [n][taps][depth], by the function pack_<f32 | bf16 | i8>. Element (row, channel,
+ * Float weights to rows of a packed operand [n][taps][depth], by the function pack_<f32 | bf16 | i8 | e4m3>. Element (row, channel,
  * frame, tap within the frame) stands at from[row * row_step + channel * channel_step + frame * frame_step + tap *
  * tap_step], the oldest frame first; frames 0 .. merged are summed into the first. taps: of the operand, `frame_taps` a frame.
  * Channels ci .. depth - 1 become zero.
  * Row i becomes row r = first_row + i of the operand; with glu 16 * (r / 8) + r % 8 + 8 * (glu - 1), see CudaGemm.
  * i8: every tap of a row is quantized in blocks of 128 channels, each by its largest |w| = amax: scale = amax / 127,
  * q = rint(w * (127 / amax)) held to [-127, 127]; with amax < 2^-100 both are 0. kernels/cpu/int8.h is the definition.
+ * pack_e4m3, of sm_120: kernels/cpu/fp8.h; pair: depth is a multiple of 64 and elements take two bytes. Blocks: rows.
  */
 typedef struct CudaPack {
     uint64_t from, to, scale;
@@ -98,6 +99,7 @@ typedef struct CudaPack {
     int32_t ci, taps, frame_taps, merged;
     int32_t depth, blocks; /* blocks = ceil(depth / 128) */
     int32_t row_step, channel_step, frame_step, tap_step;
+    int32_t pair;
 } CudaPack;
 
 /* ------------------------------------------------------------------------------------------------- folded upsamplers */
@@ -151,7 +153,8 @@ enum { CUDA_NORM_NONE, CUDA_NORM_GROUP, CUDA_NORM_RMS, CUDA_NORM_LAYER, CUDA_NOR
  * pre(x) of t frames into padded frames: norm, gain and shift, activation, conversion. Pixel (t, h, w) goes to pixel
  * to_frame[t] + h * to_row + w of `to`. Channels c .. to_pad - 1 are zeroed. x and to may begin, and to_pad end, at any
  * multiple of 4 channels; with int8 to_pad is a multiple of 16.
- * int8: each pixel's blocks of 128 channels get a scale as CudaPack's.
+ * int8: each pixel's blocks of 128 channels get a scale as CudaPack's. e4m3, by the function pre_fp8 of sm_120: as
+ * kernels/cpu/fp8.h says, to_scale 0: all are 1; with pairs to_pad is a multiple of 64. blocks: words of scales of a pixel.
  * Blocks of 256 threads: x counts runs of `run` pixels of a row, row by row; y frames. Norms of a pixel: run <= 16.
  */
 typedef struct CudaPre {

@@ -2,8 +2,7 @@
  * Folded upsamplers: what products leave over of forming their weights, and what tells the inside of a picture.
  * runtime/dev_cuda_fold.c has the algebra.
  */
-#include "args.h"
-#include "ptx.cuh"
+#include "fp8.cuh"
 
 enum { FOLD_THREADS = 128 };
 
@@ -154,3 +153,30 @@ extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_inside_i8(const 
     ((uint4 *)a.to)[i] = {in * 127, in, 0, 0};
     ((float *)a.scale)[i] = 1.0f / 127.0f;
 }
+
+#ifdef UPRES_FP8
+/* Three terms, each 1/16 of the scale of the one before. */
+extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_bias_e4m3(const __grid_constant__ CudaFoldBias a)
+{
+    const int32_t n = fold_index();
+    if (n >= a.n) return;
+    const float4 b = bias_of(a, n);
+    const uint32_t e = fp8_scale(fmaxf(fmaxf(fabsf(b.x), fabsf(b.y)), fmaxf(fabsf(b.z), fabsf(b.w))));
+    const float inverse = fp8_inverse(e);
+    const uint32_t first = e4m3_four(b.x, b.y, b.z, b.w, inverse);
+    const float2 xy = e4m3_rest(first & 0xffff, __fmul_rn(b.x, inverse), __fmul_rn(b.y, inverse));
+    const float2 zw = e4m3_rest(first >> 16, __fmul_rn(b.z, inverse), __fmul_rn(b.w, inverse));
+    const uint32_t second = e4m3_four(xy.x, xy.y, zw.x, zw.y, 16.0f);
+    ((uint4 *)a.to)[n] = {first, second, e4m3_four_rest(second, xy.x, xy.y, zw.x, zw.y, 16.0f), 0};
+    ((uint32_t *)a.scale)[n] = e * 0x01010101u;
+}
+
+/* 1, 2^-4 and 2^-8, in e4m3. */
+extern "C" __global__ void __launch_bounds__(FOLD_THREADS) fold_inside_e4m3(const __grid_constant__ CudaFoldInside a)
+{
+    const int32_t i = fold_index();
+    if (!is_corner(a, i)) return;
+    const uint32_t in = inside_of(a, i);
+    ((uint4 *)a.to)[i] = {in * 0x38, in * 0x18, in * 0x02, 0};
+}
+#endif

@@ -3,8 +3,8 @@
  * and of plain attention. CudaGemm in args.h says what is computed, kernels/cpu/gemm.c is the same in plain C.
  *
  * A block makes BM output pixels x BN columns, a warp WM x WN of them. K runs through parts, taps and slabs of 128 bytes, in
- * that order: one slab of one tap is a stage, BM rows of A and BN of B, fetched by cp.async with zeros where a row or a
- * channel does not exist. One barrier a stage: behind it the slab is there and the stage before may be overwritten.
+ * that order: one slab of one tap is a stage, BM rows of A and BN of B, fetched by cp.async with zeros where a channel does not
+ * exist. One barrier a stage: behind it the slab is there and the stage before may be overwritten.
  *
  *   bf16   mma m16n8k16, sums in float32 (the tensor core's)
  *   int8   mma m16n8k32; the exact sum of a slab, which is one block of 128 channels, times the rounded product of A's and B's

@@ -76,9 +76,9 @@ __device__ __forceinline__ Share share_now()
 /* Where fetching one part has come to. */
 template <class T> struct Fetch {
     int tap, slab;              /* the next one */
-    int left;                   /* rows of A from the thread's first on */
     uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
-    uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap */
+    uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap; rows that do not exist take the first pixel's values */
+    uint32_t scale_pixel;       /* fp8: of the row whose scales the thread fetches */
 };
 
 template <class T>
@@ -87,16 +87,16 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
     const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
-    const int first = at.first_row + share.own;
+    const int first = at.first_row + share.own, left = g.rows * g.columns - first;
     f.tap = f.slab = 0;
-    f.left = g.rows * g.columns - first;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
     f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
     f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
 #pragma unroll
     for (int j = 0; j < T::a_turns; j++) {
-        const uint32_t row = j * T::rows_a_turn < f.left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
+        const uint32_t row = j * T::rows_a_turn < left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
         f.pixel[j] = row / columns * (uint32_t)p.step_y + row % columns * (uint32_t)p.step_x;
+        if (j == 0 || share.chunk == j) f.scale_pixel = f.pixel[j];
     }
 }
 
@@ -109,7 +109,7 @@ __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPa
     if (T::fp8 && p.a_scale == 0) return;
     if (share.chunk < T::a_turns) {
         const uint64_t from = p.a_scale + (uint64_t)(pixel * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + m * 4, from, share.chunk * T::rows_a_turn < f.left ? 4 : 0);
+        copy_async_4(stage + T::scale_at + m * 4, from, 4);
     }
     if (T::type == CUDA_I8 && share.chunk < T::b_turns) {
         const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
@@ -134,15 +134,14 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
         const uint32_t to = stage + (uint32_t)tile_at(share.own, share.chunk);
         const int64_t tap = (int64_t)p.frame[at.image][p.tap_frame[f.tap]] + p.tap[f.tap];
         const uint64_t a = f.a + (uint64_t)(tap * pitch_bytes + f.slab * TILE_ROW_BYTES);
-        uint32_t scale_pixel = 0;
+        uint32_t scale_pixel = T::fp8 ? f.scale_pixel : 0;
 #pragma unroll
         for (int j = 0; j < T::a_turns; j++) {
             uint32_t pixel = f.pixel[j];
             asm volatile("" : "+r"(pixel)); /* or its product with the pitch is made once and held in registers */
             const uint64_t from = a + (uint64_t)pixel * (uint32_t)pitch_bytes;
-            const bool there = inside && j * T::rows_a_turn < f.left;
-            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, there ? 16 : 0);
-            if (T::scaled) scale_pixel = share.chunk == j ? pixel : scale_pixel;
+            copy_async_16(to + j * T::rows_a_turn * TILE_ROW_BYTES, from, inside ? 16 : 0);
+            if (T::type == CUDA_I8) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
         const int columns_left = packed_columns<T>(g) - at.first_column;
         const uint64_t b = f.b + (uint32_t)(f.tap * depth_bytes + f.slab * TILE_ROW_BYTES);

@@ -5,8 +5,7 @@
  * way once in a device's life, from the disk or over a bus that is slower than any of this: one thread makes one value,
  * and reads its block's scales anew.
  */
-#include "args.h"
-#include "ptx.cuh"
+#include "fp8.cuh"
 
 enum { DEQUANT_THREADS = 256, PACK_THREADS = 128, PACK_WARPS = PACK_THREADS / 32 };
 
@@ -284,3 +283,46 @@ extern "C" __global__ void __launch_bounds__(PACK_THREADS) pack_i8(const __grid_
         *(uint32_t *)((int8_t *)a.to + p.to * a.depth + p.channel) = int8_quad(v.x, v.y, v.z, v.w, s.inverse);
     }
 }
+
+#ifdef UPRES_FP8
+/* The largest of a block's threads, to all of them. */
+static __device__ float largest_of_block(float x)
+{
+    __shared__ float of_warp[PACK_WARPS];
+    for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, lane));
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = x;
+    __syncthreads();
+    return fmaxf(fmaxf(of_warp[0], of_warp[1]), fmaxf(of_warp[2], of_warp[3]));
+}
+
+/* kernels/cpu/fp8.h. A block makes a row: its scale takes all of it, so its values are made twice. */
+extern "C" __global__ void __launch_bounds__(PACK_THREADS) pack_e4m3(const __grid_constant__ CudaPack a)
+{
+    const int32_t r = a.first_row + (int32_t)blockIdx.x, quads = a.depth / 4;
+    const uint64_t n = a.glu ? r / 8 * 16 + r % 8 + (a.glu - 1) * 8 : r;
+    PackPlace p;
+    p.row = (int32_t)blockIdx.x;
+    float amax = 0.0f;
+#pragma unroll 1
+    for (int32_t i = threadIdx.x; i < a.taps * quads; i += PACK_THREADS) {
+        p.tap = i / quads;
+        p.channel = i % quads * 4;
+        const float4 v = pack_values(a, p);
+        amax = fmaxf(amax, fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))));
+    }
+    const uint32_t e = fp8_scale(largest_of_block(amax));
+    const float inverse = fp8_inverse(e);
+    if (threadIdx.x == 0) ((uint32_t *)a.scale)[n] = e * 0x01010101u;
+#pragma unroll 1
+    for (int32_t i = threadIdx.x; i < a.taps * quads; i += PACK_THREADS) {
+        p.tap = i / quads;
+        p.channel = i % quads * 4;
+        const float4 v = pack_values(a, p);
+        const uint32_t four = e4m3_four(v.x, v.y, v.z, v.w, inverse);
+        const int32_t at = p.channel + (a.pair ? p.channel & ~63 : 0); /* pairs: 64 of hi, their 64 of lo */
+        uint32_t *to = (uint32_t *)(a.to + (n * a.taps + p.tap) * (uint64_t)(a.pair ? 2 * a.depth : a.depth) + at);
+        *to = four;
+        if (a.pair) to[16] = e4m3_four_rest(four, v.x, v.y, v.z, v.w, inverse);
+    }
+}
+#endif

@@ -1,7 +1,9 @@
 /*
- * kernels/cuda/gemm.cu, every tile of it, against plain loops: sums in double, in the order and arithmetic of
- * kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in every bit.
+ * kernels/cuda/gemm.cu and gemm_fp8.cu, every tile of them, against plain loops: sums in double, in the order and arithmetic
+ * of kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in every bit. 8-bit floats, on
+ * parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of its own.
  */
+#include "kernels/cpu/fp8.h"
 #include "runtime/dev_cuda_gemm.h"
 
 #include "tests/kernels/check.h"
@@ -53,7 +55,9 @@ static const Case cases[] = {
 /* Values as the product sees them, and the bytes that stand for them on the device. */
 typedef struct Operand {
     float *value; /* int8: whole numbers, to be multiplied by scale */
-    float *scale; /* int8: [rows][blocks] */
+    float *low;   /* pairs of 8-bit floats: what they have beyond value */
+    void *scale;  /* int8: floats [rows][blocks]; e4m3: words, A's the same, NULL: 1; B's [rows of all taps] */
+    size_t scales;
     void *bytes;
     size_t elements, rows;
     int blocks;
@@ -77,8 +81,9 @@ typedef struct Product {
     void *residual_bytes;
 } Product;
 
-static int size_of(Element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_BF16 ? 2 : 1; }
-static int pad_of(Element type, int c) { return (c * size_of(type) + 15) / 16 * 16 / size_of(type); }
+static bool is_fp8(Element type) { return type == ELEMENT_E4M3 || type == ELEMENT_E4M3_PAIR; }
+static int size_of(Element type) { return element_bytes(type); }
+static int pad_of(Element type, int c) { return element_pad(type, c); }
 
 static uint16_t to_bf16(float value)
 {
@@ -118,13 +123,46 @@ static Operand random_operand(Element type, size_t rows, int depth, float size)
     o.value = check_random_floats(o.elements, size);
     if (type == ELEMENT_I8) {
         for (size_t i = 0; i < o.elements; i++) o.value[i] = i < 300 ? -127.0f : (float)((int)(check_random() % 255) - 127);
-        o.scale = check_random_floats(rows * (size_t)o.blocks, size / 100);
+        o.scales = rows * (size_t)o.blocks;
+        o.scale = check_random_floats(o.scales, size / 100);
     }
     o.bytes = encode(type, o.value, o.elements);
     return o;
 }
 
-static Part random_part(const Case *k, Element type, int second, int packed, int batch)
+/* rows of `pitch` elements, `depth` of them used, in blocks whose sizes differ by powers of two; together: `together` rows
+ * share one scale, as a column's taps do. */
+static Operand random_fp8(bool pair, size_t rows, int pitch, int depth, int together, bool scaled, float size)
+{
+    const size_t row_bytes = (size_t)pitch * (pair ? 2 : 1);
+    Operand o = {.elements = rows * (size_t)pitch, .rows = rows, .blocks = fp8_words(depth, pair)};
+    o.value = check_random_floats(o.elements, size);
+    o.low = check_floats(o.elements);
+    o.scales = together > 0 ? rows / (size_t)together : scaled ? rows * (size_t)o.blocks : 0;
+    uint32_t *scale = o.scale = o.scales > 0 ? check_bytes(o.scales * sizeof *scale) : NULL;
+    uint8_t *q = o.bytes = check_bytes(rows * row_bytes);
+    for (size_t block = 0; block < o.elements / FP8_BLOCK; block++) {
+        const float factor = ldexpf(1.0f, (int)(check_random() % 9) - 4);
+        for (int i = 0; i < FP8_BLOCK; i++) o.value[block * FP8_BLOCK + (size_t)i] *= factor;
+    }
+    for (size_t r = 0; r < rows; r++, q += row_bytes) {
+        float *value = o.value + r * (size_t)pitch, *low = o.low + r * (size_t)pitch;
+        uint8_t e = FP8_ONE;
+        if (together == 0) fp8_quantize(value, depth, pair, q, scaled ? scale + r * (size_t)o.blocks : NULL);
+        else if (r % (size_t)together == 0) scale[r / (size_t)together] = fp8_row_scale(value, together * pitch) * 0x01010101u;
+        for (int c = 0; c < depth; c++) {
+            const int block = c / FP8_BLOCK, blocks = pair ? 2 : 4; /* blocks: of a word */
+            if (together > 0) e = (uint8_t)scale[r / (size_t)together];
+            else if (scaled) e = (uint8_t)(scale[r * (size_t)o.blocks + (size_t)(block / blocks)] >> block % blocks * 8);
+            if (together > 0) fp8_put(value[c], c, pair, e, q);
+            value[c] = fp8_decode(q[fp8_at(c, pair)]) * fp8_scale_value(e);
+            if (pair) low[c] = fp8_decode(q[fp8_at(c, pair) + FP8_PAIR_CHANNELS]) * fp8_scale_value(e) / 16.0f;
+        }
+    }
+    return o;
+}
+
+static Part random_part(const Case *k, Element type, bool scaled, int second, int packed, int batch)
 {
     Part p = {.kt = 1, .kh = 1, .kw = 1, .stride = 1};
     if (!second) p = (Part){.kt = k->kt, .kh = k->kh, .kw = k->kw, .stride = k->stride};
@@ -134,16 +172,24 @@ static Part random_part(const Case *k, Element type, int second, int packed, int
     p.frames = k->images + p.kt - 1;
     p.h = (k->h - 1) * p.stride + p.kh;
     p.w = (k->w - 1) * p.stride + p.kw;
-    p.a = random_operand(type, (size_t)(batch * p.frames * p.h * p.w), p.pitch, 1.0f);
+    const size_t pixels = (size_t)(batch * p.frames * p.h * p.w), rows = (size_t)(batch * packed * p.taps);
+    if (is_fp8(type)) {
+        const bool pair = type == ELEMENT_E4M3_PAIR;
+        p.a = random_fp8(pair, pixels, p.pitch, p.depth, 0, scaled, 1.0f);
+        p.b = random_fp8(pair, rows, p.depth, p.depth, p.taps, true, 0.2f);
+        return p;
+    }
+    p.a = random_operand(type, pixels, p.pitch, 1.0f);
     p.a.blocks = (p.depth + 127) / 128;
-    p.b = random_operand(type, (size_t)(batch * packed * p.taps), p.depth, 0.2f);
+    p.b = random_operand(type, rows, p.depth, 0.2f);
     return p;
 }
 
-static Product random_product(const Case *k, Element type)
+/* scaled: 8-bit floats of the first part's A have scales; a second's always do. */
+static Product random_product(const Case *k, Element type, bool scaled)
 {
     Product p = {.k = k, .type = type, .parts = k->part1_depth > 0 ? 2 : 1, .packed = k->glu ? (k->n + 7) / 8 * 16 : k->n};
-    for (int i = 0; i < p.parts; i++) p.part[i] = random_part(k, type, i, p.packed, k->batch);
+    for (int i = 0; i < p.parts; i++) p.part[i] = random_part(k, type, scaled || i > 0, i, p.packed, k->batch);
     p.subs = k->subs > 0 ? k->subs : 1;
     p.y_c = k->n / p.subs;
     p.y_pad = pad_of(k->y_type, p.y_c + k->y_more);
@@ -183,12 +229,16 @@ static float sum_of(const Product *p, int z, int image, int oy, int ox, int n)
             const size_t row = (size_t)(z * p->packed + n) * (size_t)q->taps + (size_t)t;
             const float *a = q->a.value + pixel * (size_t)q->pitch, *b = q->b.value + row * (size_t)q->depth;
             for (int c = 0; p->type != ELEMENT_I8 && c < q->depth; c++) sum += (double)a[c] * b[c];
+            const float *a_low = q->a.low + pixel * (size_t)q->pitch, *b_low = q->b.low + row * (size_t)q->depth;
+            for (int c = 0; p->type == ELEMENT_E4M3_PAIR && c < q->depth; c++) {
+                sum += (double)a[c] * b_low[c] + (double)a_low[c] * b[c];
+            }
             for (int c = 0; p->type == ELEMENT_I8 && c < q->depth; c += 128) {
                 float whole = 0;
                 for (int e = c; e < c + 128 && e < q->depth; e++) whole += a[e] * b[e];
                 const size_t block = (size_t)c / 128;
-                const float scale = q->a.scale[pixel * (size_t)q->a.blocks + block] *
-                                    q->b.scale[row * (size_t)q->b.blocks + block];
+                const float scale = ((float *)q->a.scale)[pixel * (size_t)q->a.blocks + block] *
+                                    ((float *)q->b.scale)[row * (size_t)q->b.blocks + block];
                 blocks = fmaf(whole, scale, blocks);
             }
         }
@@ -256,10 +306,8 @@ static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to
                          .step_y = q->stride * q->w, .step_x = q->stride};
     to->a = put(r, q->a.bytes, q->a.elements * size);
     to->b = put(r, q->b.bytes, q->b.elements * size);
-    if (p->type == ELEMENT_I8) {
-        to->a_scale = put(r, q->a.scale, q->a.rows * (size_t)q->a.blocks * sizeof(float));
-        to->b_scale = put(r, q->b.scale, q->b.rows * (size_t)q->b.blocks * sizeof(float));
-    }
+    if (q->a.scales > 0) to->a_scale = put(r, q->a.scale, q->a.scales * sizeof(float));
+    if (q->b.scales > 0) to->b_scale = put(r, q->b.scale, q->b.scales * sizeof(float));
     for (int i = 0; i < p->k->images; i++) {
         for (int dt = 0; dt < q->kt; dt++) to->frame[i][dt] = (i + dt) * q->h * q->w;
     }
@@ -313,7 +361,7 @@ static void to_floats(Element type, const void *bytes, size_t count, float *out)
 static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
 {
     if (!check_begin("cuda_%s_%s", tile->function, k->name)) return;
-    Product p = random_product(k, tile->type);
+    Product p = random_product(k, tile->type, tile->rows != 128);
     const size_t elements = (size_t)p.y_pixels * (size_t)p.y_pitch + (size_t)k->y_skew;
     const size_t bytes = elements * (size_t)size_of(k->y_type);
     void *start = check_bytes(bytes), *want = check_bytes(bytes), *got = check_bytes(bytes);
@@ -370,9 +418,10 @@ void test_cuda_gemm(void)
     }
     CudaGemmTile tile;
     for (int i = 0; cuda_gemm_tile(i, &tile); i++) {
+        if (is_fp8(tile.type) && test_cuda()->target != CUDA_TARGET_120F) continue;
         for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
             if (cases[c].glu && tile.columns < 16) continue;
-            if (tile.type == ELEMENT_I8 && cases[c].batch > 1) continue; /* attention is not made of these */
+            if (tile.type >= ELEMENT_I8 && cases[c].batch > 1) continue; /* attention is not made of these */
             check_case(d, &cases[c], &tile);
         }
     }

@@ -1,0 +1,193 @@
+/*
+ * Products of 8-bit floats on sm_120, whose matrix instructions with block scales make them at four times the rate of bf16.
+ * CudaGemm in args.h says what is computed, kernels/cpu/fp8.h defines the numbers, gemm.cu tells of tiles and stages, which
+ * are the same here. For other targets there is nothing in this file.
+ *
+ * e4m3       a slab is 128 channels, four steps of 32. Scales of A, where it has any, come with the slab: a lane holds those of
+ *            one row of 32, all four steps.
+ * e4m3_pair  a slab is 64 channels, 64 bytes of hi and 64 of lo; three products for each of its two steps of 32, those with
+ *            one lo at a sixteenth of the scale.
+ *
+ * B has one scale a column, which the instruction applies as well: parts with scales of their own add up without more ado.
+ *
+ * The tensor core truncates its sums at 25 bits and loses nothing over any K that occurs: no second level of sums.
+ */
+#include "fp8.cuh"
+
+#ifdef UPRES_FP8
+#include "epilogue.cuh"
+
+enum { SIXTEENTH = 0x04040404 }; /* taken from four scales */
+
+/* Lane l has row l & 1, l & 2 eights and l >> 2 of 32 that share a register. */
+__device__ __forceinline__ int scale_row(int lane) { return ((lane & 1) << 3) + ((lane & 2) << 3) + (lane >> 2); }
+
+template <class T> using RowScales = uint32_t[T::m_fragments / 2];
+template <class T> using ColumnScales = uint32_t[T::n_fragments];
+
+template <class T>
+__device__ __forceinline__ void load_row_scales(RowScales<T> &scale, bool scaled, uint32_t at)
+{
+#pragma unroll
+    for (int m = 0; m < T::m_fragments / 2; m++) {
+        scale[m] = CUDA_FP8_UNIT;
+        if (scaled) scale[m] = __float_as_uint(load_shared(at + m * 32 * 4));
+    }
+}
+
+/* column: of the lane's first fragment. */
+template <class T>
+__device__ __forceinline__ void load_column_scales(ColumnScales<T> &scale, const CudaGemm &g, uint64_t from, int column)
+{
+#pragma unroll
+    for (int n = 0; n < T::n_fragments; n++) {
+        const bool there = column + n * 8 < packed_columns<T>(g);
+        scale[n] = there ? ((const uint32_t *)from)[column + n * 8] : CUDA_FP8_UNIT;
+    }
+}
+
+template <class T> __device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], uint32_t a)
+{
+#pragma unroll
+    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a + m * 16 * TILE_ROW_BYTES);
+}
+
+/* Two fragments of columns, all of rows. */
+template <class T, int STEP>
+__device__ __forceinline__ void multiply_two(Sums<T> &sum, int n, const uint32_t (&fa)[T::m_fragments][4],
+                                             const uint32_t (&fb)[4], const RowScales<T> &rows,
+                                             const ColumnScales<T> &columns, uint32_t row_less, uint32_t column_less)
+{
+#pragma unroll
+    for (int m = 0; m < T::m_fragments; m += 2) {
+        const uint32_t row = rows[m / 2] - row_less;
+        multiply_e4m3<STEP, 0>(sum[m][n], fa[m], fb[0], fb[1], row, columns[n] - column_less);
+        multiply_e4m3<STEP, 0>(sum[m][n + 1], fa[m], fb[2], fb[3], row, columns[n + 1] - column_less);
+        multiply_e4m3<STEP, 1>(sum[m + 1][n], fa[m + 1], fb[0], fb[1], row, columns[n] - column_less);
+        multiply_e4m3<STEP, 1>(sum[m + 1][n + 1], fa[m + 1], fb[2], fb[3], row, columns[n + 1] - column_less);
+    }
+}
+
+/* One step of 32 channels. a, b: where this lane's rows of the first fragments lie for chunk 0. */
+template <class T, int STEP>
+__device__ __forceinline__ void step_e4m3(Sums<T> &sum, uint32_t a, uint32_t b, const RowScales<T> &rows,
+                                          const ColumnScales<T> &columns)
+{
+    constexpr bool pair = T::type == CUDA_E4M3_PAIR;
+    uint32_t fa[T::m_fragments][4], fb[4];
+    load_rows<T>(fa, a ^ STEP << 5);
+#pragma unroll
+    for (int n = 0; n < T::n_fragments; n += 2) {
+        load_matrix_4(fb, (b ^ STEP << 5) + n * 8 * TILE_ROW_BYTES);
+        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, 0, 0);
+        if (!pair) continue;
+        load_matrix_4(fb, (b ^ (STEP + 2) << 5) + n * 8 * TILE_ROW_BYTES);
+        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, 0, SIXTEENTH);
+    }
+    if (!pair) return;
+    load_rows<T>(fa, a ^ (STEP + 2) << 5);
+#pragma unroll
+    for (int n = 0; n < T::n_fragments; n += 2) {
+        load_matrix_4(fb, (b ^ STEP << 5) + n * 8 * TILE_ROW_BYTES);
+        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, SIXTEENTH, 0);
+    }
+}
+
+/* Adds one part's products to the sums. memory: the stages; nothing on its way and nothing read when it returns. */
+template <class T>
+__device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum,
+                                         uint8_t *memory)
+{
+    const uint32_t base = shared_address(memory);
+    const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
+    const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
+    const uint32_t a = (uint32_t)tile_at(warp_m + fragment_a_row(lane), fragment_a_chunk(lane));
+    const uint32_t b = T::b_at + (uint32_t)tile_at(warp_n + fragment_b_row(lane), fragment_b_chunk(lane));
+    const uint32_t row_scale = T::scale_at + (uint32_t)(warp_m + scale_row(lane)) * 4;
+    const int slabs = p.taps * ((p.depth * T::element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES);
+
+    Fetch<T> fetch;
+    begin_fetch<T>(g, p, at, fetch);
+#pragma unroll
+    for (int i = 0; i + 1 < T::stages; i++) {
+        if (i < slabs) fetch_slab<T>(g, p, at, fetch, base + i * T::stage_bytes);
+        copy_async_commit();
+    }
+    ColumnScales<T> columns;
+    load_column_scales<T>(columns, g, p.b_scale, at.first_column + warp_n + lane / 4);
+    uint32_t stage = 0; /* the one to multiply; the one before it is filled */
+#pragma unroll 1
+    for (int slab = 0; slab < slabs; slab++) {
+        copy_async_wait<T::stages - 2>();
+        __syncthreads();
+        const uint32_t now = base + stage;
+        const uint32_t fill = base + (stage == 0 ? T::stages * T::stage_bytes : stage) - T::stage_bytes;
+        RowScales<T> rows;
+        load_row_scales<T>(rows, p.a_scale != 0, now + row_scale);
+        step_e4m3<T, 0>(sum, now + a, now + b, rows, columns);
+        /* The next slab's addresses are worked out while the tensor cores are busy. */
+        if (slab + T::stages - 1 < slabs) fetch_slab<T>(g, p, at, fetch, fill);
+        copy_async_commit();
+        step_e4m3<T, 1>(sum, now + a, now + b, rows, columns);
+        if constexpr (T::type == CUDA_E4M3) {
+            step_e4m3<T, 2>(sum, now + a, now + b, rows, columns);
+            step_e4m3<T, 3>(sum, now + a, now + b, rows, columns);
+        }
+        stage = stage == (T::stages - 1) * T::stage_bytes ? 0 : stage + T::stage_bytes;
+    }
+    copy_async_wait<0>();
+    __syncthreads();
+}
+
+template <class T> __device__ __forceinline__ void gemm_fp8(const CudaGemm &g)
+{
+    extern __shared__ __align__(128) uint8_t memory[];
+    const Place at = tile_place<T>(g);
+    Sums<T> sum = {};
+#pragma unroll 1
+    for (int i = 0; i < g.parts; i++) add_part<T>(g, g.part[i], at, sum, memory);
+    write_results<T>(g, sum, memory);
+}
+
+/*
+ * The functions. GEMM_ONLY=<type><tile> compiles one of them. `blocks` is how many are to fit a multiprocessor. Shared memory
+ * is stages * stage_bytes, at most 101376 bytes, or 50176 where two blocks are to share.
+ */
+#define GEMM(name, TYPE, bm, bn, wm, wn, stages, blocks)                                                               \
+    extern "C" __global__ void __launch_bounds__(bm / wm * (bn / wn) * 32, blocks)                                     \
+        gemm_##name##_##bm##x##bn(const __grid_constant__ CudaGemm g)                                                  \
+    {                                                                                                                  \
+        gemm_fp8<Tile<TYPE, bm, bn, wm, wn, stages>>(g);                                                               \
+    }
+
+#ifndef GEMM_ONLY
+#define GEMM_ONLY 0
+#endif
+#define WANTED(number) (GEMM_ONLY == 0 || GEMM_ONLY == number)
+
+#if WANTED(40)
+GEMM(e4m3, CUDA_E4M3, 256, 128, 64, 64, 2, 1)
+#endif
+#if WANTED(41)
+GEMM(e4m3, CUDA_E4M3, 128, 128, 64, 32, 3, 1)
+#endif
+#if WANTED(42)
+GEMM(e4m3, CUDA_E4M3, 128, 64, 64, 32, 2, 2)
+#endif
+#if WANTED(43)
+GEMM(e4m3, CUDA_E4M3, 64, 64, 32, 32, 3, 2)
+#endif
+#if WANTED(50)
+GEMM(e4m3_pair, CUDA_E4M3_PAIR, 256, 128, 64, 64, 2, 1)
+#endif
+#if WANTED(51)
+GEMM(e4m3_pair, CUDA_E4M3_PAIR, 128, 128, 64, 32, 3, 1)
+#endif
+#if WANTED(52)
+GEMM(e4m3_pair, CUDA_E4M3_PAIR, 128, 64, 64, 32, 2, 2)
+#endif
+#if WANTED(53)
+GEMM(e4m3_pair, CUDA_E4M3_PAIR, 64, 64, 32, 32, 3, 2)
+#endif
+
+#endif
