@@ -138,11 +138,11 @@ Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c)
  * Pictures of a handful of pixels are float32 on every device: a norm over so few divides by differences that rounding has made,
  * and they weigh nothing.
  */
-enum { FEW_PIXELS = 64 };
+bool dev_few_pixels(int h, int w) { return (int64_t)h * w < 64; }
 
 Tensor dev_tensor(Dev *d, int t, int h, int w, int c)
 {
-    return dev_typed(d, (int64_t)h * w < FEW_PIXELS ? ELEMENT_F32 : d->activation, t, h, w, c);
+    return dev_typed(d, dev_few_pixels(h, w) ? ELEMENT_F32 : d->activation, t, h, w, c);
 }
 
 Tensor dev_floats(Dev *d, int t, int h, int w, int c) { return dev_typed(d, ELEMENT_F32, t, h, w, c); }
