@@ -46,8 +46,8 @@ static void input_noise_turn(void *context, int64_t i, int thread)
 {
     (void)thread;
     const InputNoiseRun *r = context;
-    input_noise_row(tensor_at(r->d, r->planes, 0, (int)i, 0), (size_t)r->planes.stride_t, r->planes.c, (int)i, r->scale, r->seed,
-                    r->frame);
+    input_noise_row(tensor_at(r->d, r->planes, 0, (int)i, 0), (size_t)r->planes.stride_t, r->planes.c, (int)i, r->scale,
+                    r->seed, r->frame);
 }
 
 void cpu_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame)

@@ -70,7 +70,8 @@ typedef struct CudaAxis {
 
 static CudaAxis axis_in(Dev *d, const ResizeAxis *x)
 {
-    const uint64_t firsts = (uint64_t)x->out * sizeof *x->first, weights = (uint64_t)x->out * (uint64_t)x->taps * sizeof *x->weight;
+    const uint64_t firsts = (uint64_t)x->out * sizeof *x->first;
+    const uint64_t weights = (uint64_t)x->out * (uint64_t)x->taps * sizeof *x->weight;
     CudaAxis a = {.memory = cuda_scratch(d, firsts + weights)};
     a.first = a.memory.address;
     a.weight = a.memory.address + firsts;

@@ -280,14 +280,13 @@ static bool write_picture(void *user, const VaeRegion *r, bool add)
 
 static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor latent, int64_t first)
 {
-    for (int i = 0; i < latent.t; i++) {
-        const Tensor frame = tensor_frames(latent, i, 1);
-        float *to = dev_write(d, frame);
-        if (!to) return;
-        position_noise(m->options.seed, NOISE_BASE, m->start + FRAMES_A_LATENT * (first + i), t->y.lo / LATENT,
-                       t->x.lo / LATENT, latent.h, latent.w, CHANNELS, to);
-        dev_write_end(d, frame, to);
-    }
+    dev_noise(d, &(NoiseArgs){.x = latent,
+                              .seed = m->options.seed,
+                              .stream = NOISE_BASE,
+                              .frame = m->start + FRAMES_A_LATENT * first,
+                              .frame_step = FRAMES_A_LATENT,
+                              .top = t->y.lo / LATENT,
+                              .left = t->x.lo / LATENT});
 }
 
 static void enter(const FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)

@@ -24,8 +24,8 @@ void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 }
 
 /*
- * Logarithm, sine and cosine of (word + 1/2) / 2^32, in additions, products, divisions and roots of doubles alone: the same bits
- * on every machine, whatever its C library, and on GPUs (kernels/cuda/noise.cu). About 1e-16 off.
+ * Logarithm, sine and cosine of (word + 1/2) / 2^32, in additions, products, divisions and roots of doubles alone: the same
+ * bits on every machine, whatever its C library, and on GPUs (kernels/cuda/noise.cu). About 1e-16 off.
  */
 static double log_of(uint32_t word)
 {

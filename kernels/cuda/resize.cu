@@ -30,8 +30,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) resize_width(const __grid_
 }
 
 /*
- * Planes resized in height, and of them the window that is wanted: clamped to [0, 1] and made signed, filled up with its last row
- * and column or with -1. Blocks: x columns with the padding of rows, which becomes zero; y rows; z planes.
+ * Planes resized in height, and of them the window that is wanted: clamped to [0, 1] and made signed, filled up with its
+ * last row and column or with -1. Blocks: x columns with the padding of rows, which becomes zero; y rows; z planes.
  */
 extern "C" __global__ void __launch_bounds__(THREADS) resize_height(const __grid_constant__ CudaResizeHeight a)
 {

@@ -14,7 +14,11 @@
 #include <string.h>
 
 /* [planes][h][w] to planes of a device, and back. */
-static Tensor planes_in(Dev *d, const float *values, int planes, int h, int w) { return upload_floats(d, values, planes, h, 1, w); }
+static Tensor planes_in(Dev *d, const float *values, int planes, int h, int w)
+{
+    return upload_floats(d, values, planes, h, 1, w);
+}
+
 static Tensor planes_of(Dev *d, int planes, int h, int w)
 {
     Tensor x = dev_floats(d, planes, h, 1, w);
@@ -263,7 +267,8 @@ static void to_codes(Codes c)
 
 void test_picture(void)
 {
-    noise((Noise){.t = 2, .h = 3, .w = 70, .c = 16, .top = 5, .left = 11, .seed = 0x123456789abcdef0u, .frame = -1, .frame_step = 4});
+    noise((Noise){.t = 2, .h = 3, .w = 70, .c = 16, .top = 5, .left = 11, .seed = 0x123456789abcdef0u, .frame = -1,
+                  .frame_step = 4});
     noise((Noise){.t = 1, .h = 2, .w = 37, .c = 3, .seed = 42, .stream = NOISE_AUGMENT, .frame = 1000000});
     noise((Noise){.t = 3, .h = 1, .w = 5, .c = 5, .top = 1, .left = 2, .seed = 1, .frame_step = -2});
     noise((Noise){.t = 1, .h = 1, .w = 3, .c = 18, .seed = 2, .frame = 7});
@@ -273,10 +278,12 @@ void test_picture(void)
     resize((Resize){.planes = 2, .h = 47, .w = 301, .to_h = 9, .to_w = 37});
     resize((Resize){.planes = 1, .h = 6, .w = 33, .to_h = 75, .to_w = 33});
     resize((Resize){.planes = 1, .h = 5, .w = 7, .to_h = 5, .to_w = 1});
-    resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50}, .out_h = 48, .out_w = 64});
+    resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50},
+                    .out_h = 48, .out_w = 64});
     resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50, .pad_edge = true},
                     .out_h = 80, .out_w = 53});
-    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 37, .to_w = 41, .window = {2, 4, 32, 32, false}, .out_h = 32, .out_w = 32});
+    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 37, .to_w = 41, .window = {2, 4, 32, 32, false},
+                    .out_h = 32, .out_w = 32});
     for (int channels = 1; channels <= 4; channels++) {
         from_codes((Codes){.h = 3, .w = 261, .channels = channels, .bits = 8, .alpha = channels % 2 == 0});
         from_codes((Codes){.h = 2, .w = 7, .channels = channels, .bits = 10});
