@@ -200,6 +200,15 @@ static void remember(CudaRecorder *r, Graph *g, uint64_t hash)
     *g = (Graph){.hash = hash, .list = copy, .bytes = r->bytes, .used = r->clock};
 }
 
+CUresult cuda_recorder_flush_once(CudaRecorder *r)
+{
+    count_entries(r);
+    const CUresult status = enqueue(r, r->list, r->bytes);
+    r->bytes = 0;
+    r->count = 0;
+    return status;
+}
+
 CUresult cuda_recorder_flush(CudaRecorder *r)
 {
     enum { WORTH_A_GRAPH = 4 }; /* entries: fewer are as quick by hand */
@@ -221,9 +230,5 @@ CUresult cuda_recorder_flush(CudaRecorder *r)
             return status;
         }
     }
-    count_entries(r);
-    status = enqueue(r, r->list, r->bytes);
-    r->bytes = 0;
-    r->count = 0;
-    return status;
+    return cuda_recorder_flush_once(r);
 }

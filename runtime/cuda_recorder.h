@@ -32,6 +32,8 @@ CUresult cuda_record_fill(CudaRecorder *r, CUdeviceptr to, uint8_t value, size_t
 
 /* Hands over what is recorded. */
 CUresult cuda_recorder_flush(CudaRecorder *r);
+/* The same, for what is not expected to come again: it is not looked for among the graphs and not remembered. */
+CUresult cuda_recorder_flush_once(CudaRecorder *r);
 
 enum { RECORD_COPY_MAX = 256 << 10 };
 

@@ -67,10 +67,18 @@ void dev_write_end(Dev *d, Tensor x, float *values);
 
 /* ---------------------------------------------------------------------------------------------------------- devices */
 
+/* Device memory for weights, beside the arena: what a plan finds out about those it met. Bytes. */
+typedef struct WeightNeed {
+    uint64_t all;       /* of all of them, as they are kept there */
+    uint64_t operation; /* the most that one operation reads */
+    uint64_t upload;    /* of each of the buffers they pass through */
+} WeightNeed;
+
 typedef struct DevTotals {
     uint64_t arena_peak;   /* bytes */
     uint64_t weight_bytes; /* distinct stored weight bytes touched */
-    uint64_t device_weight_bytes; /* cuda: weights as kept on the device */
+    uint64_t device_weight_bytes; /* cuda: device memory held for weights, their uploads included */
+    WeightNeed weights;    /* cuda */
     double flop;           /* 2 per multiply-add of convolutions, linears, attention */
     uint64_t operations;
     unsigned kernels_cached, kernels_compiled, kernels_built_in; /* cuda: as CudaKernelCounts */
@@ -91,20 +99,30 @@ typedef struct DevSetup {
     const char *cpu_set;           /* cpu: "scalar", "avx2", "avx512", one this machine has; NULL: the fastest */
     const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
     DevPrecision precision;        /* the CPU: DEV_FP32 alone */
+    WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:
+                                      as weights are met */
+    uint64_t weight_limit;         /* with weights: bytes for them, 0 for as many as they take. What does not fit is uploaded
+                                      again whenever it is met */
 } DevSetup;
 
 /* arena_bytes: the size a plan found. NULL and a sentence when the memory cannot be had or the device cannot be opened. */
 Dev *dev_open(const DevSetup *s, uint64_t arena_bytes, char *error, size_t error_size);
+/* The same. *no_memory: it was memory of the device that could not be had, so that less may do. */
+Dev *dev_try(const DevSetup *s, uint64_t arena_bytes, bool *no_memory, char *error, size_t error_size);
 Dev *dev_plan_open(const DevSetup *s); /* plans what dev_open would do */
 void dev_close(Dev *d);
 
 bool dev_is_plan(const Dev *d);
 bool dev_ok(const Dev *d);
 const char *dev_error(const Dev *d);                 /* sentence of the first failure, "" without one */
+bool dev_no_memory(const Dev *d);                    /* that failure was one of the device's memory */
 void dev_fail(Dev *d, const char *format, ...);      /* latch a failure (networks: non-finite weights and the like) */
 DevTotals dev_totals(const Dev *d);
 void dev_wait(Dev *d);                               /* until all enqueued work is done; faults of it latch */
 void dev_phase(Dev *d);                              /* the arena must be empty again: a check between phases */
+/* Weights met from here on belong to that group (0 .. 3, 0 at first). While one is at work, the others make room where
+ * not all weights can be kept. */
+void dev_weight_group(Dev *d, int group);
 const char *dev_describe(const Dev *d);              /* "cpu avx512, 2 threads, precision fp32" */
 /* nonzero from the callback makes the next operation fail with "cancelled" (dev_cancelled). */
 void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user);

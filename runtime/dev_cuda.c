@@ -1,26 +1,22 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
 #include "runtime/cuda_recorder.h"
+#include "runtime/cuda_staging.h"
 #include "runtime/dev_cuda.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Host memory behind dev_read and dev_write. */
-typedef struct HostView {
-    float *values;
-    void *raw; /* the elements as the device keeps them */
-    uint64_t bytes;
-} HostView;
-
 struct Cuda {
     CudaDevice device;
+    DevSetup setup;
     DevPrecision precision;
     const CudaDriver *driver; /* NULL on a plan, as all below */
     CUdevice number;
     CUcontext context; /* NULL: not opened */
     CUstream stream;
     CudaRecorder *recorder; /* of the stream: all work goes through it */
+    CudaStaging *staging;
     CudaKernels *kernels;
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_cuda_weights.c */
@@ -30,7 +26,8 @@ struct Cuda {
 
 bool cuda_planning(const Dev *d) { return d->plan; }
 const CudaDevice *cuda_device_of(const Dev *d) { return &d->cuda->device; }
-struct CudaWeights **cuda_weights_of(Dev *d) { return &d->cuda->weights; }
+const DevSetup *cuda_setup_of(const Dev *d) { return &d->cuda->setup; }
+struct CudaWeights **cuda_weights_of(const Dev *d) { return &d->cuda->weights; }
 
 /* The context is made current around the driver's calls alone: a program may have its own. */
 static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }
@@ -48,6 +45,7 @@ static bool worked(Dev *d, const char *what, CUresult status)
     char text[256];
     cuda_status_text(d->cuda->driver, what, status, text, sizeof text);
     if (status == CUDA_ERROR_OUT_OF_MEMORY) {
+        if (!d->failed) d->no_memory = true;
         dev_fail(d, "%s: the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles", text);
     } else {
         dev_fail(d, "cuda:%d failed: %s; 'upres selftest' checks the device", d->cuda->device.ordinal, text);
@@ -79,7 +77,7 @@ void cuda_scratch_free(Dev *d, CudaScratch *s)
     *s = (CudaScratch){ARENA_FULL, 0};
 }
 
-/* Memory that is not pinned is read before the call returns. */
+/* Not recorded. Memory that is not pinned is read before the call returns, other memory in its turn. */
 static void copy_now(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
 {
     struct Cuda *c = d->cuda;
@@ -111,7 +109,10 @@ void cuda_wait(Dev *d)
     enter(d->cuda);
     const CUresult flushed = cuda_recorder_flush(d->cuda->recorder);
     const CUresult done = d->cuda->driver->stream_synchronize(d->cuda->stream);
-    if (worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) cuda_weights_check(d);
+    if (worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) {
+        cuda_staging_idle(d->cuda->staging);
+        cuda_weights_check(d);
+    }
     leave(d->cuda);
 }
 
@@ -141,6 +142,21 @@ void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes)
         worked(d, "cuMemcpyDtoHAsync", d->cuda->driver->copy_out(to, from, bytes, d->cuda->stream));
     }
     leave(d->cuda);
+}
+
+CUdeviceptr cuda_upload(Dev *d, uint64_t bytes, StagingFill *fill, const void *context)
+{
+    CUdeviceptr at = 0;
+    if (d->plan || d->failed || bytes == 0) return 0;
+    enter(d->cuda);
+    worked(d, "copying weights to the GPU", cuda_staging_upload(d->cuda->staging, bytes, fill, context, &at));
+    leave(d->cuda);
+    return at;
+}
+
+void cuda_upload_places(Dev *d, CUdeviceptr at, uint64_t bytes)
+{
+    if (!d->plan && !d->failed) cuda_staging_places(d->cuda->staging, at, bytes);
 }
 
 /* ------------------------------------------------------------------------------------------------------- host access */
@@ -187,61 +203,75 @@ static void copy_elements_out(Dev *d, Tensor x, uint8_t *to)
     }
 }
 
-static const float *cuda_read(Dev *d, Tensor x)
+/* Pinned memory for the floats of x. */
+static float *take_values(Dev *d, Tensor x)
 {
-    const uint64_t count = span_of(x), bytes = count * (uint64_t)element_bytes((Element)x.type);
-    float *values = calloc(count, sizeof *values);
-    void *raw = x.type == ELEMENT_F32 ? values : malloc(bytes);
-    if (values == NULL || raw == NULL) {
-        dev_fail(d, "out of memory for %llu bytes of results", (unsigned long long)(count * sizeof *values));
-    } else {
-        copy_elements_out(d, x, raw);
-        cuda_wait(d);
-        for (uint64_t i = 0; x.type == ELEMENT_BF16 && i < count; i++) values[i] = bf16_to_float(((uint16_t *)raw)[i]);
-        for (uint64_t i = 0; x.type == ELEMENT_U8 && i < count; i++) values[i] = ((uint8_t *)raw)[i];
-        for (uint64_t i = 0; x.type == ELEMENT_I8 && i < count; i++) values[i] = ((int8_t *)raw)[i];
+    enter(d->cuda);
+    float *values = cuda_buffer_take(d->cuda->staging, span_of(x) * sizeof *values);
+    leave(d->cuda);
+    if (values == NULL) dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)(span_of(x) * sizeof *values));
+    return values;
+}
+
+/* Elements at the end of the memory to floats in all of it: none is overwritten before it was read. */
+static void widen(float *values, const uint8_t *raw, uint64_t count, Element type)
+{
+    for (uint64_t i = 0; type == ELEMENT_BF16 && i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, raw + 2 * i, sizeof bits);
+        values[i] = bf16_to_float(bits);
     }
-    if (raw != values) free(raw);
-    if (!d->failed) return values;
-    free(values);
-    return NULL;
+    for (uint64_t i = 0; type == ELEMENT_U8 && i < count; i++) values[i] = raw[i];
+    for (uint64_t i = 0; type == ELEMENT_I8 && i < count; i++) values[i] = (int8_t)raw[i];
 }
 
 static void cuda_read_end(Dev *d, const float *values)
 {
-    (void)d;
-    free((void *)values);
+    cuda_buffer_give(d->cuda->staging, (void *)values);
 }
 
-static float *cuda_write(Dev *d, Tensor x)
+static const float *cuda_read(Dev *d, Tensor x)
 {
-    float *values = calloc(span_of(x), sizeof *values);
-    if (values == NULL) dev_fail(d, "out of memory for %llu bytes of input", (unsigned long long)(span_of(x) * sizeof *values));
-    return values;
+    const uint64_t count = span_of(x), bytes = count * (uint64_t)element_bytes((Element)x.type);
+    float *values = take_values(d, x);
+    if (values == NULL) return NULL;
+    uint8_t *raw = (uint8_t *)(values + count) - bytes;
+    copy_elements_out(d, x, raw);
+    cuda_wait(d);
+    if (!d->failed) widen(values, raw, count, (Element)x.type);
+    if (!d->failed) return values;
+    cuda_read_end(d, values);
+    return NULL;
+}
+
+static float *cuda_write(Dev *d, Tensor x) { return take_values(d, x); }
+
+/* Floats to elements, in place: none is written before the float at its place was read. */
+static void narrow(void *values, uint64_t count, Element type)
+{
+    const float *from = values;
+    uint8_t *to = values;
+    for (uint64_t i = 0; type == ELEMENT_BF16 && i < count; i++) {
+        const uint16_t bits = float_to_bf16(from[i]);
+        memcpy(to + 2 * i, &bits, sizeof bits);
+    }
+    for (uint64_t i = 0; type == ELEMENT_U8 && i < count; i++) {
+        const float value = from[i];
+        to[i] = (uint8_t)value;
+    }
 }
 
 static void cuda_write_end(Dev *d, Tensor x, float *values)
 {
     const uint64_t count = span_of(x);
-    if (x.type == ELEMENT_BF16) { /* in place: element i is written behind where it is read */
-        uint16_t *raw = (uint16_t *)(void *)values;
-        for (uint64_t i = 0; i < count; i++) {
-            const uint16_t bits = float_to_bf16(values[i]);
-            memcpy(&raw[i], &bits, sizeof bits);
-        }
-    } else if (x.type == ELEMENT_U8) {
-        uint8_t *raw = (uint8_t *)(void *)values;
-        for (uint64_t i = 0; i < count; i++) {
-            const float value = values[i];
-            raw[i] = (uint8_t)value;
-        }
-    }
+    narrow(values, count, (Element)x.type);
+    enter(d->cuda);
     if (!d->failed) { /* not recorded: what comes from outside is never the same again */
-        enter(d->cuda);
         copy_now(d, cuda_at(d, x), values, count * (uint64_t)element_bytes((Element)x.type));
-        leave(d->cuda);
+        worked(d, "cuEventRecord", cuda_buffer_sent(d->cuda->staging, values));
     }
-    free(values);
+    cuda_buffer_give(d->cuda->staging, values);
+    leave(d->cuda);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
@@ -300,6 +330,7 @@ static void cuda_close(Dev *d)
     if (c->context != NULL) {
         enter(c);
         if (c->stream != NULL) c->driver->stream_synchronize(c->stream);
+        cuda_staging_close(c->staging);
         cuda_recorder_close(c->recorder);
         cuda_kernels_close(c->kernels);
         if (c->arena != 0) c->driver->memory_give(c->arena);
@@ -362,9 +393,36 @@ bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
     d->activation = s->precision == DEV_FP32 ? ELEMENT_F32 : ELEMENT_BF16;
     d->threads = s->threads;
     d->cuda->device = *s->cuda;
+    d->cuda->setup = *s;
+    d->cuda->setup.cuda = &d->cuda->device;
     d->cuda->precision = s->precision;
     snprintf(d->describe, sizeof d->describe, "cuda:%d %.60s, precision %s", s->cuda->ordinal, s->cuda->name, names[s->precision]);
     return true;
+}
+
+/* Stream, arena, and what goes with them. */
+static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
+{
+    CUresult status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
+    if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
+    if (status != 0) return status;
+    c->recorder = cuda_recorder_open(c->driver, c->stream);
+    if (c->recorder != NULL) c->staging = cuda_staging_open(c->driver, c->stream, c->recorder, c->setup.threads);
+    return 0;
+}
+
+static bool refuse(Dev *d, CUresult status, uint64_t arena_bytes, char *error, size_t error_size)
+{
+    char text[256];
+    cuda_status_text(d->cuda->driver, "opening the device", status, text, sizeof text);
+    d->no_memory = status == CUDA_ERROR_OUT_OF_MEMORY;
+    if (d->no_memory) {
+        snprintf(error, error_size, "cuda:%d cannot give %llu bytes of working memory (%s); ask for smaller tiles or a smaller "
+                 "--batch-size", d->cuda->device.ordinal, (unsigned long long)arena_bytes, text);
+    } else {
+        snprintf(error, error_size, "cuda:%d: %s", d->cuda->device.ordinal, text);
+    }
+    return false;
 }
 
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
@@ -376,23 +434,14 @@ bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
     if (status == 0) status = c->driver->context_retain(&c->context, c->number);
     if (status == 0) {
         enter(c);
-        status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
-        if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
-        if (status == 0) c->recorder = cuda_recorder_open(c->driver, c->stream);
-        if (c->recorder != NULL) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
+        status = take_parts(c, arena_bytes);
+        if (c->staging != NULL) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
         leave(c);
     }
-    if (status == 0) {
-        if (c->recorder == NULL) snprintf(error, error_size, "out of memory");
-        return c->kernels != NULL;
-    }
-    char text[256];
-    cuda_status_text(c->driver, "opening the device", status, text, sizeof text);
-    if (status == CUDA_ERROR_OUT_OF_MEMORY) {
-        snprintf(error, error_size, "cuda:%d cannot give %llu bytes of working memory (%s); ask for smaller tiles or a smaller "
-                 "--batch-size", c->device.ordinal, (unsigned long long)arena_bytes, text);
-    } else {
-        snprintf(error, error_size, "cuda:%d: %s", c->device.ordinal, text);
-    }
-    return false;
+    if (status != 0) return refuse(d, status, arena_bytes, error, error_size);
+    if (c->staging == NULL) snprintf(error, error_size, "out of memory");
+    if (c->kernels == NULL) return false;
+    cuda_weights_start(d);
+    if (d->failed) snprintf(error, error_size, "%s", d->error);
+    return !d->failed;
 }

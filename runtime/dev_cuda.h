@@ -13,6 +13,7 @@
 #include "kernels/cuda/args.h"
 #include "runtime/cuda_kernels.h"
 #include "runtime/cuda_recorder.h"
+#include "runtime/cuda_staging.h"
 #include "runtime/dev_internal.h"
 
 bool cuda_planning(const Dev *d);
@@ -39,6 +40,9 @@ void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes);
 /* Memory beside the arena, for weights. 0 on a plan and after a failure, which is latched. */
 CUdeviceptr cuda_memory_take(Dev *d, uint64_t bytes);
 void cuda_memory_give(Dev *d, CUdeviceptr address);
+/* See runtime/cuda_staging.h: places for uploads on the device, and one upload to the next of them; its address. */
+void cuda_upload_places(Dev *d, CUdeviceptr at, uint64_t bytes);
+CUdeviceptr cuda_upload(Dev *d, uint64_t bytes, StagingFill *fill, const void *context);
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
@@ -50,6 +54,7 @@ typedef struct CudaGrid {
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 
+const DevSetup *cuda_setup_of(const Dev *d);
 const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
@@ -76,20 +81,21 @@ typedef struct CudaWeight {
 } CudaWeight;
 
 /*
- * The weight in that form, uploaded, expanded and packed when it is asked for the first time; it stays until the device is
- * closed. False after a failure. Counts towards DevTotals.device_weight_bytes, on a plan too.
+ * The weight in that form, uploaded, expanded and packed when it is asked for the first time, and again where weights made room
+ * for others. Good until the operation ends. False after a failure.
  */
 bool cuda_weight(Dev *d, const CudaWeightForm *form, CudaWeight *out);
 /* A stored vector as floats; 0 for NULL and on a plan. */
 CUdeviceptr cuda_vector(Dev *d, const BoundWeight *w);
-/* All elements of a weight as floats at `to`, now, on the device (fold, tables); needs scratch for its stored bytes. */
+/* All elements of a weight as floats at `to`, now, on the device (fold, tables). */
 void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to);
 /* Called when all work is done: fails the device when a weight held a value that is not finite. */
 void cuda_weights_check(Dev *d);
 /* Enqueue one packing of floats; what *p says of memory lies on the device. */
 void cuda_pack(Dev *d, const CudaPack *p, Element type);
 void cuda_weights_close(Dev *d);
-struct CudaWeights **cuda_weights_of(Dev *d); /* where dev_cuda_weights.c keeps its table */
+void cuda_weights_start(Dev *d); /* takes the memory that a plan found */
+struct CudaWeights **cuda_weights_of(const Dev *d); /* where dev_cuda_weights.c keeps its table */
 
 /* --------------------------------------------------------------------------------------------------- shared by operations */
 

@@ -66,7 +66,7 @@ struct Dev {
     DevTotals totals;
     const WeightTensor **touched; /* open addressing, by address */
     size_t touched_count, touched_size;
-    bool failed, cancelled;
+    bool failed, cancelled, no_memory;
     char error[1024];
     char describe[96];
     int (*cancel)(void *user);
@@ -179,5 +179,7 @@ void cpu_attach(Dev *d, const DevSetup *s);
 bool cpu_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size);
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
+void cuda_weight_group(Dev *d, int group);
+void cuda_weights_totals(const Dev *d, DevTotals *t);
 
 #endif

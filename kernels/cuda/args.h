@@ -4,6 +4,8 @@
  *
  * Positions in pictures are counted in pixels; `pitch` turns them into elements. A pixel's elements are contiguous, c
  * innermost, padded with zeros to 16 bytes.
+ *
+ * No gaps: repeated work is known by its bytes (runtime/cuda_recorder.h), so what fills a struct up is a member too, `unused`.
  */
 #ifndef UPRES_KERNELS_CUDA_ARGS_H
 #define UPRES_KERNELS_CUDA_ARGS_H
@@ -18,6 +20,10 @@ typedef long long int64_t;
 typedef unsigned long long uint64_t;
 #else
 #include <stdint.h>
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wpadded"
+#endif
 #endif
 
 /* Element types, as in runtime/dev.h. The last two exist on sm_120 alone. */
@@ -43,6 +49,7 @@ typedef struct CudaGemmPart {
     int32_t frame[CUDA_GEMM_IMAGES][4];
     int32_t tap[CUDA_GEMM_TAPS];
     uint8_t tap_frame[CUDA_GEMM_TAPS];
+    int32_t unused;
 } CudaGemmPart;
 
 /*
@@ -57,6 +64,7 @@ typedef struct CudaGemm {
     CudaGemmPart part[CUDA_GEMM_PARTS];
     int32_t parts, images, rows, columns, n;
     int32_t act, glu;
+    int32_t unused_before;
     uint64_t y, bias, more_bias, gate, residual; /* bias, gate: float; 0: none. more_bias is added to bias */
     int32_t y_type, residual_type;    /* CUDA_F32 | CUDA_BF16 */
     int32_t y_pitch, y_row, y_column, y_c, y_pad;
@@ -67,6 +75,7 @@ typedef struct CudaGemm {
     int32_t batch;
     int64_t batch_a, batch_b, batch_y;
     float alpha; /* the sum is multiplied by it first (attention's scale; else 1) */
+    int32_t unused;
 } CudaGemm;
 
 /* -------------------------------------------------------------------------------------------------- weights to operands */
@@ -111,6 +120,7 @@ typedef struct CudaPack {
 typedef struct CudaFoldSum {
     uint64_t from, to;
     int32_t n, mid, pitch, p, q;
+    int32_t unused;
 } CudaFoldSum;
 
 /*
@@ -180,6 +190,7 @@ typedef struct CudaPreVectors {
     uint64_t gain, shift; /* shift 0: not wanted */
     int32_t c, pitch, group, stats_pitch;
     float eps;
+    int32_t unused;
 } CudaPreVectors;
 
 /*
@@ -204,6 +215,7 @@ typedef struct CudaPatches {
     uint64_t x, moments;
     int32_t type, pitch, frame, row; /* of x: elements a pixel, pixels from frame to frame and row to row */
     int32_t h, w, c, groups, slab;
+    int32_t unused;
 } CudaPatches;
 
 /* Moments of all patches to stats[t][2 * groups], rows `pitch` floats apart and filled up with zeros. Blocks of 128 threads: x
@@ -211,6 +223,7 @@ typedef struct CudaPatches {
 typedef struct CudaMoments {
     uint64_t moments, stats;
     int32_t h, w, groups, size, pitch; /* size: channels of a group */
+    int32_t unused;
 } CudaMoments;
 
 /* ------------------------------------------------------------------------------------------------------ elementwise (PTX) */
@@ -228,6 +241,7 @@ typedef struct CudaAxpby {
     CudaView y, x, z;
     float a, b;
     int32_t w, c, quads;
+    int32_t unused;
 } CudaAxpby;
 
 /* Pixel i of y, counted through rows and frames, is pixel index[i] of x [..][x_h][x_w]: 4 * quads channels. */
@@ -235,6 +249,7 @@ typedef struct CudaRows {
     CudaView y, x;
     uint64_t index;
     int32_t w, h, quads, x_w, x_h;
+    int32_t unused;
 } CudaRows;
 
 /* RotateArgs; pairs of all heads, and of one; floats of a row of the table and of a token of place. */
@@ -256,6 +271,7 @@ typedef struct CudaModulationRow {
     uint64_t to, emb, table;
     float add;
     int32_t c, pad;
+    int32_t unused;
 } CudaModulationRow;
 
 /* v = n + guidance * (v - n), then with rescale != 0 times rescale * deviation(v) / deviation(result) + 1 - rescale. */
@@ -372,6 +388,7 @@ typedef struct CudaFlash {
     int32_t blocks, slice_blocks, block_keys;
     int32_t first_head, head_dim;   /* head z of the grid is head first_head + z of o and of the mask */
     float scale, last_bias;         /* last_bias, divided by scale: added to the very last key's product */
+    int32_t unused;
 } CudaFlash;
 
 /*
@@ -385,6 +402,7 @@ typedef struct CudaMeans {
     int64_t to_head;
     int32_t to_channel, to_block, first;
     int32_t channels, head_dim, per_window, tokens;
+    int32_t unused;
 } CudaMeans;
 
 /*
@@ -412,6 +430,7 @@ typedef struct CudaTextMean {
 typedef struct CudaPads {
     CudaTokens o;
     int32_t tokens, tall, wide, first, last;
+    int32_t unused;
 } CudaPads;
 
 /* Softmax of rows of `keys` floats, `pitch` floats apart, in place; a bf16 result fills the first half of its row. Elements
@@ -419,6 +438,7 @@ typedef struct CudaPads {
 typedef struct CudaSoftmax {
     uint64_t at;
     int32_t rows, keys, pad, pitch, to_type;
+    int32_t unused;
 } CudaSoftmax;
 
 /* Operand [rows][depth] to [depth][pitch]; columns rows .. pitch - 1 become zero. */
@@ -434,6 +454,11 @@ typedef struct CudaScatter {
     CudaTokens o;
     CudaWindow window;
     int32_t first, rows, depth, head, head_dim;
+    int32_t unused;
 } CudaScatter;
+
+#if defined(__GNUC__) && !defined(__CUDACC_RTC__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif
