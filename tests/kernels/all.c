@@ -15,6 +15,7 @@ static void host_tests(void)
     test_rules();
     test_selftest();
     test_int8();
+    test_fp8();
     test_layout();
 }
 
@@ -38,6 +39,7 @@ static void cuda_tests(void)
     test_cuda_fold();
     test_cuda_gemm();
     test_cuda_norm();
+    test_cuda_fp8();
 }
 
 void run_kernel_tests(void)

@@ -61,7 +61,8 @@ static void one(int c, int rt, bool biased, bool zeros)
         const char *name;
         DevPrecision precision;
         double loss, bias_loss; /* bias: kept in two elements */
-    } versions[] = {{"fp32", DEV_FP32, 2e-5, 1e-6}, {"bf16", DEV_BF16, 1e-2, 1e-5}, {"int8", DEV_INT8, 3e-2, 4e-5}};
+    } versions[] = {{"fp32", DEV_FP32, 2e-5, 1e-6}, {"bf16", DEV_BF16, 1e-2, 1e-5}, {"int8", DEV_INT8, 3e-2, 4e-5},
+                  {"fp8", DEV_FP8, 1e-1, 2e-4},   {"fp8x3", DEV_FP8X3, 1e-2, 2e-4}};
     if (!check_begin("cuda_fold_%d_rt%d%s%s", c, rt, biased ? "" : "_unbiased", zeros ? "_zeros" : "")) return;
     Fold r = {.c = c, .rt = rt, .biased = biased};
     const int64_t up[] = {4LL * rt * c, c, 1, 1, 1}, up_bias[] = {4LL * rt * c}, conv[] = {c, c, 3, 3, 3}, bias[] = {c};
@@ -76,6 +77,7 @@ static void one(int c, int rt, bool biased, bool zeros)
     run(&r, &(DevSetup){.threads = 1}, "cpu");
     r.out = got;
     for (size_t i = c > 128 ? 2 : 0; i < sizeof versions / sizeof *versions; i++) { /* wide ones take the emulator long */
+        if (versions[i].precision >= DEV_FP8 && test_cuda()->target != CUDA_TARGET_120F) continue;
         check_poison(got, fine_floats(&r));
         run(&r, &(DevSetup){.cuda = test_cuda(), .precision = versions[i].precision}, versions[i].name);
         check_close(versions[i].name, want, got, fine_floats(&r), zeros ? versions[i].bias_loss : versions[i].loss);

@@ -21,6 +21,7 @@ void test_quantize(void);
 void test_rules(void);
 void test_selftest(void);
 void test_int8(void);
+void test_fp8(void);
 void test_cuda_weights(void);
 void test_cuda_fold(void);
 
@@ -28,6 +29,7 @@ void test_layout(void);
 
 void test_cuda_gemm(void);
 void test_cuda_norm(void);
+void test_cuda_fp8(void);
 
 void run_kernel_tests(void);
 
