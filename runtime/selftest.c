@@ -23,6 +23,7 @@ enum { LANES_MAX = 64, CASES_MAX = 256 };
 typedef struct Lane {
     Device device;
     char name[32], version[16]; /* "cuda:0", "bf16" */
+    upres_precision precision;
     uint64_t arena;             /* what the largest case takes */
     bool products_only;         /* all else is the same in another lane */
     bool tiles;                 /* a GPU that takes itself for one multiprocessor, for the cases of tiles alone */
@@ -66,34 +67,45 @@ static void cpu_lanes(Selftest *s)
         Lane *l = set != NULL ? lane_add(s) : NULL;
         if (l == NULL) continue;
         l->device.setup = (DevSetup){.threads = s->options->threads, .cpu_set = set->name};
+        l->precision = UPRES_PRECISION_FP32;
         snprintf(l->name, sizeof l->name, "cpu");
         snprintf(l->version, sizeof l->version, "%s", set->name);
         if (set == best) return;
     }
 }
 
-/* The precisions asked for, of one GPU. */
+/* One GPU in one precision: as it is, and as if it had one multiprocessor. */
+static void cuda_lane(Selftest *s, const Device *found, upres_precision precision)
+{
+    for (int tiles = 0; tiles < 2; tiles++) {
+        Lane *l = lane_add(s);
+        if (l == NULL) return;
+        l->device = *found;
+        l->device.setup.cuda = &l->device.cuda; /* device_choose points into what it fills */
+        l->precision = precision;
+        l->products_only = s->options->precision == UPRES_PRECISION_AUTO && precision > UPRES_PRECISION_BF16;
+        l->tiles = tiles != 0;
+        if (l->tiles) l->device.cuda.sms = 1;
+        snprintf(l->name, sizeof l->name, "cuda:%d", found->cuda.ordinal);
+        snprintf(l->version, sizeof l->version, "%s", options_precision_name(precision));
+    }
+}
+
+/* The precision asked for, or all that the GPU offers. */
 static bool cuda_lanes(Selftest *s, int ordinal, Fault *f)
 {
-    static const upres_precision all[] = {UPRES_PRECISION_FP32, UPRES_PRECISION_BF16, UPRES_PRECISION_INT8};
-    const bool some = s->options->precision != UPRES_PRECISION_AUTO;
-    for (size_t i = 0; i < (some ? 1 : sizeof all / sizeof *all); i++) {
-        upres_options o = *s->options;
-        o.device = ordinal;
-        o.precision = some ? s->options->precision : all[i];
-        Device found;
-        if (!device_choose(&o, &found, f)) return false;
-        for (int tiles = 0; tiles < 2; tiles++) {
-            Lane *l = lane_add(s);
-            if (l == NULL) return true;
-            l->device = found;
-            l->device.setup.cuda = &l->device.cuda; /* device_choose points into what it fills */
-            l->products_only = !some && o.precision == UPRES_PRECISION_INT8;
-            l->tiles = tiles != 0;
-            if (l->tiles) l->device.cuda.sms = 1;
-            snprintf(l->name, sizeof l->name, "cuda:%d", ordinal);
-            snprintf(l->version, sizeof l->version, "%s", options_precision_name(o.precision));
-        }
+    upres_options o = *s->options;
+    Device found;
+    o.device = ordinal;
+    if (!device_choose(&o, &found, f)) return false;
+    if (o.precision != UPRES_PRECISION_AUTO) {
+        cuda_lane(s, &found, o.precision);
+        return true;
+    }
+    for (int p = UPRES_PRECISION_FP32; p <= UPRES_PRECISION_FP8X3; p++) {
+        Fault not_offered = {0};
+        o.precision = (upres_precision)p;
+        if (device_choose(&o, &found, &not_offered)) cuda_lane(s, &found, o.precision);
     }
     return true;
 }
@@ -177,6 +189,7 @@ static bool choose_cases(Selftest *s, const char *pattern, Fault *f)
 {
     for (size_t i = 0; i < trial_product_family_count; i++) add_family(s, &trial_product_families[i], pattern);
     for (size_t i = 0; i < trial_token_family_count; i++) add_family(s, &trial_token_families[i], pattern);
+    for (size_t i = 0; i < trial_picture_family_count; i++) add_family(s, &trial_picture_families[i], pattern);
     for (int i = 0; i < s->case_count; i++) {
         s->cases[i].store = trial_store_open(seed_of(s->cases[i].name));
         if (s->cases[i].store == NULL) return fault(f, UPRES_E_MEMORY, "no memory for a self-test") == UPRES_OK;
@@ -244,14 +257,24 @@ static void tell_difference(const Selftest *s, int output, int64_t at, char *tex
              s->want.end[output] - first, (double)s->got.values[i], (double)s->want.values[i]);
 }
 
+static double bound_of(const TrialBounds *b, upres_precision p)
+{
+    switch (p) {
+    case UPRES_PRECISION_FP32: return b->fp32;
+    case UPRES_PRECISION_INT8: return b->int8;
+    case UPRES_PRECISION_FP8: return b->fp8;
+    case UPRES_PRECISION_FP8X3: return b->fp8x3;
+    default: return b->bf16;
+    }
+}
+
 /* What s->got is worth. */
 static void judge(const Selftest *s, const Lane *l, const TrialBounds *b, upres_selftest_result *r, char *text, size_t size)
 {
-    const DevPrecision p = l->device.setup.precision;
     int output;
     int64_t at;
-    r->allowed = p == DEV_FP32 ? b->fp32 : p == DEV_BF16 ? b->bf16 : b->int8;
-    r->error = trial_compare(&s->want, &s->got, p == DEV_FP32, &output, &at);
+    r->allowed = bound_of(b, l->precision);
+    r->error = trial_compare(&s->want, &s->got, l->precision == UPRES_PRECISION_FP32, &output, &at);
     r->ok = r->error <= r->allowed && !s->got.dirty;
     if (!(r->error <= r->allowed)) tell_difference(s, output, at, text, size);
     else if (s->got.dirty) snprintf(text, size, "the channels that pad a pixel are not zero");

@@ -11,7 +11,7 @@ typedef struct TrialFamily {
     void (*run)(Trial *t, const void *shape);
     const void *shapes; /* structs that begin with their name */
     size_t size, count;
-    bool products;     /* computes otherwise in int8 than in bf16 */
+    bool products;     /* what is narrower than bf16 is so in its products; all else is as in bf16 */
     bool tiles;        /* for a GPU of one multiprocessor: products choose their tile by its shape alone */
     TrialBounds bounds;
 } TrialFamily;
@@ -22,6 +22,9 @@ extern const size_t trial_product_family_count;
 /* selftest_tokens.c: norms, statistics, attention, and what else works by pixel. */
 extern const TrialFamily trial_token_families[];
 extern const size_t trial_token_family_count;
+/* selftest_pictures.c: what is done to whole pictures around the networks. */
+extern const TrialFamily trial_picture_families[];
+extern const size_t trial_picture_family_count;
 
 #define TRIAL_FAMILY(text, function, table) \
     .name = text, .run = function, .shapes = table, .size = sizeof *(table), .count = sizeof(table) / sizeof *(table)

@@ -21,26 +21,28 @@ typedef struct ConvCase {
     int shuffle_time; /* 0: no shuffle */
 } ConvCase;
 
+/* Devices keep pictures of less than 64 pixels in float32: most have more. Eight bits are for 128 channels and up. */
 static const ConvCase convs[] = {
     {"first_layer", 3, 32, 9, 11, 3, 3, 1, 1, ALL_ROUND, {1, 4}, .stats = true},
     {"group_norm_residual", 32, 32, 8, 17, 3, 3, 1, 1, ALL_ROUND, {1, 1, 3}, .norm = NORM_GROUP, .before = ACT_SILU,
      .residual = true, .stats = true},
-    {"odd_channels", 64, 33, 5, 4, 3, 3, 1, 1, ALL_ROUND, {2, 2}, .norm = NORM_GROUP, .before = ACT_SILU},
-    {"shortcut", 32, 70, 7, 6, 3, 3, 1, 1, ALL_ROUND, {1, 2}, .norm = NORM_GROUP, .before = ACT_SILU, .shortcut = true},
-    {"down_time_space", 32, 32, 7, 10, 3, 3, 2, 2, RIGHT_AND_BOTTOM, {1, 4, 4}, .stats = true},
-    {"down_space", 32, 32, 6, 9, 1, 3, 1, 2, RIGHT_AND_BOTTOM, {2, 1}, .stats = true},
-    {"shuffle_time_space", 32, 256, 3, 5, 1, 1, 1, 1, NO_PADDING, {1, 2}, .shuffle_time = 2},
-    {"shuffle_space", 32, 128, 1, 4, 1, 1, 1, 1, NO_PADDING, {1, 2}, .stats = true, .shuffle_time = 1},
-    {"patches", 33, 40, 6, 8, 1, 2, 1, 2, NO_PADDING, {2}, .channels_last = true},
+    {"odd_channels", 64, 33, 8, 9, 3, 3, 1, 1, ALL_ROUND, {2, 2}, .norm = NORM_GROUP, .before = ACT_SILU},
+    {"shortcut", 128, 70, 7, 10, 3, 3, 1, 1, ALL_ROUND, {1, 2}, .norm = NORM_GROUP, .before = ACT_SILU, .shortcut = true},
+    {"down_time_space", 128, 32, 16, 18, 3, 3, 2, 2, RIGHT_AND_BOTTOM, {1, 4, 2}, .stats = true},
+    {"down_space", 32, 32, 17, 19, 1, 3, 1, 2, RIGHT_AND_BOTTOM, {2, 1}, .stats = true},
+    {"shuffle_time_space", 128, 256, 8, 8, 1, 1, 1, 1, NO_PADDING, {1, 2}, .shuffle_time = 2},
+    {"shuffle_space", 32, 128, 4, 17, 1, 1, 1, 1, NO_PADDING, {1, 2}, .stats = true, .shuffle_time = 1},
+    {"patches", 33, 40, 16, 18, 1, 2, 1, 2, NO_PADDING, {2}, .channels_last = true},
+    {"few_pixels", 64, 64, 5, 6, 3, 3, 1, 1, ALL_ROUND, {1, 1}, .norm = NORM_GROUP, .before = ACT_SILU, .residual = true},
     {"one_pixel", 32, 3, 1, 1, 3, 3, 1, 1, ALL_ROUND, {1, 1}, .norm = NORM_GROUP, .before = ACT_SILU},
     {"wide", 256, 136, 6, 11, 3, 3, 1, 1, ALL_ROUND, {1, 1}, .norm = NORM_GROUP, .before = ACT_SILU, .residual = true},
     {"pointwise", 160, 96, 9, 13, 1, 1, 1, 1, NO_PADDING, {2}, .norm = NORM_NONE},
-    {"zeros_in_front", 20, 32, 6, 9, 3, 3, 1, 1, ALL_ROUND, {1, 1, 3}, .before = ACT_RELU, .zero = true},
-    {"zeros_in_front_stride", 32, 32, 5, 4, 3, 1, 2, 1, NO_PADDING, {3, 2, 2}, .norm = NORM_L2, .before = ACT_SILU,
+    {"zeros_in_front", 20, 32, 8, 9, 3, 3, 1, 1, ALL_ROUND, {1, 1, 3}, .before = ACT_RELU, .zero = true},
+    {"zeros_in_front_stride", 128, 32, 8, 9, 3, 1, 2, 1, NO_PADDING, {3, 2, 2}, .norm = NORM_L2, .before = ACT_SILU,
      .zero = true},
-    {"four_taps", 33, 24, 5, 7, 4, 3, 2, 1, EDGES, {9}, .whole = true},
-    {"layer_norm_edges", 48, 40, 4, 3, 4, 3, 1, 1, EDGES, {5}, .norm = NORM_LAYER, .before = ACT_SILU, .whole = true},
-    {"memory_block", 16, 48, 7, 5, 2, 3, 1, 1, ALL_ROUND, {1, 2, 1}, .after = ACT_RELU, .zero = true,
+    {"four_taps", 133, 24, 7, 11, 4, 3, 2, 1, EDGES, {9}, .whole = true},
+    {"layer_norm_edges", 48, 40, 8, 9, 4, 3, 1, 1, EDGES, {5}, .norm = NORM_LAYER, .before = ACT_SILU, .whole = true},
+    {"memory_block", 16, 48, 9, 8, 2, 3, 1, 1, ALL_ROUND, {1, 2, 1}, .after = ACT_RELU, .zero = true,
      .frames_in_channels = true},
     {"tanh_in_front", 3, 32, 9, 8, 1, 3, 1, 1, ALL_ROUND, {2}, .before = ACT_TANH3, .after = ACT_RELU},
 };
@@ -120,9 +122,9 @@ static void conv_part(Trial *t, const ConvCase *c, const ConvWeights *weights, C
 static const ConvCase tile_convs[] = {
     {"conv_256x128", 128, 128, 16, 16, 1, 3, 1, 1, ALL_ROUND, {1}, .norm = NORM_GROUP, .before = ACT_SILU, .shortcut = true},
     {"conv_384x125", 128, 125, 16, 24, 1, 3, 1, 1, ALL_ROUND, {1}, .residual = true},
-    {"conv_128x64", 96, 64, 8, 16, 3, 3, 1, 1, ALL_ROUND, {1}, .stats = true},
-    {"conv_64x64", 96, 64, 8, 8, 3, 3, 1, 1, ALL_ROUND, {1}, .after = ACT_RELU},
-    {"conv_128x8", 96, 8, 8, 16, 3, 3, 1, 1, ALL_ROUND, {1}, .after = ACT_SILU},
+    {"conv_128x64", 160, 64, 8, 16, 3, 3, 1, 1, ALL_ROUND, {1}, .stats = true},
+    {"conv_64x64", 160, 64, 8, 8, 3, 3, 1, 1, ALL_ROUND, {1}, .after = ACT_RELU},
+    {"conv_128x8", 160, 8, 8, 16, 3, 3, 1, 1, ALL_ROUND, {1}, .after = ACT_SILU},
 };
 
 static void conv(Trial *t, const void *shape)
@@ -132,7 +134,7 @@ static void conv(Trial *t, const void *shape)
     ConvState *state = NULL;
     if (!dev_ok(t->d)) return;
     /* a single pixel has variance 0 in groups of one channel: x * (gamma / sqrt(eps)) - mean * (gamma / sqrt(eps)) */
-    if (c->norm == NORM_GROUP && c->h * c->w == 1) t->bounds = (TrialBounds){1e-4, 2e-2, 4e-2};
+    if (c->norm == NORM_GROUP && c->h * c->w == 1) t->bounds = (TrialBounds){1e-4, 2e-2, 2e-2, 2e-2, 2e-2};
     for (int i = 0; i < 4 && c->parts[i] > 0; i++) conv_part(t, c, &w, &state, c->parts[i], i == 0);
     dev_state_free(t->d, state);
 }
@@ -150,17 +152,17 @@ typedef struct LinearCase {
 
 static const LinearCase linears[] = {
     {"one_row", 1, 256, 64, .bias = true, .act = ACT_SILU},
-    {"plain", 58, 64, 192, .norm = NORM_NONE},
-    {"odd_in_place", 7, 33, 5, .norm = NORM_RMS, .modulated = true, .bias = true, .gate = true, .residual = true,
+    {"plain", 70, 64, 192, .norm = NORM_NONE},
+    {"odd_in_place", 67, 33, 5, .norm = NORM_RMS, .modulated = true, .bias = true, .gate = true, .residual = true,
      .in_place = true},
-    {"gelu", 58, 64, 192, .norm = NORM_RMS, .modulated = true, .bias = true, .act = ACT_GELU_TANH},
-    {"silu", 33, 40, 24, .bias = true, .act = ACT_SILU},
-    {"relu", 33, 40, 24, .bias = true, .act = ACT_RELU},
-    {"tanh", 33, 40, 24, .bias = true, .act = ACT_TANH3},
+    {"gelu", 70, 64, 192, .norm = NORM_RMS, .modulated = true, .bias = true, .act = ACT_GELU_TANH},
+    {"silu", 66, 40, 24, .bias = true, .act = ACT_SILU},
+    {"relu", 66, 40, 24, .bias = true, .act = ACT_RELU},
+    {"tanh", 66, 40, 24, .bias = true, .act = ACT_TANH3},
     {"glu", 200, 40, 70, .norm = NORM_RMS, .modulated = true, .glu = true, .gate = true, .residual = true, .act = ACT_SILU},
-    {"glu_in_place", 13, 130, 129, .glu = true, .residual = true, .in_place = true, .act = ACT_SILU},
-    {"layer_norm", 40, 96, 64, .norm = NORM_LAYER, .modulated = true, .bias = true, .gate = true, .residual = true},
-    {"wide", 130, 512, 256, .bias = true},
+    {"glu_in_place", 77, 130, 129, .glu = true, .residual = true, .in_place = true, .act = ACT_SILU},
+    {"layer_norm", 80, 96, 64, .norm = NORM_LAYER, .modulated = true, .bias = true, .gate = true, .residual = true},
+    {"wide", 130, 384, 256, .bias = true},
     {"many_rows", 2055, 64, 48, .norm = NORM_RMS, .bias = true},
 };
 
@@ -190,7 +192,7 @@ static void linear(Trial *t, const void *shape)
         a.pre.scale = scale = trial_floats(t, 1, 1, 1, c->k, 1.0f);
         a.pre.shift = shift = trial_floats(t, 1, 1, 1, c->k, 1.0f);
     }
-    if (c->glu && c->gate) t->bounds.bf16 = 1.5e-2;
+    if (c->glu && c->gate) t->bounds = (TrialBounds){1e-5, 1.5e-2, 3e-2, 1.5e-1, 1.5e-2}; /* a product of three: long tails */
     if (c->gate) a.post.gate = gate = trial_floats(t, 1, 1, 1, c->m, 1.0f);
     if (c->residual) a.post.residual = residual = trial_input(t, 1, 1, c->n, c->m, 1.0f);
     Tensor y = c->in_place ? residual : trial_output(t, 1, 1, c->n, c->m);
@@ -213,7 +215,7 @@ typedef struct StoredCase {
     int scales; /* 0, 1, or one a row */
 } StoredCase;
 
-enum { STORED_ROWS = 9, STORED_K = 512, STORED_M = 24 };
+enum { STORED_ROWS = 66, STORED_K = 256, STORED_M = 24 };
 
 static const StoredCase stored_types[] = {
     {"f32", WT_F32, 0},       {"f64", WT_F64, 0},         {"f16", WT_F16, 0},
@@ -248,10 +250,10 @@ typedef struct UpsampleCase {
 } UpsampleCase;
 
 static const UpsampleCase upsamples[] = {
-    {"time_space", 32, 3, 5, 2, {1, 1, 2}},
+    {"time_space", 32, 8, 9, 2, {1, 1, 2}},
     {"time_space_one_pixel", 32, 1, 1, 2, {3, 1, 1}}, /* all neighbours outside; two kinds of frames in the first call */
-    {"time_space_wide", 96, 4, 3, 2, {1, 2}},
-    {"space", 64, 5, 4, 1, {1, 2, 1}},
+    {"time_space_wide", 128, 8, 8, 2, {1, 1, 1}},
+    {"space", 64, 8, 9, 1, {1, 2}},
 };
 
 static void upsample_part(Trial *t, const UpsampleCase *c, const FoldedUpsampler *f, ConvState **state, int frames, bool start)
@@ -291,8 +293,8 @@ typedef struct NearestCase {
 } NearestCase;
 
 static const NearestCase nearests[] = {
-    {"plain", 32, 16, 3, 5, 2, 0, ACT_NONE},
-    {"grow_odd_channels", 24, 33, 4, 3, 3, 2, ACT_RELU},
+    {"plain", 128, 16, 8, 9, 2, 0, ACT_NONE},
+    {"grow_odd_channels", 24, 33, 8, 9, 3, 2, ACT_RELU},
     {"one_pixel", 64, 32, 1, 1, 1, 1, ACT_NONE},
 };
 
@@ -318,13 +320,14 @@ static void nearest(Trial *t, const void *shape)
 /* ---------------------------------------------------------------------------------------------------------- families */
 
 /*
- * In fp32 sums of up to 3500 products in another order: 1.3e-6 was measured. In bf16 both factors and the result are rounded to
+ * In fp32 sums of up to 7000 products in another order: 1.3e-6 was measured. In bf16 both factors and the result are rounded to
  * 8 bits, 1.7e-3 each in the mean, which makes 3e-3; three factors, as behind a gate, have long tails, and the largest
  * difference counts more. In int8 both factors are rounded to the 254th part of twice the largest of 128, 6e-3 each in
- * the mean of normal numbers, more where a block's scales are uneven. About twice what was measured is allowed; what is
- * missing or in a wrong place shows from 3e-2 on (one of 1000 products).
+ * the mean of normal numbers, more where a block's scales are uneven. In fp8 both have 4 bits, 2.6e-2 each; pairs of them lose
+ * less than the bf16 in front and behind. About twice what was measured is allowed (2.6e-3, 1.1e-2, 2.9e-2, 2.6e-3). What is
+ * missing or in a wrong place shows from 3e-2 on (one of 1000 products); fp8x3 sees it where fp8 alone would not.
  */
-#define PRODUCT_BOUNDS .products = true, .bounds = {1e-5, 6e-3, 2e-2}
+#define PRODUCT_BOUNDS .products = true, .bounds = {1e-5, 6e-3, 2e-2, 6e-2, 6e-3}
 
 const TrialFamily trial_product_families[] = {
     {TRIAL_FAMILY("conv3d", conv, convs), PRODUCT_BOUNDS},

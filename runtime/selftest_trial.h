@@ -34,7 +34,7 @@ void trial_results_free(TrialResults *r);
 /* What a result may be off by, by precision. */
 typedef struct TrialBounds {
     double fp32; /* of any element, relative to the largest of its output or 1 */
-    double bf16, int8; /* of the root mean square; see trial_compare */
+    double bf16, int8, fp8, fp8x3; /* of the root mean square; see trial_compare */
 } TrialBounds;
 
 typedef struct Trial {
