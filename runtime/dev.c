@@ -16,6 +16,7 @@ static Dev *device_new(const DevSetup *s, char *error, size_t error_size)
         return NULL;
     }
     d->plan = true;
+    d->few_too = s->few_too;
     if (s->cuda == NULL) cpu_attach(d, s);
     else if (!cuda_attach(d, s, error, error_size)) {
         free(d);
@@ -138,11 +139,11 @@ Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c)
  * Pictures of a handful of pixels are float32 on every device: a norm over so few divides by differences that rounding has made,
  * and they weigh nothing.
  */
-bool dev_few_pixels(int h, int w) { return (int64_t)h * w < 64; }
+bool dev_few_pixels(const Dev *d, int64_t pixels) { return !d->few_too && pixels < 64; }
 
 Tensor dev_tensor(Dev *d, int t, int h, int w, int c)
 {
-    return dev_typed(d, dev_few_pixels(h, w) ? ELEMENT_F32 : d->activation, t, h, w, c);
+    return dev_typed(d, dev_few_pixels(d, (int64_t)h * w) ? ELEMENT_F32 : d->activation, t, h, w, c);
 }
 
 Tensor dev_floats(Dev *d, int t, int h, int w, int c) { return dev_typed(d, ELEMENT_F32, t, h, w, c); }
@@ -360,6 +361,11 @@ void dev_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t
 void dev_resize(Dev *d, const ResizeArgs *a)
 {
     if (may_run(d)) d->ops->resize(d, a);
+}
+
+void dev_color(Dev *d, const ColorArgs *a)
+{
+    if (may_run(d)) d->ops->color(d, a);
 }
 
 void dev_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes)

@@ -21,6 +21,7 @@
 #ifndef UPRES_RUNTIME_DEV_H
 #define UPRES_RUNTIME_DEV_H
 
+#include "kernels/cpu/color.h"
 #include "loader/weights.h"
 
 #include <stdbool.h>
@@ -99,6 +100,7 @@ typedef struct DevSetup {
     const char *cpu_set;           /* cpu: "scalar", "avx2", "avx512", one this machine has; NULL: the fastest */
     const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
     DevPrecision precision;        /* the CPU: DEV_FP32 alone */
+    bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32: for tests */
     WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:
                                       as weights are met */
     uint64_t weight_limit;         /* with weights: bytes for them, 0 for as many as they take. What does not fit is uploaded
@@ -408,6 +410,19 @@ typedef struct CodesArgs {
 } CodesArgs;
 void dev_from_codes(Dev *d, const CodesArgs *a); /* to planes in [0, 1] */
 void dev_to_codes(Dev *d, const CodesArgs *a);
+
+/*
+ * The content is given the style's colours, in place: kernels/cpu/color.h. Both are planes, frame by frame three channels, of one
+ * shape; the methods that rank do so over all frames.
+ */
+typedef struct ColorArgs {
+    ColorMethod method;
+    Tensor content, style;
+    bool uncapped;       /* COLOR_WAVELET: color_wavelet's */
+    bool population;     /* COLOR_ADAIN: color_adain's */
+    float strength;      /* in the end style + strength * (content - style), but for 1 */
+} ColorArgs;
+void dev_color(Dev *d, const ColorArgs *a);
 
 /* Classifier-free guidance, in place: v = negative + guidance * (v - negative); with rescale r != 0 every pixel is then
  * multiplied by r * std(v before) / std(v after) + 1 - r, standard deviations unbiased over the pixel's channels. */

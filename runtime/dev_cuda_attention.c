@@ -21,7 +21,7 @@ static CudaGrid grid_of(int64_t x, int64_t y) { return (CudaGrid){(unsigned)x, (
 /* --------------------------------------------------------------------------------------------------- shared with blocks */
 
 /* A picture of few pixels stays float32 throughout: dev_few_pixels. */
-static bool few_tokens(Tensor q) { return (int64_t)q.t * q.h * q.w < 16; }
+static bool few_tokens(const Dev *d, Tensor q) { return dev_few_pixels(d, 4 * (int64_t)q.t * q.h * q.w); }
 
 Element cuda_attention_type(const Dev *d, int stage, int head_dim)
 {
@@ -308,7 +308,7 @@ static void count(const Job *j)
 
 void cuda_attention_within(Dev *d, const AttentionArgs *a, uint64_t limit)
 {
-    const Element type = few_tokens(a->q) ? ELEMENT_F32 : cuda_attention_type(d, a->stage, a->head_dim);
+    const Element type = few_tokens(d, a->q) ? ELEMENT_F32 : cuda_attention_type(d, a->stage, a->head_dim);
     Job j = {.d = d, .a = a, .type = type, .depth = cuda_depth(a->head_dim),
              .text = a->text_k.valid ? a->text_k.w : 0, .limit = limit};
     j.text_queries = a->text_o.valid ? j.text : 0;

@@ -142,6 +142,12 @@ static void place_image(CudaGemm *g, Tensor y, const Post *p, int f, int i)
 
 /* ------------------------------------------------------------------------------------------------------------- history */
 
+/* What a convolution multiplies in. Pictures of few pixels (dev_few_pixels) in float32: the norm behind it needs it. */
+static Element compute_of(const Dev *d, const ConvArgs *a)
+{
+    return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c);
+}
+
 static int channels_in(const ConvArgs *a)
 {
     return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);
@@ -169,7 +175,7 @@ ConvState *cuda_conv_state(Dev *d, const ConvArgs *a, int frames)
     s->zero = a->start_zero;
     s->pad_top = a->pad_top;
     s->pad_left = a->pad_left;
-    s->ring = padded_frames(d, cuda_compute(d, a->stage, a->x.c), a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), &s->scales);
+    s->ring = padded_frames(d, compute_of(d, a), a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), &s->scales);
     return s;
 }
 
@@ -294,7 +300,7 @@ void cuda_conv3d(Dev *d, const ConvArgs *a)
         if (a->start && a->state->zero) clear_last_slot(d, a->state);
     }
     ConvRun r = {.a = a, .sequence = sequence,
-                 .type = a->state != NULL ? (Element)a->state->ring.type : cuda_compute(d, a->stage, a->x.c)};
+                 .type = a->state != NULL ? (Element)a->state->ring.type : compute_of(d, a)};
     const bool direct = a->state == NULL && !padded && pre_is_identity(&a->pre) && cuda_reads_directly(a->x, r.type);
 
     Tensor own = {0}, own_scales = {0}; /* padded or converted frames that nothing remembers */
@@ -347,7 +353,8 @@ void cuda_linear(Dev *d, const LinearArgs *a)
     dev_touch(d, a->pre.gamma);
     dev_touch(d, a->pre.beta);
     d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)n * k * (a->glu != NULL ? 2 : 1);
-    const Element type = cuda_compute(d, a->stage, k);
+    const bool few = dev_few_pixels(d, 4 * (int64_t)a->x.t * a->x.h * a->x.w); /* time embeddings, attention of a picture of few pixels */
+    const Element type = few ? ELEMENT_F32 : cuda_compute(d, a->stage, k);
     const CudaWeightForm form = {.weight = a->weight, .glu = a->glu, .type = type, .ci = k, .kt = 1, .khw = 1};
     CudaWeight weight = {0};
     cuda_weight(d, &form, &weight);

@@ -30,6 +30,7 @@ typedef struct DevOps {
     void (*noise)(Dev *d, const NoiseArgs *a);
     void (*input_noise)(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
     void (*resize)(Dev *d, const ResizeArgs *a);
+    void (*color)(Dev *d, const ColorArgs *a);
     void (*from_codes)(Dev *d, const CodesArgs *a);
     void (*to_codes)(Dev *d, const CodesArgs *a);
     void (*bytes_in)(Dev *d, Tensor x, const void *from, uint64_t bytes);
@@ -56,6 +57,7 @@ struct Dev {
     const DevOps *ops;
     bool plan;
     Element activation; /* of dev_tensor */
+    bool few_too;       /* DevSetup */
     Arena arena;
     const CpuKernels *kernels; /* cpu */
     Pool *pool;
@@ -95,6 +97,7 @@ typedef struct Scratch {
 } Scratch;
 
 int element_pad(Element type, int c); /* elements of a pixel of c channels, padded to 16 bytes; pairs to 64 elements */
+bool dev_few_pixels(const Dev *d, int64_t pixels); /* are pictures of so many float32 whatever the precision? */
 Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c);
 bool floats_finite(const float *x, int64_t count);
 
@@ -124,9 +127,9 @@ PixelRun pixel_run(Tensor x, int64_t i);
 
 /* The CPU's memory itself; NULL on a plan. */
 float *cpu_map(Dev *d, Tensor x);
+uint8_t *cpu_bytes(Dev *d, Tensor x);
 float *tensor_at(Dev *d, Tensor x, int t, int h, int w);
 
-uint8_t *cpu_bytes(Dev *d, Tensor x);
 /* pre(x) of every frame into padded frames at to[t] (rows to_row, pixels to_pixel apart; pads already skipped). */
 uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre);
 void pre_touch(Dev *d, const Pre *pre);
@@ -162,6 +165,7 @@ void cpu_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *wei
 void cpu_noise(Dev *d, const NoiseArgs *a);
 void cpu_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
 void cpu_resize(Dev *d, const ResizeArgs *a);
+void cpu_color(Dev *d, const ColorArgs *a);
 void cpu_from_codes(Dev *d, const CodesArgs *a);
 void cpu_to_codes(Dev *d, const CodesArgs *a);
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);

@@ -155,6 +155,9 @@ section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
 section selftest bash tests/selftest.sh build
+section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
+section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
+section "cuda demo" bash tests/cuda_demo.sh build
 sanitized loader
 sanitized kernels
 sanitized decoders
@@ -177,6 +180,16 @@ if [ "$tier" = all ]; then
         else
             absent "goldens $cpu" "this CPU has no $cpu"
         fi
+    done
+    for area in seedvr2_vae seedvr2_dit flashvsr tcdecoder wan_vae; do
+        for precision in fp32 bf16 int8; do
+            if [ -d "$shared/goldens/$area" ]; then
+                section "cuda goldens $area $precision" env UPRES_CUDA_DRIVER=build/tests/emulator/libcuda.so.1 \
+                    build/tests/goldens --device cuda --precision $precision "$shared/goldens/$area"
+            else
+                absent "cuda goldens $area $precision" "$shared/goldens/$area is not there"
+            fi
+        done
     done
     sanitized stream
     sanitized goldens tests/data/goldens

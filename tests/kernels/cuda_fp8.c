@@ -16,7 +16,7 @@ enum { ARENA = 64 << 20, TOP = 1, LEFT = 2, BORDERS = 3 };
 static Dev *open_device(DevPrecision precision)
 {
     char error[512] = "";
-    const DevSetup setup = {.cuda = test_cuda(), .precision = precision};
+    const DevSetup setup = {.cuda = test_cuda(), .few_too = true, .precision = precision};
     Dev *d = dev_open(&setup, ARENA, error, sizeof error);
     check_true(d != NULL, "%s", error);
     return d;
@@ -24,8 +24,10 @@ static Dev *open_device(DevPrecision precision)
 
 /* -------------------------------------------------------------------------------------------------------------- frames */
 
+/* bf16: what it reads; channels from `view` on. */
 typedef struct FrameCase {
-    int h, w, c;
+    int h, w, c, view;
+    bool bf16, gain, shift;
     Norm norm;
     Act act;
 } FrameCase;
@@ -85,19 +87,27 @@ static void check_frame(Dev *d, const FrameCase *k, Tensor x, const Pre *pre, bo
 static float *mixed_floats(size_t count)
 {
     float *x = check_random_floats(count, 1.0f);
-    for (size_t i = 0; i < count; i++) x[i] *= i % 97 == 5 ? 1000.0f : i % 89 == 7 ? 0.0f : ldexpf(1.0f, (int)(i / 32 % 11) - 7);
+    for (size_t i = 0; i < count; i++) {
+        x[i] *= i % 97 == 5 ? 1000.0f : i % 89 == 7 ? 0.0f : ldexpf(1.0f, (int)(i / 32 % 11) - 7);
+    }
     return x;
 }
 
 static void check_frames(const FrameCase *k)
 {
     if (!check_begin("cuda_fp8_frames_%dx%dx%d_norm%d", k->h, k->w, k->c, (int)k->norm)) return;
-    Dev *d = open_device(DEV_FP32);
+    Dev *d = open_device(k->bf16 ? DEV_BF16 : DEV_FP32);
     if (d == NULL) return;
-    Tensor x = upload_floats(d, mixed_floats((size_t)(k->h * k->w * k->c)), 1, k->h, k->w, k->c);
-    const Pre pre = {.norm = k->norm, .eps = 1e-6f, .act = k->act};
+    TestWeight gamma, beta;
+    const int64_t shape[] = {k->c};
+    const int channels = k->c + 2 * k->view;
+    Tensor all = upload(d, mixed_floats((size_t)(k->h * k->w * channels)), 1, k->h, k->w, channels);
+    const Tensor x = tensor_channels(all, k->view, k->c);
+    Pre pre = {.norm = k->norm, .eps = 1e-6f, .act = k->act};
+    if (k->gain) pre.gamma = test_weight(&gamma, check_random_floats((size_t)k->c, 1.0f), 1, shape);
+    if (k->shift) pre.beta = test_weight(&beta, check_random_floats((size_t)k->c, 1.0f), 1, shape);
     for (int form = 0; form < 8; form++) check_frame(d, k, x, &pre, form & 1, form & 2, form & 4);
-    dev_free(d, &x);
+    dev_free(d, &all);
     dev_phase(d);
     dev_close(d);
     check_end();
@@ -148,7 +158,8 @@ static void check_operand(Dev *d, CudaWeightForm form, bool pair)
 
 static void check_weights(const WeightCase *k)
 {
-    if (!check_begin("cuda_fp8_weights_%dx%d_%dx%d%s_time%d", k->rows, k->ci, k->kt, k->khw, k->glu ? "_glu" : "", (int)k->time)) return;
+    if (!check_begin("cuda_fp8_weights_%dx%d_%dx%d%s_time%d", k->rows, k->ci, k->kt, k->khw, k->glu ? "_glu" : "",
+                     (int)k->time)) return;
     Dev *d = open_device(DEV_FP8);
     if (d == NULL) return;
     TestWeight weight[2];
@@ -250,7 +261,7 @@ static void check_layers(int ci, int co, int frames, int h, int w)
     l.out = got;
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
         check_poison(got, out_floats(&l));
-        run(&l, &(DevSetup){.cuda = test_cuda(), .precision = versions[i].precision}, versions[i].name);
+        run(&l, &(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name);
         for (int part = 0; part < 3; part++) { /* each has its own largest value */
             const size_t count = out_floats(&l) / 3;
             check_close(versions[i].name, want + (size_t)part * count, got + (size_t)part * count, count, versions[i].loss);
@@ -277,7 +288,7 @@ static void check_choices(void)
         {DEV_FP8X3, STAGES_VAE + 2, 512, ELEMENT_E4M3_PAIR}, {DEV_FP8X3, STAGES_DIT + 2, 128, ELEMENT_E4M3_PAIR},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
-        Dev *plan = dev_plan_open(&(DevSetup){.cuda = test_cuda(), .precision = choices[i].precision});
+        Dev *plan = dev_plan_open(&(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = choices[i].precision});
         check_true(cuda_compute(plan, choices[i].stage, choices[i].channels) == choices[i].want, "choice %d", (int)i);
         dev_close(plan);
     }
@@ -287,7 +298,9 @@ static void check_choices(void)
 void test_cuda_fp8(void)
 {
     static const FrameCase frames[] = {
-        {3, 5, 128, NORM_NONE, ACT_NONE}, {2, 3, 40, NORM_NONE, ACT_SILU}, {5, 9, 200, NORM_RMS, ACT_NONE}, {1, 1, 576, NORM_L2, ACT_SILU},
+        {3, 5, 128, 0, false, false, false, NORM_NONE, ACT_NONE}, {2, 3, 37, 4, true, true, true, NORM_NONE, ACT_SILU},
+        {5, 9, 204, 0, true, true, false, NORM_RMS, ACT_TANH3},   {1, 1, 576, 0, false, true, true, NORM_L2, ACT_GELU_TANH},
+        {2, 4, 68, 0, false, false, true, NORM_LAYER, ACT_RELU},
     };
     static const WeightCase weights[] = {
         {33, 40, 3, 9, false, CUDA_TIME_PAIR}, {20, 200, 1, 1, true, CUDA_TIME_ALL}, {5, 128, 3, 1, false, CUDA_TIME_ONE},

@@ -409,7 +409,7 @@ static void check_choice(Dev *d)
 void test_cuda_gemm(void)
 {
     char error[512];
-    const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
+    const DevSetup setup = {.cuda = test_cuda(), .few_too = true, .precision = DEV_BF16};
     Dev *d = dev_open(&setup, 64 << 20, error, sizeof error);
     check_set_loss(0);
     if (d == NULL) {

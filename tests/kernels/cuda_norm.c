@@ -64,7 +64,7 @@ static void run_cpu(Work *work, void *user, float *out)
 
 static void run_cuda(Work *work, void *user, DevPrecision precision, const char *version, float *out)
 {
-    const DevSetup setup = {.cuda = test_cuda(), .precision = precision};
+    const DevSetup setup = {.cuda = test_cuda(), .few_too = true, .precision = precision};
     Dev *plan = dev_plan_open(&setup);
     work(user, plan, NULL);
     const uint64_t planned = dev_totals(plan).arena_peak;

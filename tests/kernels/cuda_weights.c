@@ -17,7 +17,7 @@
 static Dev *open_device(const CudaDevice *device)
 {
     char error[512] = "";
-    Dev *d = dev_open(&(DevSetup){.cuda = device, .precision = DEV_FP32}, 96 << 20, error, sizeof error);
+    Dev *d = dev_open(&(DevSetup){.cuda = device, .few_too = true, .precision = DEV_FP32}, 96 << 20, error, sizeof error);
     check_true(d != NULL, "%s", error);
     return d;
 }
@@ -220,7 +220,7 @@ static void check_operand(Dev *d, Dev *plan, const Case *c, const Stored *stored
 static void check_pack(const CudaDevice *device, Dev *d, const Case *c)
 {
     if (!check_begin("cuda_pack_%dx%d_%dx%d_%s", c->rows, c->ci, c->kt, c->khw, weight_type_name(c->type))) return;
-    Dev *plan = dev_plan_open(&(DevSetup){.cuda = device, .precision = DEV_FP32});
+    Dev *plan = dev_plan_open(&(DevSetup){.cuda = device, .few_too = true, .precision = DEV_FP32});
     Stored stored[2];
     const int64_t count = (int64_t)c->rows * c->ci * c->kt * c->khw;
     for (int i = 0; i < 2; i++) {
