@@ -226,6 +226,7 @@ static const DevOps cpu_ops = {
     .noise = cpu_noise,
     .input_noise = cpu_input_noise,
     .resize = cpu_resize,
+    .color = cpu_color,
     .from_codes = cpu_from_codes,
     .to_codes = cpu_to_codes,
     .bytes_in = cpu_bytes_in,

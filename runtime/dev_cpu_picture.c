@@ -1,5 +1,6 @@
-/* Whole pictures on the CPU: noise, resizing, codes. What the threads take turns in is rows. */
+/* Whole pictures on the CPU: noise, resizing, codes, colours. The threads take turns in rows; colours are one thread's. */
 #include "kernels/cpu/clamp.h"
+#include "kernels/cpu/color.h"
 #include "kernels/cpu/noise.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
@@ -171,4 +172,49 @@ void cpu_to_codes(Dev *d, const CodesArgs *a)
     CodesRun r = {d, a, s.floats};
     if (s.floats != NULL) pool_run(d->pool, a->rgb.h, to_codes_turn, &r);
     dev_scratch_free(d, &s);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ colour */
+
+static void copy_planes(Dev *d, Tensor planes, float *values, bool back)
+{
+    const size_t row = (size_t)planes.c * sizeof *values;
+    for (int p = 0; p < planes.t; p++) {
+        for (int y = 0; y < planes.h; y++, values += planes.c) {
+            float *at = tensor_at(d, planes, p, y, 0);
+            memcpy(back ? at : values, back ? values : at, row);
+        }
+    }
+}
+
+static void correct(const ColorArgs *a, float *content, const float *style, float *scratch)
+{
+    const int frames = a->content.t / 3, h = a->content.h, w = a->content.c;
+    switch (a->method) {
+    case COLOR_WAVELET:
+        color_wavelet(content, style, frames, h, w, !a->uncapped, content, scratch);
+        break;
+    case COLOR_ADAIN:
+        color_adain(content, style, frames, h, w, a->population, content);
+        break;
+    default:
+        color_correct(a->method, content, style, frames, h, w, content, scratch);
+    }
+}
+
+void cpu_color(Dev *d, const ColorArgs *a)
+{
+    const size_t count = (size_t)a->content.t * (size_t)a->content.h * (size_t)a->content.c;
+    const size_t scratch = color_scratch(a->method, a->content.t / 3, a->content.h, a->content.c) / sizeof(float);
+    Scratch content = dev_scratch(d, count), style = dev_scratch(d, count), rest = dev_scratch(d, scratch);
+    if (content.floats != NULL && style.floats != NULL && !d->failed) {
+        copy_planes(d, a->content, content.floats, false);
+        copy_planes(d, a->style, style.floats, false);
+        correct(a, content.floats, style.floats, rest.floats);
+        if (a->strength != 1) color_mix(content.floats, style.floats, count, a->strength);
+        copy_planes(d, a->content, content.floats, true);
+    }
+    dev_scratch_free(d, &rest);
+    dev_scratch_free(d, &style);
+    dev_scratch_free(d, &content);
 }

@@ -361,6 +361,7 @@ static const DevOps cuda_ops = {
     .noise = cuda_noise,
     .input_noise = cuda_input_noise,
     .resize = cuda_resize,
+    .color = cuda_color,
     .from_codes = cuda_from_codes,
     .to_codes = cuda_to_codes,
     .bytes_in = cuda_bytes_in,

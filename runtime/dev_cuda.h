@@ -168,6 +168,7 @@ void cuda_to_planes(Dev *d, Tensor planes, Tensor pixels, const PlaneWeights *we
 void cuda_noise(Dev *d, const NoiseArgs *a);
 void cuda_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
 void cuda_resize(Dev *d, const ResizeArgs *a);
+void cuda_color(Dev *d, const ColorArgs *a);
 void cuda_from_codes(Dev *d, const CodesArgs *a);
 void cuda_to_codes(Dev *d, const CodesArgs *a);
 void cuda_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);

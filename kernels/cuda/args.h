@@ -322,6 +322,48 @@ typedef struct CudaResizeHeight {
     int32_t to_w, to_h, to_row, is_signed, pad_edge;
 } CudaResizeHeight;
 
+/* A level of the wavelet method over planes of one shape: from `from`, 0 for style - content, to `to`; the last adds the content.
+ * strength: of mixing. */
+typedef struct CudaWavelet {
+    uint64_t content, style, from, to;
+    uint32_t plane, row;
+    int32_t w, h, reach, last;
+    float strength;
+    int32_t unused;
+} CudaWavelet;
+
+/* Content and style of one shape, their rows' sums as doubles [2][planes][h], means [2][planes], moments float2 [2][planes]. */
+typedef struct CudaAdain {
+    uint64_t content, style, rows, means, moments;
+    uint32_t plane, row;
+    int32_t w, h, squares, clamped;
+    double divisor; /* of the sums */
+} CudaAdain;
+
+/* Planes of frames and their L, a, b: arrays of `all` values. */
+typedef struct CudaLab {
+    uint64_t planes, lab, all;
+    uint32_t plane, row, w;
+    int32_t unused;
+} CudaLab;
+
+enum { CUDA_RANK_TILE = 4096 }; /* keys of a block */
+
+/* One pass of a sort of n keys: from values or keys to to_keys, with their places in the first order (where 0: as they stand;
+ * to_where 0: not wanted). counts [256][tiles]; totals [256]. */
+typedef struct CudaRank {
+    uint64_t values, keys, where, to_keys, to_where, counts, totals;
+    uint32_t n, tiles, shift;
+    int32_t unused;
+} CudaRank;
+
+typedef struct CudaRankMatch {
+    uint64_t values, where, keys;
+    uint32_t n;
+    float keep, share;
+    int32_t unused;
+} CudaRankMatch;
+
 /* Interleaved codes of 1 byte, or 2 with `wide`, and planes: kernels/cpu/quantize.h. kernels/ptx/codes.ptx knows the offsets. */
 typedef struct CudaCodes {
     uint64_t codes, rgb, alpha; /* alpha 0: none */

@@ -2,6 +2,7 @@
  * Operations on whole pictures against the functions of kernels/cpu that define them, on planes whose rows have gaps: the same
  * bits on every device.
  */
+#include "kernels/cpu/color.h"
 #include "kernels/cpu/noise.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
@@ -265,6 +266,55 @@ static void to_codes(Codes c)
     check_end();
 }
 
+/* ------------------------------------------------------------------------------------------------------------ colour */
+
+typedef struct Color {
+    ColorMethod method;
+    int frames, h, w;
+    bool other; /* the rules of FlashVSR */
+    float strength;
+    float *content, *style, *want, *got;
+} Color;
+
+static void color_work(void *user, Dev *d)
+{
+    Color *c = user;
+    Tensor content = planes_in(d, c->content, 3 * c->frames, c->h, c->w);
+    Tensor style = planes_in(d, c->style, 3 * c->frames, c->h, c->w);
+    dev_color(d, &(ColorArgs){c->method, content, style, c->other, c->other, c->strength});
+    check_poison(c->got, (size_t)(3 * c->frames * c->h * c->w));
+    planes_out(d, content, c->got);
+    dev_free(d, &style);
+    dev_free(d, &content);
+}
+
+static void color_done(void *user, const char *version)
+{
+    const Color *c = user;
+    check_equal(version, c->want, c->got, (size_t)(3 * c->frames * c->h * c->w) * sizeof(float));
+}
+
+/* steps: of the style's values, few of which make ties; 0: as fine as floats are. */
+static void color(Color c, int steps)
+{
+    static const char *const names[] = {"lab", "none", "wavelet", "wavelet_adaptive", "hsv", "adain"};
+    if (!check_begin("dev_color_%s_%dx%dx%d%s_strength%g", names[c.method], c.frames, c.h, c.w, c.other ? "_other" : "",
+                     (double)c.strength)) return;
+    const size_t count = (size_t)(3 * c.frames * c.h * c.w);
+    c.content = check_floats(count), c.style = check_floats(count), c.want = check_floats(count), c.got = check_floats(count);
+    check_uniform(c.content, count, -1.05f, 1.05f);
+    check_uniform(c.style, count, -1, 1);
+    for (size_t i = 0; steps > 0 && i < count; i++) c.style[i] = roundf(c.style[i] * (float)steps) / (float)steps;
+    memcpy(c.want, c.content, count * sizeof *c.want);
+    float *scratch = check_bytes(color_scratch(c.method, c.frames, c.h, c.w) + 1);
+    if (c.method == COLOR_WAVELET) color_wavelet(c.want, c.style, c.frames, c.h, c.w, !c.other, c.want, scratch);
+    else if (c.method == COLOR_ADAIN) color_adain(c.want, c.style, c.frames, c.h, c.w, c.other, c.want);
+    else color_correct(c.method, c.want, c.style, c.frames, c.h, c.w, c.want, scratch);
+    if (c.strength != 1) color_mix(c.want, c.style, count, c.strength);
+    each_device(color_work, color_done, &c);
+    check_end();
+}
+
 void test_picture(void)
 {
     noise((Noise){.t = 2, .h = 3, .w = 70, .c = 16, .top = 5, .left = 11, .seed = 0x123456789abcdef0u, .frame = -1,
@@ -292,4 +342,15 @@ void test_picture(void)
     }
     from_codes((Codes){.h = 2, .w = 6, .channels = 4, .bits = 16, .alpha = true});
     to_codes((Codes){.h = 5, .w = 11, .channels = 3, .bits = 5, .is_signed = true, .tpdf = true});
+    color((Color){.method = COLOR_WAVELET, .frames = 2, .h = 9, .w = 133, .strength = 1}, 0);
+    color((Color){.method = COLOR_WAVELET, .frames = 1, .h = 40, .w = 38, .other = true, .strength = 0.7f}, 0);
+    color((Color){.method = COLOR_WAVELET, .frames = 1, .h = 1, .w = 1, .strength = 1}, 0);
+    color((Color){.method = COLOR_ADAIN, .frames = 2, .h = 37, .w = 133, .strength = 1}, 0);
+    color((Color){.method = COLOR_ADAIN, .frames = 1, .h = 5, .w = 7, .other = true, .strength = 0.25f}, 0);
+    color((Color){.method = COLOR_ADAIN, .frames = 1, .h = 1, .w = 1, .strength = 1}, 0);
+    color((Color){.method = COLOR_LAB, .frames = 1, .h = 67, .w = 131, .strength = 1}, 127);
+    color((Color){.method = COLOR_LAB, .frames = 3, .h = 5, .w = 9, .strength = 0.5f}, 0);
+    color((Color){.method = COLOR_HSV, .frames = 1, .h = 41, .w = 67, .strength = 1}, 50);
+    color((Color){.method = COLOR_WAVELET_ADAPTIVE, .frames = 1, .h = 41, .w = 67, .strength = 0.5f}, 50);
+    color((Color){.method = COLOR_NONE, .frames = 1, .h = 3, .w = 5, .strength = 0.5f}, 0);
 }
