@@ -532,6 +532,103 @@ static bool quantize_case(Bench *b, const int *s)
     return ok;
 }
 
+/* --------------------------------------------------------------------------------------------- pictures on the device */
+
+typedef struct PictureRun {
+    Dev *device;
+    ResizeAxis columns, rows;
+    Tensor x, y;
+    ColorMethod method;
+} PictureRun;
+
+/* Planes of floats, filled. */
+static Tensor filled_planes(Bench *b, int planes, int h, int w)
+{
+    Tensor x = dev_floats(b->device, planes, h, 1, w);
+    float *values = dev_write(b->device, x);
+    if (values) fill(values, (size_t)planes * (size_t)x.stride_t);
+    dev_write_end(b->device, x, values);
+    b->bytes += (double)planes * (double)x.stride_t * sizeof(float);
+    return x;
+}
+
+static void picture_end(PictureRun *r)
+{
+    dev_free(r->device, &r->y);
+    dev_free(r->device, &r->x);
+}
+
+static void picture_resize_body(void *context)
+{
+    const PictureRun *r = context;
+    dev_resize(r->device, &(ResizeArgs){.x = r->x, .y = r->y, .columns = &r->columns, .rows = &r->rows});
+}
+
+/* source height, width, result height, width */
+static bool picture_resize_case(Bench *b, const int *s)
+{
+    PictureRun r = {.device = b->device};
+    bool ok = resize_axis_init(&r.columns, s[1], s[3]) && resize_axis_init(&r.rows, s[0], s[2]);
+    if (ok) {
+        r.x = filled_planes(b, 3, s[0], s[1]);
+        r.y = filled_planes(b, 3, s[2], s[3]);
+        repeat(b, picture_resize_body, &r);
+        picture_end(&r);
+    }
+    resize_axis_free(&r.columns);
+    resize_axis_free(&r.rows);
+    return ok;
+}
+
+static void picture_color_body(void *context)
+{
+    const PictureRun *r = context;
+    dev_color(r->device, &(ColorArgs){.method = r->method, .content = r->y, .style = r->x, .strength = 1});
+}
+
+/* method, height, width */
+static bool picture_color_case(Bench *b, const int *s)
+{
+    PictureRun r = {.device = b->device, .method = (ColorMethod)s[0], .x = filled_planes(b, 3, s[1], s[2]),
+                    .y = filled_planes(b, 3, s[1], s[2])};
+    repeat(b, picture_color_body, &r);
+    picture_end(&r);
+    return true;
+}
+
+static void picture_noise_body(void *context)
+{
+    const PictureRun *r = context;
+    dev_noise(r->device, &(NoiseArgs){.x = r->x, .seed = 42, .stream = NOISE_BASE});
+}
+
+/* height, width of a latent frame */
+static bool picture_noise_case(Bench *b, const int *s)
+{
+    PictureRun r = {.device = b->device, .x = dev_floats(b->device, 1, s[0], s[1], 16)};
+    b->bytes = (double)r.x.stride_t * sizeof(float);
+    repeat(b, picture_noise_body, &r);
+    picture_end(&r);
+    return true;
+}
+
+static void picture_codes_body(void *context)
+{
+    const PictureRun *r = context;
+    dev_to_codes(r->device, &(CodesArgs){.codes = r->y, .rgb = r->x, .channels = 3, .bits = 8, .is_signed = true});
+}
+
+/* height, width */
+static bool picture_codes_case(Bench *b, const int *s)
+{
+    PictureRun r = {.device = b->device, .x = filled_planes(b, 3, s[0], s[1]),
+                    .y = dev_bytes(b->device, (int64_t)3 * s[0] * s[1])};
+    b->bytes += 3.0 * s[0] * s[1];
+    repeat(b, picture_codes_body, &r);
+    picture_end(&r);
+    return true;
+}
+
 /* ---------------------------------------------------------------------------------------------------------- the list */
 
 static const BenchCase CASES[] = {
@@ -555,6 +652,12 @@ static const BenchCase CASES[] = {
     {"vae.decode/96x96x5", vae_case, false, {1, 2, 12, 12}},
     {"transformer_3b/2blocks/600tokens", dit_case, false, {3, 2, 2, 30, 40}},
     {"transformer_7b/1block/600tokens", dit_case, false, {7, 1, 2, 30, 40}},
+    {"picture.resize/270x480-1080x1920", picture_resize_case, false, {270, 480, 1080, 1920}},
+    {"picture.color_lab/1080x1920", picture_color_case, false, {COLOR_LAB, 1080, 1920}},
+    {"picture.color_wavelet/1080x1920", picture_color_case, false, {COLOR_WAVELET, 1080, 1920}},
+    {"picture.color_adain/1080x1920", picture_color_case, false, {COLOR_ADAIN, 1080, 1920}},
+    {"picture.noise/135x240", picture_noise_case, false, {135, 240}},
+    {"picture.codes/1080x1920", picture_codes_case, false, {1080, 1920}},
     {"resize/90x160-360x640", resize_case, true, {90, 160, 360, 640}},
     {"resize/270x480-1080x1920", resize_case, true, {270, 480, 1080, 1920}},
     {"color_lab/360x640", color_case, true, {COLOR_LAB, 360, 640}},

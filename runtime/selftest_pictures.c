@@ -1,4 +1,4 @@
-/* Cases of the self-test on whole pictures: planes, noise, resizing, codes. */
+/* Cases of the self-test on whole pictures: planes, noise, resizing, codes, colours. */
 #include "runtime/selftest_cases.h"
 
 #include "kernels/cpu/resize.h"
@@ -186,6 +186,36 @@ static void to_codes(Trial *t, const void *shape)
     dev_free(t->d, &codes);
 }
 
+/* ------------------------------------------------------------------------------------------------------------ colour */
+
+typedef struct ColorCase {
+    const char *name;
+    ColorMethod method;
+    int frames, h, w;
+    bool other; /* the rules of FlashVSR */
+    float strength;
+} ColorCase;
+
+static const ColorCase colors[] = {
+    {"lab", COLOR_LAB, 1, 67, 131, .strength = 1},
+    {"lab_frames", COLOR_LAB, 3, 5, 9, .strength = 0.5f},
+    {"wavelet", COLOR_WAVELET, 2, 9, 133, .strength = 1},
+    {"wavelet_uncapped", COLOR_WAVELET, 1, 40, 38, .other = true, .strength = 0.7f},
+    {"adain", COLOR_ADAIN, 2, 37, 133, .strength = 1},
+    {"adain_population", COLOR_ADAIN, 1, 5, 7, .other = true, .strength = 1},
+};
+
+static void color(Trial *t, const void *shape)
+{
+    const ColorCase *c = shape;
+    Tensor content = trial_floats(t, 3 * c->frames, c->h, 1, c->w, 0.5f);
+    Tensor style = trial_floats(t, 3 * c->frames, c->h, 1, c->w, 0.4f);
+    dev_color(t->d, &(ColorArgs){c->method, content, style, c->other, c->other, c->strength});
+    trial_keep(t, content);
+    dev_free(t->d, &style);
+    dev_free(t->d, &content);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- families */
 
 #define PICTURE_BOUNDS .bounds = {0, 0, 0, 0, 0} /* the same bits everywhere */
@@ -198,5 +228,6 @@ const TrialFamily trial_picture_families[] = {
     {TRIAL_FAMILY("resize", resize, resizes), PICTURE_BOUNDS},
     {TRIAL_FAMILY("from_codes", from_codes, codes_cases), PICTURE_BOUNDS},
     {TRIAL_FAMILY("to_codes", to_codes, codes_cases), PICTURE_BOUNDS},
+    {TRIAL_FAMILY("color", color, colors), PICTURE_BOUNDS},
 };
 const size_t trial_picture_family_count = sizeof trial_picture_families / sizeof *trial_picture_families;
