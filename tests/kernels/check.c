@@ -47,8 +47,10 @@ bool check_begin(const char *format, ...)
 void check_end(void)
 {
     const bool ok = check.problem[0] == '\0';
-    printf("%s %-44s%s %s %.1e%s%s\n", ok ? "ok  " : "FAIL", check.name, check.timings, ok ? "ok" : "FAIL", check.worst,
+    printf("%s %-44s%s %s %.1e%s%s", ok ? "ok  " : "FAIL", check.name, check.timings, ok ? "ok" : "FAIL", check.worst,
            ok ? "" : "  ", check.problem);
+    if (check.digest) printf("  %016llx", (unsigned long long)check.digested); /* of all results up to here */
+    printf("\n");
     *(ok ? &check.passed : &check.failed) += 1;
     for (int i = 0; i < check.buffers; i++) munmap(check.buffer[i].base, check.buffer[i].size);
     check.buffers = 0;
