@@ -257,6 +257,16 @@ static void make_style(Pictures *p, const void *source, float *out)
     frame_transform(&p->style, unit_of(p, source), 3, out, p->scratch);
 }
 
+/* The device's colours, or the same by the host. */
+static void correct(Pictures *p, int frames, float *content)
+{
+    const PictureSetup *s = &p->setup;
+    const ColorMethod method = method_of(s->options->color);
+    const int h = s->size.true_h, w = s->size.true_w;
+    if (!picture_device_color(s->device, method, p->resized, frames, h, w, content))
+        color_correct(method, content, p->resized, frames, h, w, content, p->color_scratch_memory);
+}
+
 void pictures_color_slice(Pictures *p, const void *const *source, float *const *rgb, int count)
 {
     const PictureSetup *s = &p->setup;
@@ -266,20 +276,17 @@ void pictures_color_slice(Pictures *p, const void *const *source, float *const *
         memcpy(p->content + (size_t)i * floats, rgb[i], floats * sizeof(float));
         make_style(p, source[i], p->resized + (size_t)i * floats);
     }
-    color_correct(method_of(s->options->color), p->content, p->resized, count, s->size.true_h, s->size.true_w,
-                  p->content, p->color_scratch_memory);
+    correct(p, count, p->content);
     for (int i = 0; i < count; i++) memcpy(rgb[i], p->content + (size_t)i * floats, floats * sizeof(float));
 }
 
 void pictures_finish(Pictures *p, const void *source, float *rgb)
 {
     const PictureSetup *s = &p->setup;
-    bool correct = s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
+    bool colored = s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
     bool mix = s->options->strength < 1;
-    if (correct || mix) make_style(p, source, p->resized);
-    if (correct)
-        color_correct(method_of(s->options->color), rgb, p->resized, 1, s->size.true_h, s->size.true_w, rgb,
-                      p->color_scratch_memory);
+    if (colored || mix) make_style(p, source, p->resized);
+    if (colored) correct(p, 1, rgb);
     if (mix) color_mix(rgb, p->resized, 3 * p->pixels, (float)s->options->strength);
     to_unit(rgb, 3 * p->pixels, rgb);
 }

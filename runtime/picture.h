@@ -9,6 +9,7 @@
 #define UPRES_RUNTIME_PICTURE_H
 
 #include "runtime/options.h"
+#include "runtime/picture_device.h"
 #include "runtime/size.h"
 
 #include <stdbool.h>
@@ -19,6 +20,7 @@ typedef struct PictureSetup {
     int bits;                     /* 8..16: interleaved codes, rows without gaps; 0: planar float32 in 0..1 */
     SizePlan size;
     int slice_frames;         /* the most a slice holds */
+    PictureDevice *device;    /* that is asked for colours first; NULL: none. Outlives the Pictures */
     bool alpha_zeros_outside; /* box means of the alpha filter count zeros outside the picture, as in the sources */
 } PictureSetup;
 

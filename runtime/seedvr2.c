@@ -104,6 +104,11 @@ int seedvr2_latent_channels(const Seedvr2 *m)
     return vae_config(m->vae)->latent_channels;
 }
 
+const DevSetup *seedvr2_setup(const Seedvr2 *m)
+{
+    return &m->device.setup;
+}
+
 const char *seedvr2_describe(const Seedvr2 *m)
 {
     return m->dev ? dev_describe(m->dev) : "";

@@ -39,6 +39,7 @@ bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *
 /* Open the device with the memory the plan found. progress (may be NULL) is told 0..1 of the phase at work. */
 bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
                    Fault *f);
+const DevSetup *seedvr2_setup(const Seedvr2 *m); /* of the device chosen */
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */
 DevTotals seedvr2_totals(const Seedvr2 *m);     /* of the device, after start */
 

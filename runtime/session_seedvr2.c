@@ -12,6 +12,7 @@ typedef struct Seedvr2Session {
     PipelineSetup setup;
     Seedvr2 *networks;
     Seedvr2Plan plan;
+    PictureDevice *pictures;
     Pipeline *pipeline;
     const BatchCost *cost; /* of the present batch */
     unsigned kernels_told; /* in the log */
@@ -161,6 +162,9 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     if (!j->networks || !seedvr2_plan(j->networks, &j->setup, &j->plan, f) ||
         !seedvr2_start(j->networks, &j->plan, network_progress, j, f))
         return f->status;
+    const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
+    j->pictures = picture_device_open(seedvr2_setup(j->networks), limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0);
+    j->setup.picture.device = j->pictures;
     j->setup.networks = seedvr2_networks(j->networks, &j->plan);
     j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends};
     j->pipeline = pipeline_open(&j->setup, f);
@@ -178,6 +182,7 @@ static void close_job(void *job)
     Seedvr2Session *j = job;
     if (!j) return;
     pipeline_close(j->pipeline);
+    picture_device_close(j->pictures);
     seedvr2_close(j->networks);
     free(j);
 }

@@ -39,6 +39,7 @@ static void cuda_tests(void)
     test_cuda_fold();
     test_cuda_gemm();
     test_cuda_norm();
+    test_cuda_picture();
     test_cuda_fp8();
 }
 

@@ -6,7 +6,7 @@
 #include "kernels/cpu/noise.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
-#include "runtime/dev.h"
+#include "runtime/picture_device.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
@@ -353,4 +353,38 @@ void test_picture(void)
     color((Color){.method = COLOR_HSV, .frames = 1, .h = 41, .w = 67, .strength = 1}, 50);
     color((Color){.method = COLOR_WAVELET_ADAPTIVE, .frames = 1, .h = 41, .w = 67, .strength = 0.5f}, 50);
     color((Color){.method = COLOR_NONE, .frames = 1, .h = 3, .w = 5, .strength = 0.5f}, 0);
+}
+
+/* -------------------------------------------------------------------------------------------- a device beside networks */
+
+/* done: whether it is the device that has to do it. */
+static void beside(PictureDevice *p, ColorMethod method, int frames, int h, int w, bool done)
+{
+    const size_t count = (size_t)(3 * frames * h * w);
+    float *content = check_random_floats(count, 0.5f), *style = check_random_floats(count, 0.5f), *want = check_floats(count);
+    memcpy(want, content, count * sizeof *want);
+    check_true(picture_device_color(p, method, style, frames, h, w, content) == done, "done by the %s", done ? "host" : "device");
+    if (done) color_correct(method, want, style, frames, h, w, want, check_bytes(color_scratch(method, frames, h, w) + 1));
+    check_equal("content", want, content, count * sizeof *want);
+}
+
+/* One device for pictures of all sizes; none where there is no room or the method is the host's. */
+void test_cuda_picture(void)
+{
+    const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
+    if (!check_begin("picture_device")) return;
+    PictureDevice *p = picture_device_open(&setup, UINT64_MAX);
+    check_true(p != NULL, "no memory");
+    beside(p, COLOR_LAB, 1, 9, 13, true);
+    beside(p, COLOR_LAB, 3, 17, 21, true);
+    beside(p, COLOR_WAVELET, 1, 9, 13, true);
+    beside(p, COLOR_ADAIN, 1, 9, 13, true);
+    beside(p, COLOR_HSV, 1, 9, 13, false);
+    picture_device_close(p);
+    p = picture_device_open(&setup, 1000);
+    beside(p, COLOR_LAB, 1, 9, 13, false);
+    picture_device_close(p);
+    check_true(picture_device_open(&(DevSetup){0}, UINT64_MAX) == NULL, "the CPU is a device of its own");
+    beside(NULL, COLOR_LAB, 1, 9, 13, false);
+    check_end();
 }

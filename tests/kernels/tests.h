@@ -29,6 +29,7 @@ void test_layout(void);
 
 void test_cuda_gemm(void);
 void test_cuda_norm(void);
+void test_cuda_picture(void);
 void test_cuda_fp8(void);
 
 void run_kernel_tests(void);

@@ -1,0 +1,20 @@
+/*
+ * Colours of pictures by a GPU, where it has room beside the networks. Results are those of the host, bit for bit, so whoever
+ * asks does the work itself where this cannot.
+ */
+#ifndef UPRES_RUNTIME_PICTURE_DEVICE_H
+#define UPRES_RUNTIME_PICTURE_DEVICE_H
+
+#include "runtime/dev.h"
+
+typedef struct PictureDevice PictureDevice;
+
+/* room: bytes of the device's memory that may be taken, when they are first needed. NULL where the device is the CPU, or without
+ * memory. What s points to outlives it. */
+PictureDevice *picture_device_open(const DevSetup *s, uint64_t room);
+void picture_device_close(PictureDevice *p); /* NULL is allowed */
+
+/* color_correct of kernels/cpu/color.h, in place. false: not done, and content as it was. p may be NULL. */
+bool picture_device_color(PictureDevice *p, ColorMethod method, const float *style, int frames, int h, int w, float *content);
+
+#endif
