@@ -300,6 +300,20 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
     leave(c);
 }
 
+void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const uint64_t *sizes, const uint64_t *strides,
+                     const uint32_t *box)
+{
+    enum { UINT8 = 0, NO_INTERLEAVE = 0, SWIZZLE_128 = 3, PROMOTE_128 = 2, FILL_ZERO = 0 };
+    static const uint32_t ones[] = {1, 1, 1};
+    if (d->plan || d->failed) return;
+    const struct Cuda *c = d->cuda;
+    enter(c);
+    worked(d, "cuTensorMapEncodeTiled",
+           c->driver->tensor_map_tiled((CUtensorMap *)(void *)map, UINT8, (unsigned)rank, (void *)(uintptr_t)at, sizes, strides,
+                                       box, ones, NO_INTERLEAVE, SWIZZLE_128, PROMOTE_128, FILL_ZERO));
+    leave(c);
+}
+
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
 /* Channels read. 8 bits come in blocks of so many; a layer that reads fewer loses more than it gains. Wide convolutions, early in

@@ -56,6 +56,9 @@ CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far;
 
 const DevSetup *cuda_setup_of(const Dev *d);
 const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */
+/* Of bytes [..][sizes[1]][sizes[0]], strides in bytes from dimension 1 on, in boxes whose rows are of 128 bytes, swizzled. */
+void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const uint64_t *sizes, const uint64_t *strides,
+                     const uint32_t *box);
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
@@ -107,7 +110,7 @@ typedef struct CudaFrames {
     CUdeviceptr data, scale; /* scale: 8 bits, 0: all are 1 */
     Element type;
     int h, w, c, pitch, blocks; /* with borders */
-    int frame_pixels;
+    int frame_pixels, pictures;
 } CudaFrames;
 
 /* pre(x): frame t of x goes to picture slot[t] of `to`, from row top, column left on. */

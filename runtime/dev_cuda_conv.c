@@ -41,7 +41,8 @@ CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales)
                         .c = x.c,
                         .pitch = x.c_pad,
                         .blocks = cuda_words((Element)x.type, element_pad((Element)x.type, x.c)),
-                        .frame_pixels = (int)(x.stride_t / x.c_pad)};
+                        .frame_pixels = (int)(x.stride_t / x.c_pad),
+                        .pictures = x.t};
 }
 
 bool cuda_reads_directly(Tensor x, Element type)
@@ -86,6 +87,8 @@ void cuda_gemm_operand(CudaGemmPart *part, const CudaFrames *a, const CudaWeight
     part->taps = b->taps;
     part->depth = b->depth;
     part->blocks = a->blocks;
+    part->width = a->w;
+    part->height = a->pictures * a->h;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- results */

@@ -362,7 +362,7 @@ static Inside inside_take(Dev *d, const FoldedUpsampler *f, Tensor x)
     const int depth = INSIDE_BYTES / element_bytes(f->type);
     const CUdeviceptr scale = f->type == ELEMENT_I8 ? at + (uint64_t)corners * INSIDE_BYTES : 0; /* 0: 1 */
     in.part = (CudaGemmPart){.a = at, .a_scale = scale, .pitch = depth, .depth = depth, .taps = 1, .blocks = 1,
-                             .step_y = x.w + 1, .step_x = 1};
+                             .step_y = x.w + 1, .step_x = 1, .width = x.w + 1, .height = x.h + 1};
     const CudaFoldInside a = {.to = in.part.a, .scale = in.part.a_scale, .h = x.h, .w = x.w};
     cuda_launch(d, "fold", functions[f->type], "", grid_over(corners), &a);
     return in;

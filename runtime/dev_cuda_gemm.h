@@ -10,10 +10,12 @@ typedef struct CudaGemmTile {
     int rows, columns; /* of a block; columns as they are packed */
     int warps, stages;
     float speed;       /* per element, against the best of its type */
+    int producers;     /* more warps, which fetch boxes of A's pictures; 0: rows are gathered */
 } CudaGemmTile;
 
 /* In the order of the kernels' files; 8-bit floats, of sm_120, last. False past the last. */
 bool cuda_gemm_tile(int index, CudaGemmTile *tile);
+bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *tile);
 /* The tile that cuda_gemm would use. */
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);
 void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);

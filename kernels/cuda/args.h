@@ -40,6 +40,7 @@ enum { CUDA_FP8_UNIT = 0x7f7f7f7f }; /* four ue8m0 scales of 1 */
  * One operand pair of a product. A is gathered from pictures of this part: pixel of A for output (image i, row oy, column
  * ox) and tap t = frame[i][tap_frame[t]] + tap[t] + oy * step_y + ox * step_x. B is packed [n][taps][depth], rows of `depth`
  * elements of the same type as A. depth: elements of a pixel that are multiplied, a multiple of 16 bytes.
+ * width, height: of all of A's pictures, one above the other; 0: not told.
  */
 typedef struct CudaGemmPart {
     uint64_t a, a_scale;  /* a_scale, int8: float [pixel][blocks], blocks = ceil(depth / 128) */
@@ -49,6 +50,7 @@ typedef struct CudaGemmPart {
     int32_t frame[CUDA_GEMM_IMAGES][4];
     int32_t tap[CUDA_GEMM_TAPS];
     uint8_t tap_frame[CUDA_GEMM_TAPS];
+    int32_t width, height;
     int32_t unused;
 } CudaGemmPart;
 
@@ -64,7 +66,7 @@ typedef struct CudaGemm {
     CudaGemmPart part[CUDA_GEMM_PARTS];
     int32_t parts, images, rows, columns, n;
     int32_t act, glu;
-    int32_t unused_before;
+    int32_t box; /* of CudaGemmBoxes */
     uint64_t y, bias, more_bias, gate, residual; /* bias, gate: float; 0: none. more_bias is added to bias */
     int32_t y_type, residual_type;    /* CUDA_F32 | CUDA_BF16 */
     int32_t y_pitch, y_row, y_column, y_c, y_pad;
@@ -77,6 +79,27 @@ typedef struct CudaGemm {
     float alpha; /* the sum is multiplied by it first (attention's scale; else 1) */
     int32_t unused;
 } CudaGemm;
+
+/* What the copy engine is told of a tensor: the driver's CUtensorMap. */
+typedef struct CudaTensorMap {
+#ifdef __cplusplus
+    alignas(64)
+#else
+    _Alignas(64)
+#endif
+    uint64_t opaque[16];
+} CudaTensorMap;
+
+/*
+ * The same product with tiles that are boxes, 2^box pixels wide, of A's pictures, fetched by the copy engine. Steps are those of
+ * the pictures' rows and pixels: step_y = width, step_x = 1. Frames count rows of pixels, not pixels; a tap is its row << 16 and
+ * its pixel within that. a: [height][width][depth] bytes, in boxes of 128 bytes and the tile; b: [n][taps * depth].
+ */
+typedef struct CudaGemmBoxes {
+    CudaTensorMap a[CUDA_GEMM_PARTS], b[CUDA_GEMM_PARTS];
+    CudaGemm gemm;
+    uint8_t unused[64 - sizeof(CudaGemm) % 64];
+} CudaGemmBoxes;
 
 /* -------------------------------------------------------------------------------------------------- weights to operands */
 

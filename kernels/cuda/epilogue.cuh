@@ -19,9 +19,17 @@ template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, 
 {
     if (thread >= T::bm) return;
     const uint32_t row = (uint32_t)(at.first_row + thread), columns = (uint32_t)g.columns;
-    const int oy = (int)(row / columns), ox = (int)(row % columns);
+    const int oy = T::boxed ? at.first_row + (thread >> g.box) : (int)(row / columns);
+    const int ox = T::boxed ? at.first_x + (thread & ((1 << g.box) - 1)) : (int)(row % columns);
     rows->y[thread] = g.y_image[at.image] + oy * g.y_row + ox * g.y_column;
     rows->residual[thread] = g.residual_image[at.image] + oy * g.residual_row + ox * g.residual_column;
+}
+
+/* How many of the 16 rows from `row` of the tile on exist: the first ones. Boxes are 16 pixels wide or more. */
+template <class T> __device__ __forceinline__ int rows_there(const CudaGemm &g, const Place &at, int row)
+{
+    if (!T::boxed) return min(g.rows * g.columns - at.first_row - row, 16);
+    return at.first_row + (row >> g.box) < g.rows ? min(g.columns - at.first_x - (row & ((1 << g.box) - 1)), 16) : 0;
 }
 
 /* Eight columns, the same in all rows of a lane. */
@@ -253,11 +261,11 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     t.at = staged + t.first * stage_pitch(T::wn) + (is_gated<T>(g) ? 2 * group : group) * 16;
     const int behind = c.channel + 8; /* stored at once, a lane's channels may have padding behind them */
     const bool padding = c.at_once && !(c.drop >> c.sub & 1) && behind >= g.y_c && behind < g.y_pad;
-    __syncthreads();
+    wait_for_warps<T>();
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
         const int block_row = warp_m + m * 16;
-        const int left = min(g.rows * g.columns - at.first_row - block_row, 16) - t.first;
+        const int left = rows_there<T>(g, at, block_row) - t.first;
         t.turns = c.there && left > 0 ? (left + t.step - 1) / t.step : 0;
         __syncwarp();
 #pragma unroll

@@ -8,17 +8,20 @@
 #include "layout.h"
 #include "ptx.cuh"
 
-template <int TYPE, int BM, int BN, int WM, int WN, int STAGES> struct Tile {
+/* PRODUCERS: warps beside those that multiply, which have boxes fetched: see CudaGemmBoxes in args.h. 0: not boxed. */
+template <int TYPE, int BM, int BN, int WM, int WN, int STAGES, int PRODUCERS = 0> struct Tile {
     static constexpr int type = TYPE, bm = BM, bn = BN, wm = WM, wn = WN, stages = STAGES;
     static constexpr int warps_n = BN / WN, warps = BM / WM * warps_n, threads = warps * 32;
     static constexpr int m_fragments = WM / 16, n_fragments = WN / 8;
     static constexpr int rows_a_turn = threads / TILE_CHUNKS; /* rows that the threads fetch at once */
     static constexpr int a_turns = BM / rows_a_turn, b_turns = BN / rows_a_turn;
     static constexpr bool some_b = BN < rows_a_turn; /* fewer rows of B than threads would fetch */
+    static constexpr bool boxed = PRODUCERS > 0;
+    static constexpr int producers = PRODUCERS;
     static constexpr bool fp8 = TYPE == CUDA_E4M3 || TYPE == CUDA_E4M3_PAIR;
     static constexpr bool scaled = TYPE == CUDA_I8 || fp8; /* a stage has scales of A, with int8 those of B, too */
     static constexpr int b_at = BM * TILE_ROW_BYTES, scale_at = b_at + BN * TILE_ROW_BYTES;
-    static constexpr int stage_bytes = scale_at + (scaled ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
+    static constexpr int stage_bytes = scale_at + (scaled && !boxed ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
     static constexpr int element_bytes = TYPE == CUDA_F32 ? 4 : TYPE == CUDA_BF16 || TYPE == CUDA_E4M3_PAIR ? 2 : 1;
 };
 
@@ -37,9 +40,17 @@ __device__ __forceinline__ int thread_now()
     return x;
 }
 
-/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. */
+/* All warps that multiply. */
+template <class T> __device__ __forceinline__ void wait_for_warps()
+{
+    if (T::boxed) asm volatile("bar.sync 1, %0;" ::"n"(T::threads) : "memory");
+    else __syncthreads();
+}
+
+/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. A box begins at pixel
+ * first_x of first_row, which there counts rows of the image. */
 struct Place {
-    int image, first_row, first_column;
+    int image, first_row, first_column, first_x;
 };
 
 /* A gated unit takes two fragments of columns. */
@@ -53,11 +64,16 @@ template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm 
 template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g)
 {
     constexpr uint32_t group = 8;
-    const uint32_t tiles_m = (uint32_t)((g.rows * g.columns + T::bm - 1) / T::bm * g.images);
+    const int boxes_x = T::boxed ? ((g.columns - 1) >> g.box) + 1 : 1, height = T::boxed ? T::bm >> g.box : 0;
+    const int tiles = T::boxed ? (g.rows + height - 1) / height * boxes_x : (g.rows * g.columns + T::bm - 1) / T::bm;
+    const uint32_t tiles_m = (uint32_t)(tiles * g.images);
     const uint32_t tiles_n = (uint32_t)(packed_columns<T>(g) + T::bn - 1) / T::bn;
     const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
-    const uint32_t height = min(group, tiles_m - first), tile = first + in_group % height;
-    return {(int)(tile % (uint32_t)g.images), (int)(tile / (uint32_t)g.images * T::bm), (int)(in_group / height * T::bn)};
+    const uint32_t here = min(group, tiles_m - first), tile = first + in_group % here;
+    const int image = (int)(tile % (uint32_t)g.images), number = (int)(tile / (uint32_t)g.images);
+    const int column = (int)(in_group / here * T::bn);
+    if (T::boxed) return {image, number / boxes_x * height, column, (number % boxes_x) << g.box};
+    return {image, number * T::bm, column, 0};
 }
 
 /* ------------------------------------------------------------------------------------------------- operands to stages */

@@ -6,7 +6,7 @@
  * e4m3       a slab is 128 channels, four steps of 32. Scales of A, where it has any, come with the slab: a lane holds those of
  *            one row of 32, all four steps.
  * e4m3_pair  a slab is 64 channels, 64 bytes of hi and 64 of lo; three products for each of its two steps of 32, those with
- *            one lo at a sixteenth of the scale.
+ *            one lo, whichever it is, at a sixteenth of A's scale.
  *
  * B has one scale a column, which the instruction applies as well: parts with scales of their own add up without more ado.
  *
@@ -15,6 +15,7 @@
 #include "fp8.cuh"
 
 #ifdef UPRES_FP8
+#include "bulk.cuh"
 #include "epilogue.cuh"
 
 enum { SIXTEENTH = 0x04040404 }; /* taken from four scales */
@@ -52,19 +53,19 @@ template <class T> __device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m
     for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a + m * 16 * TILE_ROW_BYTES);
 }
 
-/* Two fragments of columns, all of rows. */
+/* Two fragments of columns, all of rows. less: taken from the scales of rows. */
 template <class T, int STEP>
 __device__ __forceinline__ void multiply_two(Sums<T> &sum, int n, const uint32_t (&fa)[T::m_fragments][4],
                                              const uint32_t (&fb)[4], const RowScales<T> &rows,
-                                             const ColumnScales<T> &columns, uint32_t row_less, uint32_t column_less)
+                                             const ColumnScales<T> &columns, uint32_t less)
 {
 #pragma unroll
     for (int m = 0; m < T::m_fragments; m += 2) {
-        const uint32_t row = rows[m / 2] - row_less;
-        multiply_e4m3<STEP, 0>(sum[m][n], fa[m], fb[0], fb[1], row, columns[n] - column_less);
-        multiply_e4m3<STEP, 0>(sum[m][n + 1], fa[m], fb[2], fb[3], row, columns[n + 1] - column_less);
-        multiply_e4m3<STEP, 1>(sum[m + 1][n], fa[m + 1], fb[0], fb[1], row, columns[n] - column_less);
-        multiply_e4m3<STEP, 1>(sum[m + 1][n + 1], fa[m + 1], fb[2], fb[3], row, columns[n + 1] - column_less);
+        const uint32_t row = rows[m / 2] - less;
+        multiply_e4m3<STEP, 0>(sum[m][n], fa[m], fb[0], fb[1], row, columns[n]);
+        multiply_e4m3<STEP, 0>(sum[m][n + 1], fa[m], fb[2], fb[3], row, columns[n + 1]);
+        multiply_e4m3<STEP, 1>(sum[m + 1][n], fa[m + 1], fb[0], fb[1], row, columns[n]);
+        multiply_e4m3<STEP, 1>(sum[m + 1][n + 1], fa[m + 1], fb[2], fb[3], row, columns[n + 1]);
     }
 }
 
@@ -74,22 +75,17 @@ __device__ __forceinline__ void step_e4m3(Sums<T> &sum, uint32_t a, uint32_t b, 
                                           const ColumnScales<T> &columns)
 {
     constexpr bool pair = T::type == CUDA_E4M3_PAIR;
-    uint32_t fa[T::m_fragments][4], fb[4];
+    uint32_t fa[T::m_fragments][4], low[T::m_fragments][4], fb[4];
     load_rows<T>(fa, a ^ STEP << 5);
+    if (pair) load_rows<T>(low, a ^ (STEP + 2) << 5);
 #pragma unroll
     for (int n = 0; n < T::n_fragments; n += 2) {
         load_matrix_4(fb, (b ^ STEP << 5) + n * 8 * TILE_ROW_BYTES);
-        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, 0, 0);
+        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, 0);
         if (!pair) continue;
+        multiply_two<T, STEP>(sum, n, low, fb, rows, columns, SIXTEENTH);
         load_matrix_4(fb, (b ^ (STEP + 2) << 5) + n * 8 * TILE_ROW_BYTES);
-        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, 0, SIXTEENTH);
-    }
-    if (!pair) return;
-    load_rows<T>(fa, a ^ (STEP + 2) << 5);
-#pragma unroll
-    for (int n = 0; n < T::n_fragments; n += 2) {
-        load_matrix_4(fb, (b ^ STEP << 5) + n * 8 * TILE_ROW_BYTES);
-        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, SIXTEENTH, 0);
+        multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, SIXTEENTH);
     }
 }
 
@@ -149,6 +145,149 @@ template <class T> __device__ __forceinline__ void gemm_fp8(const CudaGemm &g)
     write_results<T>(g, sum, memory);
 }
 
+/* ------------------------------------------------------------------------------------------------------ boxes of pixels */
+
+/*
+ * The same with stages that the copy engine fills: one warp asks for them, the others wait for a stage, multiply it and say that
+ * it is empty. Each stage has a barrier for either. Behind the stages lie the scales of their rows, then the barriers.
+ */
+template <class T> struct Ring {
+    static constexpr int scales_at = T::stages * T::stage_bytes, barriers_at = scales_at + T::stages * T::bm * 4;
+    static constexpr int arrivals = 33; /* at a full stage: what the engine brings counts one, each lane's scales another */
+    uint32_t base; /* of shared memory */
+    uint32_t stage, parity; /* the next one, and its present phase */
+
+    __device__ __forceinline__ uint32_t tile() const { return base + stage * T::stage_bytes; }
+    __device__ __forceinline__ uint32_t scales() const { return base + scales_at + stage * (T::bm * 4); }
+    __device__ __forceinline__ uint32_t full() const { return base + barriers_at + stage * 8; }
+    __device__ __forceinline__ uint32_t empty() const { return full() + T::stages * 8; }
+    __device__ __forceinline__ void next()
+    {
+        stage++;
+        if (stage == T::stages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+__device__ __forceinline__ int slabs_of(const CudaGemmPart &p, int element_bytes)
+{
+    return (p.depth * element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES;
+}
+
+/* Scales of a slab: a lane's rows are lane, lane + 32 ...; first: the tap's pixel. */
+template <class T>
+__device__ __forceinline__ void fetch_box_scales(const CudaGemmPart &p, const uint32_t (&pixel)[T::bm / 32], int first, int slab,
+                                                 uint32_t to)
+{
+#pragma unroll
+    for (int i = 0; i < T::bm / 32; i++) {
+        const int64_t word = (int64_t)(first + (int)pixel[i]) * p.blocks + slab;
+        copy_async_4(to + i * 32 * 4, p.a_scale + (uint64_t)word * 4, 4);
+    }
+}
+
+/* One part's slabs into the ring, by one warp. */
+template <class T>
+__device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Ring<T> &ring)
+{
+    const CudaGemm &g = boxes.gemm;
+    const CudaGemmPart &p = g.part[part];
+    const int slabs = slabs_of(p, T::element_bytes), row_bytes = p.depth * T::element_bytes;
+    uint32_t pixel[T::bm / 32];
+#pragma unroll
+    for (int i = 0; i < T::bm / 32; i++) { /* rows that do not exist take the first pixel's */
+        const int row = lane + i * 32, y = at.first_row + (row >> g.box), x = at.first_x + (row & ((1 << g.box) - 1));
+        pixel[i] = y < g.rows && x < g.columns ? (uint32_t)(y * p.width + x) : 0;
+    }
+#pragma unroll 1
+    for (int tap = 0; tap < p.taps; tap++) {
+        const int y = p.frame[at.image][p.tap_frame[tap]] + (p.tap[tap] >> 16), x = p.tap[tap] & 0xffff;
+#pragma unroll 1
+        for (int slab = 0; slab < slabs; slab++) {
+            barrier_wait(ring.empty(), ring.parity ^ 1);
+            if (lane == 0) {
+                const int byte = slab * TILE_ROW_BYTES;
+                barrier_expect(ring.full(), T::stage_bytes);
+                copy_box_3(ring.tile(), boxes.a[part], byte, at.first_x + x, at.first_row + y, ring.full());
+                copy_box_2(ring.tile() + T::b_at, boxes.b[part], tap * row_bytes + byte, at.first_column, ring.full());
+            }
+            if (p.a_scale != 0) {
+                fetch_box_scales<T>(p, pixel, y * p.width + x, slab, ring.scales() + lane * 4);
+                barrier_arrive_after_copies(ring.full());
+            } else if (lane == 0) {
+                barrier_arrive(ring.full(), Ring<T>::arrivals - 1);
+            }
+            ring.next();
+        }
+    }
+}
+
+/* Adds the products of one part's slabs, as they come, to the sums. */
+template <class T>
+__device__ __forceinline__ void add_ring(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum, Ring<T> &ring)
+{
+    const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
+    const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
+    const uint32_t a = (uint32_t)tile_at(warp_m + fragment_a_row(lane), fragment_a_chunk(lane));
+    const uint32_t b = T::b_at + (uint32_t)tile_at(warp_n + fragment_b_row(lane), fragment_b_chunk(lane));
+    const uint32_t row_scale = (uint32_t)(warp_m + scale_row(lane)) * 4;
+    const int slabs = p.taps * slabs_of(p, T::element_bytes);
+    ColumnScales<T> columns;
+    load_column_scales<T>(columns, g, p.b_scale, at.first_column + warp_n + lane / 4);
+#pragma unroll 1
+    for (int slab = 0; slab < slabs; slab++) {
+        const uint32_t now = ring.tile();
+        RowScales<T> rows;
+        barrier_wait(ring.full(), ring.parity);
+        load_row_scales<T>(rows, p.a_scale != 0, ring.scales() + row_scale);
+        step_e4m3<T, 0>(sum, now + a, now + b, rows, columns);
+        step_e4m3<T, 1>(sum, now + a, now + b, rows, columns);
+        if constexpr (T::type == CUDA_E4M3) {
+            step_e4m3<T, 2>(sum, now + a, now + b, rows, columns);
+            step_e4m3<T, 3>(sum, now + a, now + b, rows, columns);
+        }
+        __syncwarp();
+        if (lane == 0) barrier_arrive(ring.empty());
+        ring.next();
+    }
+}
+
+template <class T> __device__ __forceinline__ void gemm_boxes(const CudaGemmBoxes &boxes)
+{
+    extern __shared__ __align__(1024) uint8_t memory[];
+    const Place at = tile_place<T>(boxes.gemm);
+    const int thread = thread_now(), warp = thread / 32;
+    Ring<T> ring = {shared_address(memory), 0, 0};
+    if (thread == 0) {
+        Ring<T> each = ring;
+#pragma unroll
+        for (int i = 0; i < T::stages; i++) {
+            barrier_init(each.full(), Ring<T>::arrivals);
+            barrier_init(each.empty(), T::warps);
+            each.next();
+        }
+        fence_engine();
+    }
+    __syncthreads();
+    if (warp >= T::warps) {
+        if (T::producers == 4) have_fewer_registers<40>();
+        if (warp > T::warps) return;
+#pragma unroll 1
+        for (int i = 0; i < boxes.gemm.parts; i++) fill_ring<T>(boxes, i, at, thread % 32, ring);
+        return;
+    }
+    if (T::producers == 4) have_more_registers<232>();
+    Sums<T> sum = {};
+#pragma unroll 1
+    for (int i = 0; i < boxes.gemm.parts; i++) add_ring<T>(boxes.gemm, boxes.gemm.part[i], at, sum, ring);
+    wait_for_warps<T>();
+    write_results<T>(boxes.gemm, sum, memory);
+}
+
+/* -------------------------------------------------------------------------------------------------------- the kernels */
+
 /*
  * The functions. GEMM_ONLY=<type><tile> compiles one of them. `blocks` is how many are to fit a multiprocessor. Shared memory
  * is stages * stage_bytes, at most 101376 bytes, or 50176 where two blocks are to share.
@@ -158,6 +297,12 @@ template <class T> __device__ __forceinline__ void gemm_fp8(const CudaGemm &g)
         gemm_##name##_##bm##x##bn(const __grid_constant__ CudaGemm g)                                                  \
     {                                                                                                                  \
         gemm_fp8<Tile<TYPE, bm, bn, wm, wn, stages>>(g);                                                               \
+    }
+#define BOXES(name, TYPE, bm, bn, wm, wn, stages, producers, blocks)                                                   \
+    extern "C" __global__ void __launch_bounds__((bm / wm * (bn / wn) + producers) * 32, blocks)                       \
+        boxes_##name##_##bm##x##bn(const __grid_constant__ CudaGemmBoxes boxes)                                        \
+    {                                                                                                                  \
+        gemm_boxes<Tile<TYPE, bm, bn, wm, wn, stages, producers>>(boxes);                                              \
     }
 
 #ifndef GEMM_ONLY
@@ -177,6 +322,15 @@ GEMM(e4m3, CUDA_E4M3, 128, 64, 64, 32, 2, 2)
 #if WANTED(43)
 GEMM(e4m3, CUDA_E4M3, 64, 64, 32, 32, 3, 2)
 #endif
+#if WANTED(44)
+BOXES(e4m3, CUDA_E4M3, 256, 128, 64, 64, 2, 4, 1)
+#endif
+#if WANTED(45)
+BOXES(e4m3, CUDA_E4M3, 128, 128, 64, 32, 3, 1, 1)
+#endif
+#if WANTED(46)
+BOXES(e4m3, CUDA_E4M3, 64, 64, 32, 32, 3, 1, 2)
+#endif
 #if WANTED(50)
 GEMM(e4m3_pair, CUDA_E4M3_PAIR, 256, 128, 64, 64, 2, 1)
 #endif
@@ -188,6 +342,15 @@ GEMM(e4m3_pair, CUDA_E4M3_PAIR, 128, 64, 64, 32, 2, 2)
 #endif
 #if WANTED(53)
 GEMM(e4m3_pair, CUDA_E4M3_PAIR, 64, 64, 32, 32, 3, 2)
+#endif
+#if WANTED(54)
+BOXES(e4m3_pair, CUDA_E4M3_PAIR, 256, 128, 64, 64, 2, 4, 1)
+#endif
+#if WANTED(55)
+BOXES(e4m3_pair, CUDA_E4M3_PAIR, 128, 128, 64, 32, 3, 1, 1)
+#endif
+#if WANTED(56)
+BOXES(e4m3_pair, CUDA_E4M3_PAIR, 64, 64, 32, 32, 3, 1, 2)
 #endif
 
 #endif
