@@ -1,7 +1,9 @@
 #include "runtime/cost.h"
 
+#include "runtime/cuda_staging.h"
 #include "runtime/options.h"
 #include "runtime/thread.h"
+#include "runtime/weight_room.h"
 
 #include <stdio.h>
 
@@ -92,13 +94,63 @@ uint64_t cost_room(uint64_t limit, uint64_t taken)
 PhaseCost cost_of(const Dev *d)
 {
     DevTotals t = dev_totals(d);
-    return (PhaseCost){t.arena_peak, t.device_weight_bytes ? t.device_weight_bytes : t.weight_bytes, t.flop};
+    return (PhaseCost){t.arena_peak, t.weights.all ? t.weights.all : t.weight_bytes, t.flop, t.weights};
+}
+
+WeightNeed cost_weights(const PhaseCost *phases, int count)
+{
+    WeightNeed need = phases[0].weights;
+    for (int i = 1; i < count; i++) need = weight_need_both(need, phases[i].weights);
+    return need;
+}
+
+int cost_weight_levels(const PhaseCost *phases, int count, uint64_t levels[COST_WEIGHT_LEVELS])
+{
+    const WeightNeed need = cost_weights(phases, count);
+    levels[0] = 0;
+    if (need.all == 0) {
+        for (int i = 0; i < count; i++) levels[0] += phases[i].weight_bytes;
+        return 1;
+    }
+    uint64_t largest = 0, second = 0;
+    for (int i = 0; i < count; i++) {
+        const uint64_t all = phases[i].weights.all;
+        if (all > largest) {
+            second = largest;
+            largest = all;
+        } else if (all > second) {
+            second = all;
+        }
+    }
+    const uint64_t fixed = weight_need_fixed(&need), least = weight_need_least(&need);
+    const uint64_t wanted[COST_WEIGHT_LEVELS] = {weight_need_all(&need), fixed + largest, fixed + second, least};
+    int n = 0;
+    for (int i = 0; i < COST_WEIGHT_LEVELS; i++) {
+        if (wanted[i] >= least && (n == 0 || wanted[i] < levels[n - 1])) levels[n++] = wanted[i];
+    }
+    return n;
+}
+
+const char *cost_weights_note(const WeightNeed *need, uint64_t given, char text[128])
+{
+    char kept[32], all[32];
+    text[0] = '\0';
+    if (need->all > 0 && given < weight_need_all(need)) {
+        snprintf(text, 128, "weights are streamed: %s of %s are kept at a time", cost_bytes(given, kept),
+                 cost_bytes(weight_need_all(need), all));
+    }
+    return text;
 }
 
 uint64_t cost_program_bytes(int threads)
 {
     /* Measured with narrow networks, whose arena and weights are small beside it. */
     return (uint64_t)(4 << 20) + (uint64_t)(threads ? threads : cpu_count()) * (64 << 10);
+}
+
+uint64_t cost_staging_bytes(uint64_t frame_bytes)
+{
+    return (uint64_t)STAGING_SLOTS * STAGING_SLOT_BYTES + 3 * frame_bytes; /* two going up, one coming back */
 }
 
 const char *cost_bytes(uint64_t bytes, char text[32])

@@ -15,6 +15,7 @@ typedef struct PhaseCost {
     uint64_t arena_bytes;  /* working memory */
     uint64_t weight_bytes; /* of weight files it touches; on a GPU, of weights as kept there */
     double flop;
+    WeightNeed weights;    /* on a GPU */
 } PhaseCost;
 
 /* One half of the autoencoder at work: pictures of h x w, latent frames. */
@@ -48,8 +49,21 @@ bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f);
 /* Working memory left under a limit (0: none) beside what is taken. */
 uint64_t cost_room(uint64_t limit, uint64_t taken);
 
+/*
+ * Bytes to give to the weights of phases that work in turn: all of them, then less and less, down to the least they run with.
+ * Of what does not fit a phase uploads again what the others have pushed out, then larger phases push out their own.
+ * Returns how many there are; one on the CPU.
+ */
+enum { COST_WEIGHT_LEVELS = 4 };
+int cost_weight_levels(const PhaseCost *phases, int count, uint64_t levels[COST_WEIGHT_LEVELS]);
+WeightNeed cost_weights(const PhaseCost *phases, int count); /* of all of them */
+/* "weights are streamed: 1.2 GiB of 6.5 GiB are kept at a time"; "" when all are. */
+const char *cost_weights_note(const WeightNeed *need, uint64_t given, char text[128]);
+
 /* Bytes that a process needs beside arena, weights and frames: code, libraries, heap, stacks of threads (0: all cores). */
 uint64_t cost_program_bytes(int threads);
+/* And those of one that works on a GPU, for what is on its way there and back. */
+uint64_t cost_staging_bytes(uint64_t frame_bytes);
 
 /* What a device counted. */
 PhaseCost cost_of(const Dev *d);

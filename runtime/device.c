@@ -106,3 +106,9 @@ void device_log_kernels(const upres_options *o, const DevTotals *t, unsigned *to
     options_log(o, UPRES_LOG_INFO, "kernels: %u from the cache, %u compiled, %u built in (%s)", t->kernels_cached,
                 t->kernels_compiled, t->kernels_built_in, t->kernels_origin);
 }
+
+uint64_t device_smaller_limit(const Device *d, const upres_options *o, uint64_t planned)
+{
+    const uint64_t limit = device_limit(d, o), less = planned - planned / 5;
+    return limit > 0 && limit < less ? limit : less;
+}

@@ -25,6 +25,8 @@ bool device_choose(const upres_options *o, Device *d, Fault *f);
 
 /* Bytes that arena and weights must stay under: --memory, else what is free; 0: not known. For CUDA of the device. */
 uint64_t device_limit(const Device *d, const upres_options *o);
+/* The same after a plan of so many bytes could not be had: a fifth less, or what is free by now. */
+uint64_t device_smaller_limit(const Device *d, const upres_options *o, uint64_t planned);
 
 /* A line of the log on the kernels loaded so far, where there are more than `told`, which the last line was about. */
 void device_log_kernels(const upres_options *o, const DevTotals *t, unsigned *told);

@@ -7,6 +7,7 @@
 #include "runtime/models/tcdecoder.h"
 #include "runtime/models/wan_vae.h"
 #include "runtime/options.h"
+#include "runtime/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,12 +307,14 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
     double before = dev_totals(d).flop;
     if (dev_ok(d)) {
         enter(m, d, PHASE_TRANSFORMER, tile);
+        dev_weight_group(d, 0);
         fill_noise(m, t, d, latent, first);
         flashvsr_chunk(t->transformer, low, latent);
     }
     double between = dev_totals(d).flop;
     if (dev_ok(d)) {
         enter(m, d, PHASE_DECODE, tile);
+        dev_weight_group(d, 1);
         if (t->full_tiled)
             wan_tiled_decode(t->full_tiled, latent, pictures);
         else if (t->full)
@@ -339,6 +342,13 @@ static ChunkCost run_tiles(const FlashNetworks *m, Dev *d, int64_t k, VaeVideo l
     return cost;
 }
 
+/* Did all go well on the device? */
+static bool fine(const FlashNetworks *m, Fault *f)
+{
+    return dev_ok(m->dev) ||
+           fault(f, dev_no_memory(m->dev) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}
+
 static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f)
 {
     FlashNetworks *m = user;
@@ -353,7 +363,7 @@ static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fa
     if (m->watch.chunk_ends) m->watch.chunk_ends(m->watch.user, k);
     if (f->status != UPRES_OK) return false;
     if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
-    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    return fine(m, f);
 }
 
 static bool restart(void *user, int64_t start, Fault *f)
@@ -362,7 +372,7 @@ static bool restart(void *user, int64_t start, Fault *f)
     close_streams(m);
     open_streams(m, m->dev);
     m->start = start;
-    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    return fine(m, f);
 }
 
 StreamNetworks flash_networks_run(FlashNetworks *m)
@@ -380,19 +390,41 @@ static int64_t chunks_to_run(const FlashNetworks *m, const StreamPipelineSetup *
     return all < full ? all : full;
 }
 
-static bool does_not_fit(const FlashPlan *plan, bool full, Fault *f)
+static bool does_not_fit(const FlashPlan *plan, uint64_t needed, bool full, Fault *f)
 {
     char needs[32], has[32];
     fault(
         f, UPRES_E_MEMORY,
-        "the job needs %s of memory, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
-        cost_bytes(plan->peak_bytes, needs), cost_bytes(plan->limit, has), full ? ", --mode tiny-long" : "");
+        "the job needs %s of %s, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
+        cost_bytes(needed, needs), plan->weights.all ? "the GPU's memory" : "memory", cost_bytes(plan->limit, has),
+        full ? ", --mode tiny-long" : "");
     return false;
 }
 
-bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f)
+/* What a device counted, fitted under the limit: where not all weights fit they are streamed. */
+static bool fit(const FlashNetworks *m, const StreamPipelineSetup *s, DevTotals totals, FlashPlan *plan, Fault *f)
 {
-    *plan = (FlashPlan){.limit = device_limit(&m->device, &m->options)};
+    plan->arena_bytes = totals.arena_peak;
+    plan->weights = totals.weights;
+    plan->weight_bytes = totals.weights.all ? weight_need_all(&totals.weights) : totals.weight_bytes;
+    plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
+    const uint64_t pixels = (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w;
+    if (m->tile_count > 1) plan->fixed_bytes += pixels * sizeof(float);
+    if (m->device.setup.cuda) plan->fixed_bytes += cost_staging_bytes(pixels * 3 * sizeof(float));
+    /* A device's limit is its own memory, which holds none of the frames. */
+    const uint64_t beside = plan->arena_bytes + (m->device.setup.cuda ? 0 : plan->fixed_bytes);
+    const uint64_t least = totals.weights.all ? weight_need_least(&totals.weights) : plan->weight_bytes;
+    const uint64_t room = cost_room(plan->limit, beside);
+    if (least > room) return does_not_fit(plan, beside + least, m->full != NULL, f);
+    if (plan->weight_bytes > room) plan->weight_bytes = room;
+    plan->peak_bytes = beside + plan->weight_bytes;
+    cost_weights_note(&plan->weights, plan->weight_bytes, plan->note);
+    return true;
+}
+
+static bool plan_within(FlashNetworks *m, const StreamPipelineSetup *s, uint64_t limit, FlashPlan *plan, Fault *f)
+{
+    *plan = (FlashPlan){.limit = limit};
     if (!lay_tiles(m, s->picture.size, f)) return false;
     tile_form(m, &plan->tile, &plan->overlap);
     plan->tiles = m->tile_count;
@@ -409,25 +441,38 @@ bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPl
     if (!ok) fault(f, UPRES_E_INPUT, "%s", dev_error(d));
     close_streams(m);
     dev_close(d);
-    plan->arena_bytes = totals.arena_peak;
-    plan->weight_bytes = totals.device_weight_bytes ? totals.device_weight_bytes : totals.weight_bytes;
-    const bool host = !m->device.setup.cuda; /* a device's limit is its own memory, which holds none of these */
-    if (host) plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
-    if (host && m->tile_count > 1) plan->fixed_bytes += (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w * sizeof(float);
-    plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
-    if (ok && plan->limit && plan->peak_bytes > plan->limit) return does_not_fit(plan, m->full != NULL, f);
-    return ok;
+    return ok && fit(m, s, totals, plan, f);
 }
 
-bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize size, FlashWatch watch, Fault *f)
+bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f)
+{
+    return plan_within(m, s, device_limit(&m->device, &m->options), plan, f);
+}
+
+/* *no_memory: the GPU had less than was planned. */
+static bool open_device(FlashNetworks *m, const FlashPlan *plan, bool *no_memory, Fault *f)
 {
     char error[512];
-    m->watch = watch;
-    if (!lay_tiles(m, size, f) || !sum_weights(m, f)) return false;
-    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
-    m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
-    if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
+    DevSetup setup = m->device.setup;
+    setup.weights = plan->weights;
+    setup.weight_limit = plan->weight_bytes;
+    m->dev = dev_try(&setup, plan->arena_bytes, no_memory, error, sizeof error);
+    if (!m->dev) return fault(f, *no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);
     open_streams(m, m->dev);
-    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    return fine(m, f);
+}
+
+bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, FlashWatch watch, Fault *f)
+{
+    bool no_memory;
+    m->watch = watch;
+    if (!flash_networks_plan(m, s, plan, f) || !sum_weights(m, f)) return false;
+    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
+    if (open_device(m, plan, &no_memory, f)) return true;
+    if (!no_memory) return false;
+    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
+    *f = (Fault){0};
+    return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
+           open_device(m, plan, &no_memory, f);
 }

@@ -26,8 +26,11 @@ typedef struct FlashPlan {
     ChunkCost first, next; /* the first chunk, and every later one */
     int tile, overlap;     /* output pixels; 0: the whole picture */
     int tiles;
-    uint64_t arena_bytes, weight_bytes, fixed_bytes, peak_bytes;
-    uint64_t limit; /* 0: none known */
+    uint64_t arena_bytes, weight_bytes, fixed_bytes;
+    uint64_t peak_bytes; /* of what the limit is for: all three; on a GPU, whose memory holds no frames, the first two */
+    WeightNeed weights;  /* on a GPU: what weight_bytes may be less than */
+    uint64_t limit;      /* 0: none known */
+    char note[128];      /* what is streamed; "" when nothing */
 } FlashPlan;
 
 /*
@@ -49,8 +52,9 @@ typedef struct FlashWatch {
     void (*chunk_ends)(void *user, int64_t k);
 } FlashWatch;
 
-/* Open the device with the memory the plan found, and the streams on it; size: that of the plan. */
-bool flash_networks_start(FlashNetworks *m, const FlashPlan *plan, StreamSize size, FlashWatch watch, Fault *f);
+/* The same, and open the device with the memory the plan found, and the streams on it; where a GPU has less than it said, once
+ * more for a smaller one. */
+bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, FlashWatch watch, Fault *f);
 StreamNetworks flash_networks_run(FlashNetworks *m); /* for the pipeline's setup, after start */
 
 /* Where tile i lies in the padded picture; false: there is none of that number. */

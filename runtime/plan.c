@@ -10,20 +10,23 @@
 
 /* ------------------------------------------------------------------------------------------------- the device's rate */
 
-enum { RATE_ROWS = 1024, RATE_COLUMNS = 512 };
+enum { RATE_ROWS = 1024, RATE_COLUMNS = 512, RATE_FEW = 64 };
 
-static void multiply(Dev *d, const BoundWeight *w)
+/* Products of so many rows, for 50 ms or once. */
+static void multiply(Dev *d, const BoundWeight *w, int rows)
 {
-    Tensor x = dev_tensor(d, 1, 1, RATE_ROWS, RATE_COLUMNS), y = dev_tensor(d, 1, 1, RATE_ROWS, RATE_COLUMNS);
+    Tensor x = dev_tensor(d, 1, 1, rows, RATE_COLUMNS), y = dev_tensor(d, 1, 1, rows, RATE_COLUMNS);
     float *values = dev_write(d, x);
     const bool counts = values != NULL;
-    if (values) memset(values, 0, (size_t)RATE_ROWS * (size_t)x.c_pad * sizeof *values);
+    if (values) memset(values, 0, (size_t)rows * (size_t)x.c_pad * sizeof *values);
     dev_write_end(d, x, values);
     double began = system_seconds();
     LinearArgs a = {.x = x, .y = y, .weight = w};
-    do dev_linear(d, &a);
-    while (counts && dev_ok(d) && system_seconds() - began < 0.05);
-    dev_wait(d);
+    const int ahead = rows == RATE_ROWS ? 8 : 1; /* a GPU is told ahead what to do */
+    do {
+        for (int i = 0; i < ahead; i++) dev_linear(d, &a);
+        dev_wait(d);
+    } while (counts && dev_ok(d) && system_seconds() - began < 0.05);
     dev_free(d, &y);
     dev_free(d, &x);
 }
@@ -45,12 +48,18 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
                            .bytes = (uint64_t)RATE_COLUMNS * RATE_COLUMNS * sizeof *zeros};
     BoundWeight w = {.tensor = &stored, .rank = 2, .shape = {RATE_COLUMNS, RATE_COLUMNS}, .count = stored.count};
     Dev *plan = zeros ? dev_plan_open(&device.setup) : NULL;
-    if (plan) multiply(plan, &w);
+    if (plan) multiply(plan, &w, RATE_ROWS);
     Dev *d = plan ? dev_open(&device.setup, dev_totals(plan).arena_peak, error, sizeof error) : NULL;
     if (d) {
-        multiply(d, &w); /* threads start, pages come */
+        multiply(d, &w, RATE_FEW); /* threads start, pages come */
         double flop = dev_totals(d).flop, began = system_seconds();
-        multiply(d, &w);
+        multiply(d, &w, RATE_FEW);
+        if (system_seconds() - began < 0.5) { /* else it is so slow that few rows tell */
+            multiply(d, &w, RATE_ROWS);
+            flop = dev_totals(d).flop;
+            began = system_seconds();
+            multiply(d, &w, RATE_ROWS);
+        }
         if (dev_ok(d)) rate = (dev_totals(d).flop - flop) / (system_seconds() - began);
         snprintf(describe, size, "%s", dev_describe(d));
         dev_close(d);
@@ -95,9 +104,9 @@ static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool 
             plan_set_tiles(&r->encode_tile, &r->encode_tile_overlap, &r->encode_tiles, c->tiles, s.tile_count);
         plan_add_phase(r, decode ? "decode" : "encode", &c->cost, c->cost.flop);
         r->arena_bytes = c->cost.arena_bytes;
-        r->weight_bytes = c->cost.weight_bytes;
+        r->weight_bytes = s.weight_bytes;
         r->fixed_bytes = s.fixed_bytes;
-        r->host_peak_bytes = s.peak_bytes;
+        r->host_peak_bytes = s.device.setup.cuda ? s.fixed_bytes : s.peak_bytes;
         snprintf(r->note, sizeof r->note, "%s", s.note);
     }
     stage_close(&s);

@@ -2,6 +2,7 @@
 
 #include "runtime/device.h"
 #include "runtime/options.h"
+#include "runtime/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,14 +191,15 @@ static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, i
 static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
 {
     const PictureSetup *p = &s->picture;
-    if (m->device.setup.cuda) return 0; /* the limit is the device's, which holds none of them */
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
     with.networks.latent_channels = seedvr2_latent_channels(m);
     uint64_t source = (uint64_t)p->width * (uint64_t)p->height * (uint64_t)p->channels * (p->bits > 8 ? 2 : 1);
     uint64_t result = (uint64_t)p->size.true_w * (uint64_t)p->size.true_h * (pictures_has_alpha(p) ? 4 : 3) *
                       (options_bits(p->options, p->bits) > 8 ? 2 : 1);
-    return pipeline_bytes(&with, decode_tiled) + source + result + cost_program_bytes(m->options.threads);
+    const uint64_t frame = 3 * sizeof(float) * (uint64_t)p->size.padded_w * (uint64_t)p->size.padded_h;
+    return pipeline_bytes(&with, decode_tiled) + source + result + cost_program_bytes(m->options.threads) +
+           (m->device.setup.cuda ? cost_staging_bytes(frame) : 0);
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -205,57 +207,97 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, Fault *f)
+static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, bool gpu, Fault *f)
 {
     char needs[32], has[32], alone[32];
     fault(f, UPRES_E_MEMORY,
-          "the job needs %s of memory (its transformer alone works in %s), but %s can be had; use a smaller "
+          "the job needs %s of %s (its transformer alone works in %s), but %s can be had; use a smaller "
           "--resolution or "
           "--batch-size, --vae-tile auto, or raise --memory",
-          cost_bytes(needed, needs), cost_bytes(transformer, alone), cost_bytes(limit, has));
+          cost_bytes(needed, needs), gpu ? "the GPU's memory" : "memory", cost_bytes(transformer, alone), cost_bytes(limit, has));
     return false;
+}
+
+/* The two halves of the autoencoder, untiled or in tiles of the options; and with `tile_*` in the largest tiles with room. */
+typedef struct Halves {
+    TileChoice encode, decode;
+} Halves;
+
+static bool choose_tiles(const Halves *options, bool tile_encode, bool tile_decode, uint64_t room, Halves *chosen, Fault *f)
+{
+    *chosen = *options;
+    const bool encode_fits = tile_encode ? cost_choose_tiles(&chosen->encode, true, room, f)
+                                         : options->encode.cost.arena_bytes <= room;
+    const bool decode_fits = tile_decode ? cost_choose_tiles(&chosen->decode, true, room, f)
+                                         : options->decode.cost.arena_bytes <= room;
+    return encode_fits && decode_fits && f->status == UPRES_OK;
+}
+
+/* Bytes that the limit counts beside arena and weights: a GPU's memory holds no frames. */
+static uint64_t beside(const Seedvr2 *m, const Seedvr2Plan *plan)
+{
+    return m->device.setup.cuda ? 0 : plan->fixed_bytes;
 }
 
 static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Plan *plan, Fault *f)
 {
     const upres_options *o = &m->options;
     const SizePlan *z = &s->picture.size;
-    TileChoice encode = {work_of(m, false, z, frames), o->vae_encode_tile, o->vae_encode_tile_overlap, {0}, {0}, false};
-    TileChoice decode = {work_of(m, true, z, frames), o->vae_decode_tile, o->vae_decode_tile_overlap, {0}, {0}, false};
+    Halves given = {{work_of(m, false, z, frames), o->vae_encode_tile, o->vae_encode_tile_overlap, {0}, {0}, false},
+                    {work_of(m, true, z, frames), o->vae_decode_tile, o->vae_decode_tile_overlap, {0}, {0}, false}};
     PhaseCost transformer;
-    if (!cost_transformer(m, (int)encode.work.latents, z->padded_h / PIPELINE_SPATIAL, z->padded_w / PIPELINE_SPATIAL,
+    if (!cost_transformer(m, (int)given.encode.work.latents, z->padded_h / PIPELINE_SPATIAL, z->padded_w / PIPELINE_SPATIAL,
                           &transformer, f) ||
-        !cost_choose_tiles(&encode, false, UINT64_MAX, f) || !cost_choose_tiles(&decode, false, UINT64_MAX, f))
+        !cost_choose_tiles(&given.encode, false, UINT64_MAX, f) || !cost_choose_tiles(&given.decode, false, UINT64_MAX, f))
         return false;
-    uint64_t needed = UINT64_MAX;
-    plan->weight_bytes = encode.cost.weight_bytes + transformer.weight_bytes + decode.cost.weight_bytes;
-    /* Untiled is best. A tiled decoder holds a batch of pictures, a tiled encoder a batch of inputs. So: neither, the
-     * decoder, the encoder, both. */
+    uint64_t needed = UINT64_MAX, levels[COST_WEIGHT_LEVELS];
+    const int level_count =
+        cost_weight_levels((const PhaseCost[]){given.encode.cost, transformer, given.decode.cost}, 3, levels);
+    /* Untiled is best, then all weights at hand. A tiled decoder holds a batch of pictures, a tiled encoder a batch of inputs.
+     * So: neither, the decoder, the encoder, both. */
     for (int tiled = 0; tiled < 4; tiled++) {
-        bool tile_decode = tiled & 1, tile_encode = tiled & 2;
-        if ((tile_decode && decode.tile != UPRES_TILE_AUTO) || (tile_encode && encode.tile != UPRES_TILE_AUTO))
+        const bool tile_decode = tiled & 1, tile_encode = tiled & 2;
+        if ((tile_decode && given.decode.tile != UPRES_TILE_AUTO) || (tile_encode && given.encode.tile != UPRES_TILE_AUTO))
             continue;
-        plan->fixed_bytes = fixed_bytes(m, s, tile_encode || encode.tile > 0, tile_decode || decode.tile > 0);
-        uint64_t room = cost_room(plan->limit, plan->weight_bytes + plan->fixed_bytes);
-        bool encode_fits = cost_choose_tiles(&encode, tile_encode, room, f);
-        bool decode_fits = cost_choose_tiles(&decode, tile_decode, room, f);
-        if (f->status != UPRES_OK) return false;
-        plan->encode_tiles = encode.tiles;
-        plan->decode_tiles = decode.tiles;
-        plan->arena_bytes = larger(transformer.arena_bytes, larger(encode.cost.arena_bytes, decode.cost.arena_bytes));
-        uint64_t peak = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
-        if (peak < needed) needed = peak;
-        if (!encode_fits || !decode_fits || transformer.arena_bytes > room) continue;
-        char limit[32];
-        if (encode.by_auto || decode.by_auto)
-            snprintf(
-                plan->note, sizeof plan->note,
-                "tiles chosen to stay under %s: encode %d, decode %d (0: none); tiled pictures differ slightly from "
-                "untiled ones",
-                cost_bytes(plan->limit, limit), encode.tiles.tile_h, decode.tiles.tile_h);
-        return true;
+        plan->fixed_bytes = fixed_bytes(m, s, tile_encode || given.encode.tile > 0, tile_decode || given.decode.tile > 0);
+        for (int level = 0; level < level_count; level++) {
+            Halves c;
+            const uint64_t taken = levels[level] + beside(m, plan), room = cost_room(plan->limit, taken);
+            const bool fits = choose_tiles(&given, tile_encode, tile_decode, room, &c, f);
+            if (f->status != UPRES_OK) return false;
+            const uint64_t arena = larger(transformer.arena_bytes, larger(c.encode.cost.arena_bytes, c.decode.cost.arena_bytes));
+            if (arena + taken < needed) needed = arena + taken;
+            if (!fits || transformer.arena_bytes > room) continue;
+            plan->encode_tiles = c.encode.tiles;
+            plan->decode_tiles = c.decode.tiles;
+            char limit[32];
+            if (c.encode.by_auto || c.decode.by_auto)
+                snprintf(plan->note, sizeof plan->note,
+                         "tiles chosen to stay under %s: encode %d, decode %d (0: none); tiled pictures differ slightly from "
+                         "untiled ones",
+                         cost_bytes(plan->limit, limit), c.encode.tiles.tile_h, c.decode.tiles.tile_h);
+            return true;
+        }
     }
-    return does_not_fit(needed, transformer.arena_bytes, plan->limit, f);
+    return does_not_fit(needed, transformer.arena_bytes, plan->limit, m->device.setup.cuda != NULL, f);
+}
+
+/* What is left for weights beside the arena, all of them if they fit. */
+static void give_to_weights(const Seedvr2 *m, Seedvr2Plan *plan)
+{
+    const BatchCost *b = &plan->batch, *l = &plan->last;
+    const WeightNeed whole = cost_weights((const PhaseCost[]){b->encode, b->transformer, b->decode}, 3);
+    const WeightNeed last = cost_weights((const PhaseCost[]){l->encode, l->transformer, l->decode}, 3);
+    char text[128];
+    plan->weight_bytes = b->encode.weight_bytes + b->transformer.weight_bytes + b->decode.weight_bytes;
+    if (!m->device.setup.cuda) return;
+    plan->weights = (WeightNeed){larger(whole.all, last.all), larger(whole.operation, last.operation),
+                                 larger(whole.upload, last.upload)};
+    const uint64_t room = cost_room(plan->limit, plan->arena_bytes), all = weight_need_all(&plan->weights);
+    plan->weight_bytes = all < room ? all : room;
+    cost_weights_note(&plan->weights, plan->weight_bytes, text);
+    const size_t length = strlen(plan->note);
+    if (text[0]) snprintf(plan->note + length, sizeof plan->note - length, "%s%s", length ? "; " : "", text);
 }
 
 /* Frames the encoder sees in the clip's first and last batch. With an unknown end the last may be a single image, which
@@ -270,35 +312,59 @@ static void batch_extents(const PipelineSetup *s, int *first, int *last)
     schedule_free(&schedule);
 }
 
-bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
+static bool plan_within(Seedvr2 *m, const PipelineSetup *s, uint64_t limit, Seedvr2Plan *plan, Fault *f)
 {
     int first, last;
     const SizePlan *z = &s->picture.size;
-    *plan = (Seedvr2Plan){.limit = device_limit(&m->device, &m->options)};
+    *plan = (Seedvr2Plan){.limit = limit};
     batch_extents(s, &first, &last);
     if (!fit_tiles(m, s, first, plan, f) || !cost_batch(m, plan, z, first, &plan->batch, f)) return false;
     plan->last = plan->batch;
     if (last != first && !cost_batch(m, plan, z, last, &plan->last, f)) return false;
-    const PhaseCost *costs[] = {&plan->last.encode, &plan->last.transformer, &plan->last.decode};
-    for (int i = 0; i < 3; i++) plan->arena_bytes = larger(plan->arena_bytes, costs[i]->arena_bytes);
-    plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + plan->fixed_bytes;
+    const PhaseCost *costs[] = {&plan->batch.encode, &plan->batch.transformer, &plan->batch.decode,
+                                &plan->last.encode,  &plan->last.transformer,  &plan->last.decode};
+    for (int i = 0; i < 6; i++) plan->arena_bytes = larger(plan->arena_bytes, costs[i]->arena_bytes);
+    give_to_weights(m, plan);
+    plan->peak_bytes = plan->arena_bytes + plan->weight_bytes + beside(m, plan);
     plan->encode_tile_count = vae_tile_count(z->padded_h, z->padded_w, PIPELINE_SPATIAL, plan->encode_tiles, false);
     plan->decode_tile_count = vae_tile_count(z->padded_h, z->padded_w, PIPELINE_SPATIAL, plan->decode_tiles, true);
     return true;
 }
 
-bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user, Fault *f)
+bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
+{
+    return plan_within(m, s, device_limit(&m->device, &m->options), plan, f);
+}
+
+/* *no_memory: the GPU had less than was planned. */
+static bool open_device(Seedvr2 *m, const Seedvr2Plan *plan, bool *no_memory, Fault *f)
 {
     char error[512];
+    DevSetup setup = m->device.setup;
+    setup.weights = plan->weights;
+    setup.weight_limit = plan->weight_bytes;
+    m->dev = dev_try(&setup, plan->arena_bytes, no_memory, error, sizeof error);
+    if (!m->dev) return fault(f, *no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error) == UPRES_OK;
     m->encode_tiles = plan->encode_tiles;
     m->decode_tiles = plan->decode_tiles;
-    m->progress = progress;
-    m->user = user;
-    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
-    m->dev = dev_open(&m->device.setup, plan->arena_bytes, error, sizeof error);
-    if (!m->dev) return fault(f, UPRES_E_MEMORY, "%s", error) == UPRES_OK;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);
     return true;
+}
+
+bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
+                   Fault *f)
+{
+    bool no_memory;
+    m->progress = progress;
+    m->user = user;
+    if (!seedvr2_plan(m, s, plan, f)) return false;
+    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
+    if (open_device(m, plan, &no_memory, f)) return true;
+    if (!no_memory) return false;
+    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
+    *f = (Fault){0};
+    return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
+           open_device(m, plan, &no_memory, f);
 }
 
 /* ------------------------------------------------------------------------------------------ behind the pipeline */
@@ -308,7 +374,8 @@ static bool fine(const Seedvr2 *m, Fault *f)
 {
     if (f->status != UPRES_OK) return false;
     if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
-    return dev_ok(m->dev) || fault(f, UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    return dev_ok(m->dev) ||
+           fault(f, dev_no_memory(m->dev) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
 }
 
 static void tell(const Seedvr2 *m, double done)
@@ -319,6 +386,7 @@ static void tell(const Seedvr2 *m, double done)
 static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
     Seedvr2 *m = user;
+    dev_weight_group(m->dev, 0);
     VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->encode_tiles, pictures, moments);
     bool more = job != NULL;
     while (more) {
@@ -333,6 +401,7 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
 static bool restore(void *user, int t, int h, int w, float *x, const float *condition, Fault *f)
 {
     Seedvr2 *m = user;
+    dev_weight_group(m->dev, 1);
     sample(m, m->dev, t, h, w, x, condition);
     dev_phase(m->dev);
     return fine(m, f);
@@ -341,6 +410,7 @@ static bool restore(void *user, int t, int h, int w, float *x, const float *cond
 static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f)
 {
     Seedvr2 *m = user;
+    dev_weight_group(m->dev, 2);
     m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->decode_tiles,
                                  latents, pictures);
     return fine(m, f) && m->decoder;

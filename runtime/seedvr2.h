@@ -21,9 +21,11 @@ typedef struct Seedvr2Plan {
     VaeTiles encode_tiles, decode_tiles;
     int encode_tile_count, decode_tile_count; /* a frame */
     BatchCost batch, last;                    /* a whole batch, and the clip's last one */
-    uint64_t arena_bytes, weight_bytes, fixed_bytes, peak_bytes;
-    uint64_t limit; /* 0: none known */
-    char note[160]; /* what auto chose and why; "" when nothing */
+    uint64_t arena_bytes, weight_bytes, fixed_bytes;
+    uint64_t peak_bytes;  /* of what the limit is for: all three; on a GPU, whose memory holds no frames, the first two */
+    WeightNeed weights;   /* on a GPU: what weight_bytes may be less than */
+    uint64_t limit;       /* 0: none known */
+    char note[240];       /* what auto chose and why, and what is streamed; "" when nothing */
 } Seedvr2Plan;
 
 /*
@@ -36,8 +38,9 @@ void seedvr2_close(Seedvr2 *m);
 /* Choose tiles and add up memory for a pipeline. Errors: UPRES_E_MEMORY with what would help. */
 bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
 
-/* Open the device with the memory the plan found. progress (may be NULL) is told 0..1 of the phase at work. */
-bool seedvr2_start(Seedvr2 *m, const Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
+/* The same, and open the device with the memory the plan found; where a GPU has less than it said, once more for a smaller one.
+ * progress (may be NULL) is told 0..1 of the phase at work. */
+bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
                    Fault *f);
 const DevSetup *seedvr2_setup(const Seedvr2 *m); /* of the device chosen */
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */

@@ -84,6 +84,7 @@ static void log_start(const FlashSession *j, const WeightSet *w)
     if (o->scale < 4)
         options_log(o, UPRES_LOG_NOTE, "--scale %g: FlashVSR is trained for 4 and does less well below", o->scale);
     options_log(o, UPRES_LOG_NOTE, "%s", flash_networks_version(j->networks));
+    if (p->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", p->note);
     if (!o->log) return;
     for (size_t i = 0; i < weight_set_part_count(w); i++) {
         const WeightPart *part = weight_set_part(w, i);
@@ -99,9 +100,13 @@ static void log_start(const FlashSession *j, const WeightSet *w)
     else
         options_log(o, UPRES_LOG_INFO, "untiled");
     char arena[32], weights[32], fixed[32], limit[32];
-    options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights),
-                cost_bytes(p->fixed_bytes, fixed), p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+    cost_bytes(p->arena_bytes, arena);
+    cost_bytes(p->weight_bytes, weights);
+    cost_bytes(p->fixed_bytes, fixed);
+    options_log(o, UPRES_LOG_INFO,
+                p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
+                               : "memory: networks %s, weights %s, frames and program %s; %s can be had",
+                arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
@@ -135,9 +140,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const StreamSize size = j->setup.picture.size;
     const FlashWatch watch = {j, chunk_begins, phase_begins, network_progress, chunk_ends};
     j->networks = flash_networks_open(w, &s->options, f);
-    if (!j->networks || !flash_networks_plan(j->networks, &j->setup, &j->plan, f) ||
-        !flash_networks_start(j->networks, &j->plan, size, watch, f))
-        return f->status;
+    if (!j->networks || !flash_networks_start(j->networks, &j->setup, &j->plan, watch, f)) return f->status;
     j->setup.networks = flash_networks_run(j->networks);
     j->setup.user = j;
     j->setup.finishing = finishing;
@@ -230,13 +233,13 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
     FlashNetworks *m = flash_networks_open(w, o, f);
     bool planned = m && flash_networks_plan(m, &setup, &p, f);
-    if (planned) snprintf(r->note, sizeof r->note, "%.240s", flash_networks_version(m));
+    if (planned) snprintf(r->note, sizeof r->note, "%.100s%s%.150s", p.note, p.note[0] ? "; " : "", flash_networks_version(m));
     flash_networks_close(m);
     if (!planned) return f->status;
     const StreamSize *z = &setup.picture.size;
     int64_t chunks = clip->frames ? stream_chunks(clip->frames) : 1; /* not known: the first chunk */
     double later = (double)(chunks - 1);
-    PhaseCost cost = {p.arena_bytes, p.weight_bytes, 0}; /* the phases' memories live side by side */
+    PhaseCost cost = {.arena_bytes = p.arena_bytes, .weight_bytes = p.weight_bytes}; /* the phases' memories live side by side */
     r->resized_width = r->output_width = z->scaled_w;
     r->resized_height = r->output_height = z->scaled_h;
     r->padded_width = z->padded_w;
@@ -258,7 +261,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;
-    r->host_peak_bytes = p.peak_bytes;
+    r->host_peak_bytes = p.weights.all ? p.fixed_bytes : p.peak_bytes;
     return UPRES_OK;
 }
 

@@ -118,9 +118,13 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
                 p->batch.frames, o->overlap, o->prepend);
     log_tiles(o, "encode", p->encode_tiles, p->encode_tile_count);
     log_tiles(o, "decode", p->decode_tiles, p->decode_tile_count);
-    options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                cost_bytes(p->arena_bytes, arena), cost_bytes(p->weight_bytes, weights),
-                cost_bytes(p->fixed_bytes, fixed), p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+    cost_bytes(p->arena_bytes, arena);
+    cost_bytes(p->weight_bytes, weights);
+    cost_bytes(p->fixed_bytes, fixed);
+    options_log(o, UPRES_LOG_INFO,
+                p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
+                               : "memory: networks %s, weights %s, frames and program %s; %s can be had",
+                arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
@@ -159,9 +163,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     j->session = s;
     if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
     j->networks = seedvr2_open(w, &s->options, f);
-    if (!j->networks || !seedvr2_plan(j->networks, &j->setup, &j->plan, f) ||
-        !seedvr2_start(j->networks, &j->plan, network_progress, j, f))
-        return f->status;
+    if (!j->networks || !seedvr2_start(j->networks, &j->setup, &j->plan, network_progress, j, f)) return f->status;
     const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
     j->pictures = picture_device_open(seedvr2_setup(j->networks), limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0);
     j->setup.picture.device = j->pictures;
@@ -299,9 +301,9 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;
-    r->host_peak_bytes = p.peak_bytes;
+    r->host_peak_bytes = p.weights.all ? p.fixed_bytes : p.peak_bytes;
     const char *one_batch = clip->frames ? "" : "the number of frames is not known: figures are of one batch; ";
-    snprintf(r->note, sizeof r->note, "%s%s", one_batch, p.note);
+    snprintf(r->note, sizeof r->note, "%s%.185s", one_batch, p.note);
     return UPRES_OK;
 }
 

@@ -3,8 +3,10 @@
 #include "runtime/batch.h"
 #include "runtime/options.h"
 #include "runtime/system.h"
+#include "runtime/weight_room.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const VaeConfig *stage_vae_form(const WeightSet *w, Fault *f)
 {
@@ -40,31 +42,58 @@ static int64_t padding(int factor, int64_t count)
     return (factor - (count - 1) % factor) % factor;
 }
 
-static bool fit(Stage *s, const upres_options *o, Fault *f)
+static bool does_not_fit(const Stage *s, uint64_t needed, Fault *f)
 {
-    s->limit = device_limit(&s->device, o);
-    s->fixed_bytes = s->device.setup.cuda ? 0 : cost_program_bytes(o->threads);
-    if (!cost_choose_tiles(&s->choice, false, UINT64_MAX, f)) return false;
-    uint64_t room = cost_room(s->limit, s->fixed_bytes + s->choice.cost.weight_bytes);
-    bool fits = s->choice.cost.arena_bytes <= room;
-    if (!fits && s->choice.tile == UPRES_TILE_AUTO) fits = cost_choose_tiles(&s->choice, true, room, f);
-    if (f->status != UPRES_OK) return false;
-    s->peak_bytes = s->fixed_bytes + s->choice.cost.weight_bytes + s->choice.cost.arena_bytes;
     char needs[32], has[32];
-    cost_bytes(s->peak_bytes, needs);
-    cost_bytes(s->limit, has);
-    if (!fits) {
-        const char *half = s->choice.work.decode ? "decode" : "encode";
-        fault(f, UPRES_E_MEMORY, "to %s frames of %dx%d needs %s of memory%s, but %s can be had; %s", half,
-              s->choice.work.w, s->choice.work.h, needs, s->choice.by_auto ? " even in the smallest tiles" : "", has,
-              s->choice.by_auto ? "raise --memory or use smaller frames" : "use --vae-tile auto or a smaller tile");
-        return false;
+    fault(f, UPRES_E_MEMORY, "to %s frames of %dx%d needs %s of %s%s, but %s can be had; %s",
+          s->choice.work.decode ? "decode" : "encode", s->choice.work.w, s->choice.work.h, cost_bytes(needed, needs),
+          s->device.setup.cuda ? "the GPU's memory" : "memory", s->choice.by_auto ? " even in the smallest tiles" : "",
+          cost_bytes(s->limit, has),
+          s->choice.by_auto ? "raise --memory or use smaller frames" : "use --vae-tile auto or a smaller tile");
+    return false;
+}
+
+static bool fit_under(Stage *s, uint64_t limit, Fault *f)
+{
+    TileChoice *c = &s->choice;
+    char has[32], text[128];
+    const bool gpu = s->device.setup.cuda != NULL;
+    uint64_t levels[COST_WEIGHT_LEVELS], needed = UINT64_MAX;
+    s->limit = limit;
+    s->note[0] = '\0';
+    if (!cost_choose_tiles(c, false, UINT64_MAX, f)) return false;
+    const TileChoice untiled = *c;
+    const int level_count = cost_weight_levels(&c->cost, 1, levels);
+    const uint64_t beside = gpu ? 0 : s->fixed_bytes; /* a GPU's memory holds no frames */
+    bool fits = false;
+    for (int i = 0; !fits && i < 2 * level_count; i++) { /* untiled first, then all weights at hand */
+        const uint64_t taken = levels[i % level_count] + beside, room = cost_room(limit, taken);
+        if (i >= level_count && c->tile != UPRES_TILE_AUTO) break;
+        *c = untiled;
+        fits = i < level_count ? c->cost.arena_bytes <= room : cost_choose_tiles(c, true, room, f);
+        if (f->status != UPRES_OK) return false;
+        if (c->cost.arena_bytes + taken < needed) needed = c->cost.arena_bytes + taken;
     }
-    if (s->choice.by_auto)
+    if (!fits) return does_not_fit(s, needed, f);
+    const uint64_t all = gpu ? weight_need_all(&c->cost.weights) : levels[0], room = cost_room(limit, c->cost.arena_bytes);
+    s->weight_bytes = gpu && all > room ? room : all;
+    s->peak_bytes = c->cost.arena_bytes + s->weight_bytes + beside;
+    if (c->by_auto)
         snprintf(s->note, sizeof s->note,
                  "tiles of %d (overlap %d) chosen to stay under %s; tiled results differ slightly from untiled ones",
-                 s->choice.tiles.tile_h, s->choice.tiles.overlap_h, has);
+                 c->tiles.tile_h, c->tiles.overlap_h, cost_bytes(limit, has));
+    cost_weights_note(&c->cost.weights, s->weight_bytes, text);
+    const size_t length = strlen(s->note);
+    if (text[0]) snprintf(s->note + length, sizeof s->note - length, "%s%s", length ? "; " : "", text);
     return true;
+}
+
+static bool fit(Stage *s, const upres_options *o, Fault *f)
+{
+    const TileChoice *c = &s->choice;
+    const uint64_t frame = 3 * sizeof(float) * (uint64_t)c->work.w * (uint64_t)c->work.h;
+    s->fixed_bytes = cost_program_bytes(o->threads) + (s->device.setup.cuda ? cost_staging_bytes(frame) : 0);
+    return fit_under(s, device_limit(&s->device, o), f);
 }
 
 upres_status stage_open(Stage *s, const WeightSet *w, const upres_options *o, bool decode, int height, int width,
@@ -179,13 +208,36 @@ static void run_job(VaeJob *job, const Stage *s, const upres_options *o, int64_t
     }
 }
 
-static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Link *in, Link *out, Fault *f)
+/* The device with the memory planned; where a GPU has less than it said, once more with less. NULL after a failure. */
+static Dev *open_device(Stage *s, const upres_options *o, Fault *f)
 {
-    char error[512], arena[32], weights[32];
+    char error[512];
+    for (int attempt = 0; attempt < 2; attempt++) {
+        bool no_memory;
+        DevSetup setup = s->device.setup;
+        setup.weights = s->choice.cost.weights;
+        setup.weight_limit = s->weight_bytes;
+        Dev *d = dev_try(&setup, s->choice.cost.arena_bytes, &no_memory, error, sizeof error);
+        if (d) return d;
+        if (!no_memory || attempt > 0) {
+            fault(f, no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error);
+            return NULL;
+        }
+        options_log(o, UPRES_LOG_NOTE, "%s; trying with less", error);
+        if (!fit_under(s, device_smaller_limit(&s->device, o, s->peak_bytes), f)) return NULL;
+        s->tile_count = vae_tile_count(s->choice.work.h, s->choice.work.w, vae_config(s->vae)->spatial_factor, s->choice.tiles,
+                                       s->choice.work.decode);
+    }
+    return NULL;
+}
+
+static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in, Link *out, Fault *f)
+{
+    char arena[32], weights[32];
     const TileChoice *c = &s->choice;
     double began = system_seconds();
-    Dev *d = dev_open(&s->device.setup, c->cost.arena_bytes, error, sizeof error);
-    if (!d) return fault(f, UPRES_E_MEMORY, "%s", error);
+    Dev *d = open_device(s, o, f);
+    if (!d) return f->status;
     dev_set_cancel(d, o->cancel, o->user);
     if (s->device.note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->device.note);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
@@ -194,7 +246,7 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
                 c->work.decode ? "decode" : "encode", (long long)(keep ? keep : s->frames), c->work.w, c->work.h,
                 (long long)c->work.latents, s->tile_count, c->tiles.tile_h, c->tiles.overlap_h);
     options_log(o, UPRES_LOG_INFO, "memory: network %s, weights %s", cost_bytes(c->cost.arena_bytes, arena),
-                cost_bytes(c->cost.weight_bytes, weights));
+                cost_bytes(s->weight_bytes, weights));
     int factor = vae_config(s->vae)->spatial_factor;
     VaeVideo source = {in, read_region, NULL}, sink = {out, NULL, write_region};
     VaeJob *job = c->work.decode ? vae_decode_open(s->vae, d, c->work.h / factor, c->work.w / factor, c->work.latents,
@@ -203,7 +255,8 @@ static upres_status run(const Stage *s, const upres_options *o, int64_t keep, Li
     run_job(job, s, o, keep ? keep : s->frames, began);
     vae_job_close(job);
     if (f->status == UPRES_OK && dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
-    if (f->status == UPRES_OK && !dev_ok(d)) fault(f, UPRES_E_RUNTIME, "%s", dev_error(d));
+    if (f->status == UPRES_OK && !dev_ok(d))
+        fault(f, dev_no_memory(d) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(d));
     const DevTotals totals = dev_totals(d);
     device_log_kernels(o, &totals, &(unsigned){0});
     dev_close(d);

@@ -14,8 +14,10 @@ typedef struct Stage {
     TileChoice choice; /* with the tiles in use and their cost */
     int tile_count;    /* tiles a frame */
     int64_t frames;    /* pictures: what encode takes (4n + 1), what decode gives */
-    uint64_t fixed_bytes, peak_bytes, limit;
-    char note[256]; /* what auto chose and why; "" when nothing */
+    uint64_t weight_bytes, fixed_bytes;
+    uint64_t peak_bytes; /* of what the limit is for: arena, weights and fixed; on a GPU, whose memory holds no frames, not those */
+    uint64_t limit;
+    char note[256]; /* what auto chose and why, and what is streamed; "" when nothing */
 } Stage;
 
 /*

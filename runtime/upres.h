@@ -385,7 +385,7 @@ typedef enum upres_job { UPRES_JOB_UPSCALE, UPRES_JOB_ENCODE, UPRES_JOB_DECODE }
 typedef struct upres_plan_phase {
     const char *name;      /* "encode", "transformer", "decode", ... */
     uint64_t arena_bytes;  /* working memory while it runs */
-    uint64_t weight_bytes; /* of weight files it touches */
+    uint64_t weight_bytes; /* of weight files it touches; on a GPU as they are kept there */
     double flop;           /* of the whole job */
     double seconds;        /* estimate; 0 when the device's rate is unknown */
 } upres_plan_phase;
@@ -401,9 +401,9 @@ typedef struct upres_plan_report {
     int32_t encode_tile, encode_tile_overlap, encode_tiles; /* side (0: untiled), overlap, tiles a frame */
     int32_t decode_tile, decode_tile_overlap, decode_tiles;
     uint64_t arena_bytes;     /* one arena serves all phases: the largest */
-    uint64_t weight_bytes;    /* parts of weight files that will be touched */
-    uint64_t fixed_bytes;     /* program, buffers for frames, results in flight */
-    uint64_t host_peak_bytes; /* the sum */
+    uint64_t weight_bytes;    /* parts of weight files that will be touched; on a GPU its memory for them */
+    uint64_t fixed_bytes;     /* program, buffers for frames, results in flight; always the host's */
+    uint64_t host_peak_bytes; /* the sum; with a GPU fixed_bytes alone, as arena and weights are in its memory */
     double flop, seconds, flop_per_second;
     size_t phase_count;
     upres_plan_phase phases[8];

@@ -138,8 +138,11 @@ static void print_text(const upres_plan_report *r, upres_job what)
         if (f->seconds > 0) printf(", about %.1f s", f->seconds);
         putchar('\n');
     }
-    printf("arena       %.1f MiB\nweights     %.1f MiB touched\nfixed       %.1f MiB\n", mib(r->arena_bytes),
-           mib(r->weight_bytes), mib(r->fixed_bytes));
+    const uint64_t both = r->arena_bytes + r->weight_bytes;
+    const bool gpu = r->host_peak_bytes < both + r->fixed_bytes;
+    printf("arena       %.1f MiB\nweights     %.1f MiB %s\nfixed       %.1f MiB\n", mib(r->arena_bytes),
+           mib(r->weight_bytes), gpu ? "held" : "touched", mib(r->fixed_bytes));
+    if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(both), both);
     printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
     printf("work        %.4g TFLOP", r->flop / 1e12);
     if (r->seconds > 0) printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
