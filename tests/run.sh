@@ -151,6 +151,7 @@ program cuda_driver
 program cuda_cache
 program cuda_device
 program ptx_checks
+program sass_checks
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
