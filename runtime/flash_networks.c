@@ -124,6 +124,11 @@ void flash_networks_close(FlashNetworks *m)
     free(m);
 }
 
+const DevSetup *flash_networks_setup(const FlashNetworks *m)
+{
+    return &m->device.setup;
+}
+
 const char *flash_networks_describe(const FlashNetworks *m)
 {
     return m->dev ? dev_describe(m->dev) : "";

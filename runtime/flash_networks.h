@@ -59,6 +59,7 @@ StreamNetworks flash_networks_run(FlashNetworks *m); /* for the pipeline's setup
 
 /* Where tile i lies in the padded picture; false: there is none of that number. */
 bool flash_networks_tile(const FlashNetworks *m, int i, StreamTile *y, StreamTile *x);
+const DevSetup *flash_networks_setup(const FlashNetworks *m); /* of the device chosen */
 const char *flash_networks_describe(const FlashNetworks *m); /* of the device; "" before start */
 DevTotals flash_networks_totals(const FlashNetworks *m);     /* of the device, after start */
 bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part);

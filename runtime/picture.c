@@ -261,10 +261,14 @@ static void make_style(Pictures *p, const void *source, float *out)
 static void correct(Pictures *p, int frames, float *content)
 {
     const PictureSetup *s = &p->setup;
-    const ColorMethod method = method_of(s->options->color);
-    const int h = s->size.true_h, w = s->size.true_w;
-    if (!picture_device_color(s->device, method, p->resized, frames, h, w, content))
-        color_correct(method, content, p->resized, frames, h, w, content, p->color_scratch_memory);
+    const PictureColors c = {.method = method_of(s->options->color),
+                             .frames = frames,
+                             .h = s->size.true_h,
+                             .w = s->size.true_w,
+                             .style = p->resized,
+                             .content = content};
+    if (!picture_device_color(s->device, &c))
+        color_correct(c.method, content, c.style, frames, c.h, c.w, content, p->color_scratch_memory);
 }
 
 void pictures_color_slice(Pictures *p, const void *const *source, float *const *rgb, int count)

@@ -13,13 +13,6 @@ struct PictureDevice {
     bool useless;   /* it could not be opened, or failed */
 };
 
-typedef struct Work {
-    ColorMethod method;
-    int frames, h, w;
-    const float *style;
-    float *content;
-} Work;
-
 PictureDevice *picture_device_open(const DevSetup *s, uint64_t room)
 {
     PictureDevice *p = s->cuda == NULL ? NULL : calloc(1, sizeof *p);
@@ -37,7 +30,7 @@ void picture_device_close(PictureDevice *p)
 }
 
 /* Rows of planes without gaps to a tensor, whose rows end in zeros. */
-static Tensor upload(Dev *d, const Work *k, const float *values)
+static Tensor upload(Dev *d, const PictureColors *k, const float *values)
 {
     Tensor x = dev_floats(d, 3 * k->frames, k->h, 1, k->w);
     float *to = dev_write(d, x);
@@ -58,10 +51,15 @@ static bool download(Dev *d, Tensor x, float *values)
     return from != NULL;
 }
 
-static bool work(Dev *d, const Work *k)
+static bool work(Dev *d, const PictureColors *k)
 {
     Tensor content = upload(d, k, k->content), style = upload(d, k, k->style);
-    dev_color(d, &(ColorArgs){.method = k->method, .content = content, .style = style, .strength = 1});
+    dev_color(d, &(ColorArgs){.method = k->method,
+                              .content = content,
+                              .style = style,
+                              .uncapped = k->uncapped,
+                              .population = k->population,
+                              .strength = 1});
     const bool done = !dev_is_plan(d) && download(d, content, k->content);
     dev_free(d, &style);
     dev_free(d, &content);
@@ -69,7 +67,7 @@ static bool work(Dev *d, const Work *k)
 }
 
 /* A device with memory for this much work; one that is too small makes way. */
-static bool ready(PictureDevice *p, const Work *k)
+static bool ready(PictureDevice *p, const PictureColors *k)
 {
     Dev *plan = dev_plan_open(&p->setup);
     if (plan == NULL) return false;
@@ -87,12 +85,11 @@ static bool ready(PictureDevice *p, const Work *k)
     return p->dev != NULL;
 }
 
-bool picture_device_color(PictureDevice *p, ColorMethod method, const float *style, int frames, int h, int w, float *content)
+bool picture_device_color(PictureDevice *p, const PictureColors *k)
 {
-    const bool ours = method == COLOR_LAB || method == COLOR_WAVELET || method == COLOR_ADAIN; /* the others run on hosts */
-    const Work k = {method, frames, h, w, style, content};
-    if (p == NULL || p->useless || !ours || !ready(p, &k)) return false;
-    if (work(p->dev, &k)) return true;
+    const bool ours = k->method == COLOR_LAB || k->method == COLOR_WAVELET || k->method == COLOR_ADAIN; /* others: on hosts */
+    if (p == NULL || p->useless || !ours || !ready(p, k)) return false;
+    if (work(p->dev, k)) return true;
     p->useless = true;
     return false;
 }

@@ -11,6 +11,7 @@ typedef struct FlashSession {
     StreamPipelineSetup setup;
     FlashNetworks *networks;
     FlashPlan plan;
+    PictureDevice *pictures;
     StreamPipeline *pipeline;
     const ChunkCost *cost; /* of the present chunk */
     bool told;             /* that frames before those selected are computed too */
@@ -141,6 +142,10 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const FlashWatch watch = {j, chunk_begins, phase_begins, network_progress, chunk_ends};
     j->networks = flash_networks_open(w, &s->options, f);
     if (!j->networks || !flash_networks_start(j->networks, &j->setup, &j->plan, watch, f)) return f->status;
+    const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
+    const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
+    j->pictures = picture_device_open(flash_networks_setup(j->networks), room);
+    j->setup.picture.device = j->pictures;
     j->setup.networks = flash_networks_run(j->networks);
     j->setup.user = j;
     j->setup.finishing = finishing;
@@ -159,6 +164,7 @@ static void close_job(void *job)
     FlashSession *j = job;
     if (!j) return;
     stream_pipeline_close(j->pipeline);
+    picture_device_close(j->pictures);
     flash_networks_close(j->networks);
     free(j);
 }

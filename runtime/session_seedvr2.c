@@ -165,7 +165,8 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     j->networks = seedvr2_open(w, &s->options, f);
     if (!j->networks || !seedvr2_start(j->networks, &j->setup, &j->plan, network_progress, j, f)) return f->status;
     const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
-    j->pictures = picture_device_open(seedvr2_setup(j->networks), limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0);
+    const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
+    j->pictures = picture_device_open(seedvr2_setup(j->networks), room);
     j->setup.picture.device = j->pictures;
     j->setup.networks = seedvr2_networks(j->networks, &j->plan);
     j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends};

@@ -122,8 +122,19 @@ static void correct(StreamPictures *p, const float *low, float *x)
     int h = s->size.padded_h, w = s->size.padded_w;
     if (s->clamp)
         for (size_t i = 0; i < 3 * padded_pixels(s); i++) x[i] = clamp_signed(x[i]);
-    if (s->options->color == UPRES_COLOR_ADAIN) color_adain(x, low, 1, h, w, true, x);
-    if (s->options->color == UPRES_COLOR_WAVELET) color_wavelet(x, low, 1, h, w, false, x, p->scratch);
+    const bool adain = s->options->color == UPRES_COLOR_ADAIN, wavelet = s->options->color == UPRES_COLOR_WAVELET;
+    const PictureColors c = {.method = adain ? COLOR_ADAIN : COLOR_WAVELET,
+                             .uncapped = true,
+                             .population = true,
+                             .frames = 1,
+                             .h = h,
+                             .w = w,
+                             .style = low,
+                             .content = x};
+    if ((adain || wavelet) && !picture_device_color(s->device, &c)) {
+        if (adain) color_adain(x, low, 1, h, w, true, x);
+        else color_wavelet(x, low, 1, h, w, false, x, p->scratch);
+    }
     if (s->options->strength < 1) color_mix(x, low, 3 * padded_pixels(s), (float)s->options->strength);
 }
 

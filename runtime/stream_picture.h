@@ -7,6 +7,7 @@
 #define UPRES_RUNTIME_STREAM_PICTURE_H
 
 #include "runtime/options.h"
+#include "runtime/picture_device.h"
 #include "runtime/stream_size.h"
 
 typedef struct StreamPictureSetup {
@@ -14,6 +15,7 @@ typedef struct StreamPictureSetup {
     int width, height, channels;  /* of source frames */
     int bits;                     /* 8..16: interleaved codes, rows without gaps */
     StreamSize size;
+    PictureDevice *device; /* that is asked for colours first; NULL: none. Outlives the StreamPictures */
     bool clamp; /* decoded pictures go to [-1, 1] before the colour correction */
 } StreamPictureSetup;
 

@@ -358,14 +358,19 @@ void test_picture(void)
 /* -------------------------------------------------------------------------------------------- a device beside networks */
 
 /* done: whether it is the device that has to do it. */
-static void beside(PictureDevice *p, ColorMethod method, int frames, int h, int w, bool done)
+static void beside(PictureDevice *p, PictureColors c, bool done)
 {
-    const size_t count = (size_t)(3 * frames * h * w);
-    float *content = check_random_floats(count, 0.5f), *style = check_random_floats(count, 0.5f), *want = check_floats(count);
-    memcpy(want, content, count * sizeof *want);
-    check_true(picture_device_color(p, method, style, frames, h, w, content) == done, "done by the %s", done ? "host" : "device");
-    if (done) color_correct(method, want, style, frames, h, w, want, check_bytes(color_scratch(method, frames, h, w) + 1));
-    check_equal("content", want, content, count * sizeof *want);
+    const size_t count = (size_t)(3 * c.frames * c.h * c.w);
+    float *want = check_floats(count);
+    c.content = check_random_floats(count, 0.5f);
+    c.style = check_random_floats(count, 0.5f);
+    memcpy(want, c.content, count * sizeof *want);
+    check_true(picture_device_color(p, &c) == done, "done by the %s", done ? "host" : "device");
+    float *scratch = check_bytes(color_scratch(c.method, c.frames, c.h, c.w) + 1);
+    if (done && c.method == COLOR_WAVELET) color_wavelet(want, c.style, c.frames, c.h, c.w, !c.uncapped, want, scratch);
+    else if (done && c.method == COLOR_ADAIN) color_adain(want, c.style, c.frames, c.h, c.w, c.population, want);
+    else if (done) color_correct(c.method, want, c.style, c.frames, c.h, c.w, want, scratch);
+    check_equal("content", want, c.content, count * sizeof *want);
 }
 
 /* One device for pictures of all sizes; none where there is no room or the method is the host's. */
@@ -375,16 +380,17 @@ void test_cuda_picture(void)
     if (!check_begin("picture_device")) return;
     PictureDevice *p = picture_device_open(&setup, UINT64_MAX);
     check_true(p != NULL, "no memory");
-    beside(p, COLOR_LAB, 1, 9, 13, true);
-    beside(p, COLOR_LAB, 3, 17, 21, true);
-    beside(p, COLOR_WAVELET, 1, 9, 13, true);
-    beside(p, COLOR_ADAIN, 1, 9, 13, true);
-    beside(p, COLOR_HSV, 1, 9, 13, false);
+    beside(p, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, true);
+    beside(p, (PictureColors){.method = COLOR_LAB, .frames = 3, .h = 17, .w = 21}, true);
+    beside(p, (PictureColors){.method = COLOR_WAVELET, .frames = 1, .h = 9, .w = 13}, true);
+    beside(p, (PictureColors){.method = COLOR_WAVELET, .uncapped = true, .frames = 1, .h = 9, .w = 13}, true);
+    beside(p, (PictureColors){.method = COLOR_ADAIN, .population = true, .frames = 1, .h = 9, .w = 13}, true);
+    beside(p, (PictureColors){.method = COLOR_HSV, .frames = 1, .h = 9, .w = 13}, false);
     picture_device_close(p);
     p = picture_device_open(&setup, 1000);
-    beside(p, COLOR_LAB, 1, 9, 13, false);
+    beside(p, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, false);
     picture_device_close(p);
     check_true(picture_device_open(&(DevSetup){0}, UINT64_MAX) == NULL, "the CPU is a device of its own");
-    beside(NULL, COLOR_LAB, 1, 9, 13, false);
+    beside(NULL, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, false);
     check_end();
 }
