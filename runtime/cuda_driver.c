@@ -44,11 +44,18 @@ static bool new_enough(const char *name)
     return false;
 }
 
+static bool meant; /* a driver is there, or was named */
+
 static void open_driver(void)
 {
     char reason[512] = "";
     const char *own = getenv("UPRES_CUDA_DRIVER"), *name = own && *own ? own : DRIVER_LIBRARY;
+    if (own && strcmp(own, "none") == 0) {
+        snprintf(why_not, sizeof why_not, "no CUDA driver: UPRES_CUDA_DRIVER=none forbids it");
+        return;
+    }
     void *library = library_open(name, reason, sizeof reason);
+    meant = library != NULL || name == own;
     if (library == NULL) {
         snprintf(why_not, sizeof why_not, "no CUDA driver (%s); %s", reason,
                  name == own ? "UPRES_CUDA_DRIVER names a library that cannot be opened"
@@ -67,6 +74,12 @@ static void open_driver(void)
         snprintf(why_not, sizeof why_not, "the CUDA driver %s finds no NVIDIA GPU (CUDA_VISIBLE_DEVICES may hide it)", name);
     else if (status != 0)
         cuda_status_text(&driver, call, status, why_not, sizeof why_not);
+}
+
+bool cuda_driver_meant(void)
+{
+    library_once(&once, open_driver);
+    return meant;
 }
 
 const CudaDriver *cuda_driver(char *error, size_t error_size)

@@ -2,7 +2,7 @@
  * The CUDA driver, opened at run time: our own declarations of the little that is used, so no CUDA header is needed to
  * build and a machine without a driver loses nothing but its GPU.
  *
- * Library: UPRES_CUDA_DRIVER when set (a path; nothing else is tried then), else libcuda.so.1 | nvcuda.dll by the system's
+ * Library: UPRES_CUDA_DRIVER when set (a path, nothing else is tried then; "none": no driver), else libcuda.so.1 | nvcuda.dll by the system's
  * search. It is opened once and never closed. Needs CUDA 12.0 or newer (cuDriverGetVersion >= 12000).
  *
  * Threads: any. Names and values are those of the CUDA driver API.
@@ -126,6 +126,9 @@ typedef struct CudaDriver {
 
 /* The driver, initialised; NULL and a sentence when there is none, it is too old, or it finds no device. */
 const CudaDriver *cuda_driver(char *error, size_t error_size);
+
+/* Is a GPU meant to be used here: is there a driver, however useless, or was one named? */
+bool cuda_driver_meant(void);
 
 /* "cuMemAlloc: out of memory (CUDA_ERROR_OUT_OF_MEMORY, 2)": what the driver says about a status. */
 void cuda_status_text(const CudaDriver *c, const char *what, CUresult status, char *text, size_t size);

@@ -88,6 +88,11 @@ bool device_choose(const upres_options *o, Device *d, Fault *f)
     return cpu_precision(o, d, f);
 }
 
+void device_log_choice(const Device *d, const upres_options *o)
+{
+    if (d->note[0]) options_log(o, cuda_driver_meant() ? UPRES_LOG_NOTE : UPRES_LOG_INFO, "%s", d->note);
+}
+
 uint64_t device_limit(const Device *d, const upres_options *o)
 {
     uint64_t total = 0, available = 0;

@@ -19,9 +19,12 @@ typedef struct Device {
 /*
  * auto is the first CUDA device that can be used, else the CPU with a note. A precision that the device lacks is refused by
  * name. UPRES_E_UNSUPPORTED with a sentence when the device asked for cannot be used.
+ * With upres_options.device_model it is that one, which is good for a plan alone.
  */
-/* With upres_options.device_model it is that one, which is good for a plan alone. */
 bool device_choose(const upres_options *o, Device *d, Fault *f);
+
+/* Says why auto took the CPU: to everybody where a driver is installed, else to those who want to know all. */
+void device_log_choice(const Device *d, const upres_options *o);
 
 /* Bytes that arena and weights must stay under: --memory, else what is free; 0: not known. For CUDA of the device. */
 uint64_t device_limit(const Device *d, const upres_options *o);

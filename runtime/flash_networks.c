@@ -473,7 +473,7 @@ bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashP
     bool no_memory;
     m->watch = watch;
     if (!flash_networks_plan(m, s, plan, f) || !sum_weights(m, f)) return false;
-    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
+    device_log_choice(&m->device, &m->options);
     if (open_device(m, plan, &no_memory, f)) return true;
     if (!no_memory) return false;
     options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);

@@ -358,7 +358,7 @@ bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (
     m->progress = progress;
     m->user = user;
     if (!seedvr2_plan(m, s, plan, f)) return false;
-    if (m->device.note[0]) options_log(&m->options, UPRES_LOG_NOTE, "%s", m->device.note);
+    device_log_choice(&m->device, &m->options);
     if (open_device(m, plan, &no_memory, f)) return true;
     if (!no_memory) return false;
     options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);

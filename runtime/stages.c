@@ -239,7 +239,7 @@ static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in
     Dev *d = open_device(s, o, f);
     if (!d) return f->status;
     dev_set_cancel(d, o->cancel, o->user);
-    if (s->device.note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->device.note);
+    device_log_choice(&s->device, o);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
     options_log(o, UPRES_LOG_INFO, "device %s", dev_describe(d));
     options_log(o, UPRES_LOG_INFO, "%s %lld frames of %dx%d, %lld latents, %d tiles a frame (tile %d, overlap %d)",
