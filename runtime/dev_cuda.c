@@ -38,6 +38,9 @@ static void leave(const struct Cuda *c)
     c->driver->context_pop(&popped);
 }
 
+static const char little_memory[] =
+    ": the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles";
+
 /* Latches what the driver says. */
 static bool worked(Dev *d, const char *what, CUresult status)
 {
@@ -46,7 +49,7 @@ static bool worked(Dev *d, const char *what, CUresult status)
     cuda_status_text(d->cuda->driver, what, status, text, sizeof text);
     if (status == CUDA_ERROR_OUT_OF_MEMORY) {
         if (!d->failed) d->no_memory = true;
-        dev_fail(d, "%s: the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles", text);
+        dev_fail(d, "%s%s", text, little_memory);
     } else {
         dev_fail(d, "cuda:%d failed: %s; 'upres selftest' checks the device", d->cuda->device.ordinal, text);
     }
@@ -295,8 +298,13 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
     CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, &bytes, error, sizeof error);
     count_kernels(d);
     const CudaLaunchShape shape = {g.x, g.y, g.z, g.threads, g.shared};
-    if (f == NULL) dev_fail(d, "%s", error);
-    else worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
+    if (f != NULL) {
+        worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
+    } else {
+        const bool no_memory = strstr(error, "CUDA_ERROR_OUT_OF_MEMORY") != NULL; /* for the kernel's own code */
+        if (!d->failed) d->no_memory = no_memory;
+        dev_fail(d, "%s%s", error, no_memory ? little_memory : "");
+    }
     leave(c);
 }
 

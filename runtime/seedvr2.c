@@ -13,7 +13,8 @@ struct Seedvr2 {
     Vae *vae;
     Dit *dit;
     const WeightTensor *text, *negative;
-    VaeTiles encode_tiles, decode_tiles;
+    Seedvr2Plan plan; /* that the device was opened with */
+    bool shrunk;      /* since it had less memory than was planned */
     Device device;
     Dev *dev;
     VaeJob *decoder;
@@ -115,7 +116,7 @@ const char *seedvr2_describe(const Seedvr2 *m)
     return m->dev ? dev_describe(m->dev) : "";
 }
 
-DevTotals seedvr2_totals(const Seedvr2 *m) { return dev_totals(m->dev); }
+DevTotals seedvr2_totals(const Seedvr2 *m) { return m->dev ? dev_totals(m->dev) : (DevTotals){0}; }
 
 /* --------------------------------------------------------------------------------------------- the transformer's call */
 
@@ -345,8 +346,7 @@ static bool open_device(Seedvr2 *m, const Seedvr2Plan *plan, bool *no_memory, Fa
     setup.weight_limit = plan->weight_bytes;
     m->dev = dev_try(&setup, plan->arena_bytes, no_memory, error, sizeof error);
     if (!m->dev) return fault(f, *no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error) == UPRES_OK;
-    m->encode_tiles = plan->encode_tiles;
-    m->decode_tiles = plan->decode_tiles;
+    m->plan = *plan;
     dev_set_cancel(m->dev, m->options.cancel, m->options.user);
     return true;
 }
@@ -363,6 +363,7 @@ bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (
     if (!no_memory) return false;
     options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
     *f = (Fault){0};
+    m->shrunk = true;
     return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
            open_device(m, plan, &no_memory, f);
 }
@@ -373,9 +374,26 @@ bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (
 static bool fine(const Seedvr2 *m, Fault *f)
 {
     if (f->status != UPRES_OK) return false;
+    if (!m->dev) return fault(f, UPRES_E_MEMORY, "the GPU's memory could not be had again") == UPRES_OK;
     if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
     return dev_ok(m->dev) ||
            fault(f, dev_no_memory(m->dev) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+}
+
+/* After a failure: was it for memory of the GPU, and is it open again now, with the same tiles and less memory for weights? */
+static bool shrink(Seedvr2 *m, Fault *f)
+{
+    bool no_memory;
+    if (m->shrunk || f->status != UPRES_E_MEMORY || !dev_no_memory(m->dev)) return false;
+    m->shrunk = true;
+    Seedvr2Plan less = m->plan;
+    less.peak_bytes -= less.peak_bytes / 5;
+    if (less.peak_bytes < less.arena_bytes + weight_need_least(&less.weights)) return false;
+    less.weight_bytes = less.peak_bytes - less.arena_bytes;
+    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
+    *f = (Fault){0};
+    dev_close(m->dev);
+    return open_device(m, &less, &no_memory, f);
 }
 
 static void tell(const Seedvr2 *m, double done)
@@ -383,11 +401,11 @@ static void tell(const Seedvr2 *m, double done)
     if (m->progress) m->progress(m->user, done);
 }
 
-static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
+static bool encode_once(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
-    Seedvr2 *m = user;
+    if (!fine(m, f)) return false;
     dev_weight_group(m->dev, 0);
-    VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->encode_tiles, pictures, moments);
+    VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->plan.encode_tiles, pictures, moments);
     bool more = job != NULL;
     while (more) {
         more = vae_step(job);
@@ -398,20 +416,35 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
     return fine(m, f);
 }
 
-static bool restore(void *user, int t, int h, int w, float *x, const float *condition, Fault *f)
+static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
     Seedvr2 *m = user;
+    if (encode_once(m, h, w, frames, pictures, moments, f)) return true;
+    /* Without tiles nothing is added up in what was written already. */
+    return m->plan.encode_tile_count == 1 && shrink(m, f) && encode_once(m, h, w, frames, pictures, moments, f);
+}
+
+static bool restore_once(Seedvr2 *m, int t, int h, int w, float *x, const float *condition, Fault *f)
+{
+    if (!fine(m, f)) return false;
     dev_weight_group(m->dev, 1);
     sample(m, m->dev, t, h, w, x, condition);
     dev_phase(m->dev);
     return fine(m, f);
 }
 
+static bool restore(void *user, int t, int h, int w, float *x, const float *condition, Fault *f)
+{
+    Seedvr2 *m = user; /* x changes at the very end */
+    return restore_once(m, t, h, w, x, condition, f) || (shrink(m, f) && restore_once(m, t, h, w, x, condition, f));
+}
+
 static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f)
 {
     Seedvr2 *m = user;
+    if (!fine(m, f)) return false;
     dev_weight_group(m->dev, 2);
-    m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->decode_tiles,
+    m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->plan.decode_tiles,
                                  latents, pictures);
     return fine(m, f) && m->decoder;
 }
@@ -429,7 +462,7 @@ static void decode_close(void *user)
     Seedvr2 *m = user;
     vae_job_close(m->decoder);
     m->decoder = NULL;
-    dev_phase(m->dev);
+    if (m->dev) dev_phase(m->dev);
 }
 
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)

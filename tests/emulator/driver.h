@@ -34,6 +34,7 @@ struct options {
     int devices;
     uint64_t seed;
     char coverage[1024]; /* file; "" for none */
+    char report[1024];   /* likewise */
     bool exact;
     uint64_t fail_alloc; /* the allocation that fails, counted from 1; 0: none */
     int threads;         /* host threads of a launch; 0: all */
@@ -59,7 +60,7 @@ struct pool {
 struct device {
     int index;
     const struct part *part;
-    uint64_t used; /* bytes allocated */
+    uint64_t used, used_most; /* bytes allocated */
     struct context *primary;
     int primary_count;
     unsigned primary_flags;
@@ -86,16 +87,26 @@ struct emulator {
     struct device devices[MAX_DEVICES];
     uint64_t random;         /* state of the generator that orders work */
     uint64_t allocations;    /* attempts so far, for fail_alloc */
+    uint64_t pinned, pinned_most; /* bytes of host memory */
     uint64_t snapshot_bytes; /* of pageable sources that copies under way hold */
 };
 extern struct emulator emu;
 
 /* Take the lock. enter: the calling thread's context, which must be there and without an error. enter_driver: cuInit is
  * enough. Both must be followed by leave(), whatever they returned. */
-CUresult enter(struct context **context);
-CUresult enter_driver(void);
+#define enter(context) enter_by(__func__, context)
+CUresult enter_by(const char *function, struct context **context); /* function: counted as called */
+#define enter_driver() enter_driver_by(__func__)
+CUresult enter_driver_by(const char *function);
 /* enter_driver, and there must be such a device and an answer to write to. */
-CUresult enter_device(CUdevice index, const void *answer, struct device **device);
+#define enter_device(index, answer, device) enter_device_by(__func__, index, answer, device)
+CUresult enter_device_by(const char *function, CUdevice index, const void *answer, struct device **device);
+/* driver_report.c */
+void count_call(const char *function);
+void count_memory(uint64_t used, uint64_t *most);
+/* A text to the end of a file that processes may share; what: the option that names it. */
+void append_locked(const char *what, const char *path, const char *text, size_t length);
+void count_memory(uint64_t used, uint64_t *most);
 CUresult leave(CUresult status);
 /* Give the lock away around a callback into the program, and take it back. */
 void unlock_for_callback(void);

@@ -25,16 +25,17 @@ struct context *current_context(void)
     return stack.depth > 0 ? stack.contexts[stack.depth - 1] : NULL;
 }
 
-CUresult enter_driver(void)
+CUresult enter_driver_by(const char *function)
 {
     pthread_mutex_lock(&lock);
+    count_call(function);
     if (in_callback) return refuse(CUDA_ERROR_NOT_PERMITTED, "a host function put on a stream called the driver");
     return emu.initialised ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
 }
 
-CUresult enter(struct context **context)
+CUresult enter_by(const char *function, struct context **context)
 {
-    CUresult status = enter_driver();
+    CUresult status = enter_driver_by(function);
     if (status != CUDA_SUCCESS) return status;
     *context = current_context();
     if (*context == NULL || !handle_is(*context, HANDLE_CONTEXT)) return CUDA_ERROR_INVALID_CONTEXT;

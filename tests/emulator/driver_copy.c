@@ -145,12 +145,13 @@ static CUresult copy_enqueue(struct context *c, CUstream handle, struct copy_wor
     return owner->error;
 }
 
-static CUresult copy_1d(CUstream stream, uint64_t target, uint64_t source, size_t bytes, enum side target_side,
-                        enum side source_side, bool synchronous)
+#define copy_1d(...) copy_1d_by(__func__, __VA_ARGS__)
+static CUresult copy_1d_by(const char *function, CUstream stream, uint64_t target, uint64_t source, size_t bytes,
+                           enum side target_side, enum side source_side, bool synchronous)
 {
     struct context *c;
     struct copy_work copy = {.target = target, .source = source, .width = bytes, .height = 1};
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS) status = copy_enqueue(c, stream, copy, target_side, source_side, synchronous);
     return leave(status);
 }
@@ -234,12 +235,13 @@ static bool side_2d(int type, const void *host, CUdeviceptr device, size_t x, si
     return type == CU_MEMORYTYPE_HOST || type == CU_MEMORYTYPE_DEVICE || type == CU_MEMORYTYPE_UNIFIED;
 }
 
-static CUresult copy_2d(const CUDA_MEMCPY2D *p, CUstream stream, bool synchronous)
+#define copy_2d(...) copy_2d_by(__func__, __VA_ARGS__)
+static CUresult copy_2d_by(const char *function, const CUDA_MEMCPY2D *p, CUstream stream, bool synchronous)
 {
     struct context *c;
     struct copy_work copy = {0};
     enum side target_side, source_side;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS && p == NULL) status = CUDA_ERROR_INVALID_VALUE;
     if (status != CUDA_SUCCESS) return leave(status);
     copy.width = p->WidthInBytes;
@@ -270,12 +272,13 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *copy, CUstream stream)
 }
 
 /* Fills do not wait for the device, not even those without a stream; a pitch of 0 is that of one row. */
-static CUresult fill(CUstream handle, struct fill_work f)
+#define fill(...) fill_by(__func__, __VA_ARGS__)
+static CUresult fill_by(const char *function, CUstream handle, struct fill_work f)
 {
     struct context *c;
     struct stream *stream;
     struct allocation *target;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS) status = stream_resolve(c, handle, &stream);
     if (status != CUDA_SUCCESS || f.width == 0 || f.height == 0) return leave(status);
     if (f.width > SIZE_MAX / 4 / f.height) return leave(CUDA_ERROR_INVALID_VALUE);

@@ -64,9 +64,9 @@ CUresult cuDeviceGetCount(int *count)
     return leave(status);
 }
 
-CUresult enter_device(CUdevice index, const void *answer, struct device **device)
+CUresult enter_device_by(const char *function, CUdevice index, const void *answer, struct device **device)
 {
-    CUresult status = enter_driver();
+    CUresult status = enter_driver_by(function);
     if (status != CUDA_SUCCESS) return status;
     *device = device_at(index);
     if (*device == NULL) return CUDA_ERROR_INVALID_DEVICE;

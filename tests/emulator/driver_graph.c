@@ -309,9 +309,10 @@ CUresult cuThreadExchangeStreamCaptureMode(int *mode)
 /* ------------------------------------------------------------------------------------------------ building by hand */
 
 /* enter, and the handle must be a live graph. */
-static CUresult enter_graph(struct graph *g, struct context **context)
+#define enter_graph(...) enter_graph_by(__func__, __VA_ARGS__)
+static CUresult enter_graph_by(const char *function, struct graph *g, struct context **context)
 {
-    CUresult status = enter(context);
+    CUresult status = enter_by(function, context);
     if (status == CUDA_SUCCESS && !handle_is(g, HANDLE_GRAPH)) status = CUDA_ERROR_INVALID_VALUE;
     return status;
 }
@@ -412,9 +413,10 @@ CUresult cuGraphAddEmptyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode
 }
 
 /* enter, and the handle must be a kernel's node. */
-static CUresult enter_kernel_node(struct graph_node *node, struct context **context)
+#define enter_kernel_node(...) enter_kernel_node_by(__func__, __VA_ARGS__)
+static CUresult enter_kernel_node_by(const char *function, struct graph_node *node, struct context **context)
 {
-    CUresult status = enter(context);
+    CUresult status = enter_by(function, context);
     if (status == CUDA_SUCCESS && (!handle_is(node, HANDLE_NODE) || node->work.kind != WORK_KERNEL))
         status = CUDA_ERROR_INVALID_VALUE;
     return status;
@@ -504,9 +506,10 @@ CUresult cuGraphInstantiateWithParams(CUgraphExec *exec, CUgraph graph, CUDA_GRA
 }
 
 /* enter, and the handle must be a live executable graph. */
-static CUresult enter_exec(struct graph_exec *e, struct context **context)
+#define enter_exec(...) enter_exec_by(__func__, __VA_ARGS__)
+static CUresult enter_exec_by(const char *function, struct graph_exec *e, struct context **context)
 {
-    CUresult status = enter(context);
+    CUresult status = enter_by(function, context);
     if (status == CUDA_SUCCESS && !handle_is(e, HANDLE_EXEC)) status = CUDA_ERROR_INVALID_VALUE;
     return status;
 }

@@ -12,10 +12,11 @@ static uint64_t launch_count;
 /* ------------------------------------------------------------------------------------------------------- attributes */
 
 /* enter, and the handle must be a live function. */
-static CUresult enter_function(struct function *f)
+#define enter_function(...) enter_function_by(__func__, __VA_ARGS__)
+static CUresult enter_function_by(const char *function, struct function *f)
 {
     struct context *c;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS && !handle_is(f, HANDLE_FUNCTION))
         status = refuse(CUDA_ERROR_INVALID_HANDLE, "%p is not a function of a loaded module", (void *)f);
     return status;

@@ -100,6 +100,7 @@ CUresult allocation_make(struct context *context, size_t bytes, enum memory_kind
                              .init_pages = init,
                              .init_page_bytes = bits};
     device->used += cost(bytes);
+    count_memory(device->used, &device->used_most);
     allocation_insert(a);
     *allocation = a;
     return CUDA_SUCCESS;
@@ -111,6 +112,7 @@ void allocation_free(struct allocation *a)
     freed[freed_count % FREED_KEPT].base = a->base;
     freed[freed_count++ % FREED_KEPT].size = a->size;
     if (a->kind == MEMORY_DEVICE || a->kind == MEMORY_MODULE) a->device->used -= cost(a->size);
+    if (a->kind == MEMORY_HOST) emu.pinned -= a->size;
     if (a->pool != NULL) a->pool->used -= a->size;
     if (a->pages != NULL) pages_decommit(a->pages, a->page_bytes);
     if (a->init_pages != NULL) pages_decommit(a->init_pages, a->init_page_bytes);
@@ -477,6 +479,8 @@ CUresult cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags)
                              .pages = pages,
                              .page_bytes = bytes};
     allocation_insert(a);
+    emu.pinned += bytes;
+    count_memory(emu.pinned, &emu.pinned_most);
     *pointer = pages;
     return leave(CUDA_SUCCESS);
 }

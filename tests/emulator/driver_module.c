@@ -8,10 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#ifndef _WIN32
-#include <fcntl.h>
-#include <sys/file.h>
-#endif
 
 static struct module *modules;
 
@@ -46,21 +42,7 @@ static void coverage_write(const struct module *m)
                 emu.options.sm);
     }
     fclose(memory);
-    int file = open(emu.options.coverage, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (file < 0 || flock(file, LOCK_EX) != 0) {
-        say("coverage: %s cannot be opened for appending", emu.options.coverage);
-    } else {
-        size_t done = 0;
-        while (done < length) {
-            ssize_t n = write(file, text + done, length - done);
-            if (n <= 0) {
-                say("coverage: %s cannot be written", emu.options.coverage);
-                break;
-            }
-            done += (size_t)n;
-        }
-    }
-    if (file >= 0) close(file);
+    append_locked("coverage", emu.options.coverage, text, length);
     free(text);
 }
 
@@ -232,10 +214,11 @@ CUresult cuModuleLoad(CUmodule *module, const char *path)
 }
 
 /* enter, and the handle must be a live module. */
-static CUresult enter_module(struct module *m)
+#define enter_module(...) enter_module_by(__func__, __VA_ARGS__)
+static CUresult enter_module_by(const char *function, struct module *m)
 {
     struct context *c;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS && !handle_is(m, HANDLE_MODULE)) status = CUDA_ERROR_INVALID_HANDLE;
     return status;
 }

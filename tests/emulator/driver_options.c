@@ -37,6 +37,15 @@ static bool parse_bytes(const char *text, size_t length, uint64_t *bytes)
     return *bytes > 0;
 }
 
+static bool parse_file(const char *text, size_t length, char file[1024], const char **expected)
+{
+    *expected = "a file's name of 1 to 1023 bytes";
+    if (length == 0 || length >= 1024) return false;
+    memcpy(file, text, length);
+    file[length] = '\0';
+    return true;
+}
+
 static bool parse_value(struct options *o, const char *key, size_t key_length, const char *value, size_t length,
                         const char **expected)
 {
@@ -68,13 +77,8 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
         o->exact = n == 1;
         return ok;
     }
-    if (KEY("coverage")) {
-        *expected = "a file's name of 1 to 1023 bytes";
-        if (length == 0 || length >= sizeof o->coverage) return false;
-        memcpy(o->coverage, value, length);
-        o->coverage[length] = '\0';
-        return true;
-    }
+    if (KEY("coverage")) return parse_file(value, length, o->coverage, expected);
+    if (KEY("report")) return parse_file(value, length, o->report, expected);
     if (KEY("fail_alloc")) {
         *expected = "a number";
         return parse_number(value, length, INT64_MAX, &o->fail_alloc);
@@ -99,7 +103,7 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
 bool options_parse(const char *text, struct options *options, char *why, size_t size)
 {
     static const char *const keys[] = {"sm",       "memory",     "devices", "seed",  "exact",
-                                       "coverage", "fail_alloc", "threads", "driver"};
+                                       "coverage", "report",     "fail_alloc", "threads", "driver"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     *options = (struct options){.sm = 120, .memory = (uint64_t)16 << 30, .devices = 1, .seed = 1, .driver = 13000};
     if (text == NULL || *text == '\0') return true;
@@ -116,7 +120,7 @@ bool options_parse(const char *text, struct options *options, char *why, size_t 
             if (expected == NULL)
                 snprintf(why, size,
                          "UPRES_EMULATOR: there is no option \"%.*s\"; there are sm, memory, devices, seed, exact, "
-                         "coverage, fail_alloc, threads, driver",
+                         "coverage, report, fail_alloc, threads, driver",
                          (int)key_length, text);
             else
                 snprintf(why, size, "UPRES_EMULATOR: \"%.*s\" expected %s", (int)length, text, expected);

@@ -304,10 +304,11 @@ CUresult cuStreamCreate(CUstream *stream, unsigned flags)
 }
 
 /* enter, and the handle's stream; its own context need not be the current one. */
-static CUresult enter_stream(CUstream handle, struct stream **stream)
+#define enter_stream(...) enter_stream_by(__func__, __VA_ARGS__)
+static CUresult enter_stream_by(const char *function, CUstream handle, struct stream **stream)
 {
     struct context *c;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     return status == CUDA_SUCCESS ? stream_resolve(c, handle, stream) : status;
 }
 
@@ -430,10 +431,11 @@ CUresult cuEventCreate(CUevent *event, unsigned flags)
 }
 
 /* enter, and the handle must be a live event. */
-static CUresult enter_event(CUevent event)
+#define enter_event(...) enter_event_by(__func__, __VA_ARGS__)
+static CUresult enter_event_by(const char *function, CUevent event)
 {
     struct context *c;
-    CUresult status = enter(&c);
+    CUresult status = enter_by(function, &c);
     if (status == CUDA_SUCCESS && (!handle_is(event, HANDLE_EVENT) || !handle_is(event->context, HANDLE_CONTEXT)))
         status = refuse(CUDA_ERROR_INVALID_HANDLE, "%p is not an event of a live context", (void *)event);
     return status == CUDA_SUCCESS ? event->context->error : status;

@@ -163,6 +163,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
     struct physical *p = must_calloc(1, sizeof *p);
     *p = (struct physical){.device = d, .size = bytes, .object = object, .init_object = init_object};
     d->used += bytes;
+    count_memory(d->used, &d->used_most);
     handle_add(p, HANDLE_PHYSICAL);
     *handle = (uint64_t)(uintptr_t)p;
     return leave(CUDA_SUCCESS);

@@ -97,7 +97,7 @@ static void test_options(void)
 {
     static const char *const bad[] = {"sm=100",  "sm",          "sm=",        "memory=0",   "memory=5Q", "devices=17",
                                       "seed=-1", "seed=0x10",   "speed=fast", "SM=120",     "sm=120,",   ",",
-                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T"};
+                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T", "report="};
     bool all = true;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         if (run_case(bad[i], options_refused, false) != 0) {
@@ -802,6 +802,55 @@ static void test_coverage(void)
     test_result("coverage: two processes count each line into one file", failures == 0 && compare == 2 && store == 2);
 }
 
+/* ----------------------------------------------------------------------------------------------------------- report */
+
+static void counted(void)
+{
+    CUdeviceptr p, q;
+    void *host;
+    start();
+    OK(cu.cuMemAlloc_v2(&p, 5000));
+    OK(cu.cuMemAlloc_v2(&q, 1000));
+    OK(cu.cuMemFree_v2(q));
+    OK(cu.cuMemHostAlloc(&host, 3000, 0));
+    OK(cu.cuMemsetD8Async(p, 1, 5000, NULL));
+    OK(cu.cuCtxSynchronize());
+    CHECK(cu.cuMemAlloc_v2(&q, (size_t)1 << 40) == CUDA_ERROR_OUT_OF_MEMORY);
+    if (fork() == 0) exit(0);
+    wait(NULL);
+}
+
+static void test_report(void)
+{
+    static const struct {
+        const char *name;
+        unsigned long number;
+    } wanted[] = {{"memory of device 0 at most", 5120 + 1024}, {"memory of device 0 at the end", 5120},
+                  {"pinned memory at most", 3000},             {"cuMemAlloc_v2", 3},
+                  {"cuMemFree_v2", 1},                         {"cuMemHostAlloc", 1},
+                  {"cuMemsetD8Async", 1}};
+    char file[] = "/tmp/upres-report-XXXXXX", options[128], line[256];
+    int handle = mkstemp(file), found = 0;
+    if (handle < 0) {
+        test_result("report: a temporary file", false);
+        return;
+    }
+    close(handle);
+    snprintf(options, sizeof options, "memory=1M,report=%s", file);
+    int failures = run_case(options, counted, false);
+    FILE *f = fopen(file, "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        char *tab = strchr(line, '\t');
+        if (tab == NULL) failures++;
+        else *tab = '\0';
+        for (size_t i = 0; tab != NULL && i < sizeof wanted / sizeof wanted[0]; i++)
+            if (strcmp(line, wanted[i].name) == 0) found += strtoul(tab + 1, NULL, 10) == wanted[i].number;
+    }
+    if (f != NULL) fclose(f);
+    unlink(file);
+    test_result("report: memory at its most and calls by name, once", failures == 0 && found == 7);
+}
+
 int main(int count, char **arguments)
 {
     test_begin(count > 1 ? arguments[1] : "build/tests/emulator/libcuda.so.1");
@@ -837,6 +886,7 @@ int main(int count, char **arguments)
     test_case("module: what cannot be loaded", "sm=86", bad_modules);
     test_case("two devices: peer copies and access", "devices=2", peers);
     test_coverage();
+    test_report();
     test_streams();
     test_compilers();
     return test_end();

@@ -1,0 +1,74 @@
+/*
+ * What a program asked of the driver, for tests of how much and how often: memory at its most, calls by name.
+ */
+#include "tests/emulator/driver.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { FUNCTIONS_MOST = 256 };
+
+static struct {
+    const char *name;
+    uint64_t count;
+} calls[FUNCTIONS_MOST];
+
+void count_call(const char *function)
+{
+    size_t i = 0;
+    while (i < FUNCTIONS_MOST - 1 && calls[i].name != NULL && calls[i].name != function) i++;
+    calls[i].name = function;
+    calls[i].count++;
+}
+
+void count_memory(uint64_t used, uint64_t *most)
+{
+    if (used > *most) *most = used;
+}
+
+void append_locked(const char *what, const char *path, const char *text, size_t length)
+{
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (file < 0 || flock(file, LOCK_EX) != 0) {
+        say("%s: %s cannot be opened for appending", what, path);
+    } else {
+        size_t done = 0;
+        while (done < length) {
+            ssize_t n = write(file, text + done, length - done);
+            if (n <= 0) {
+                say("%s: %s cannot be written", what, path);
+                break;
+            }
+            done += (size_t)n;
+        }
+    }
+    if (file >= 0) close(file);
+}
+
+/* A process forked after cuInit has its parent's counts: not written. */
+__attribute__((destructor)) static void report_at_exit(void)
+{
+    if (emu.process != getpid() || emu.options.report[0] == '\0') return;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (memory == NULL) {
+        say("report: the host has no memory for it");
+        return;
+    }
+    for (int i = 0; i < emu.options.devices; i++) {
+        fprintf(memory, "memory of device %d at most\t%" PRIu64 "\n", i, emu.devices[i].used_most);
+        fprintf(memory, "memory of device %d at the end\t%" PRIu64 "\n", i, emu.devices[i].used);
+    }
+    fprintf(memory, "pinned memory at most\t%" PRIu64 "\n", emu.pinned_most);
+    for (size_t i = 0; i < FUNCTIONS_MOST && calls[i].name != NULL; i++)
+        fprintf(memory, "%s\t%" PRIu64 "\n", calls[i].name, calls[i].count);
+    fclose(memory);
+    append_locked("report", emu.options.report, text, length);
+    free(text);
+}
