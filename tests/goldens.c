@@ -145,7 +145,8 @@ static bool is_integer(WeightType type)
 GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t)
 {
     GoldenTolerance r = {0, -1, -1, -1, 0};
-    static const double loss[] = {[DEV_FP32] = 0, [DEV_BF16] = 3e-2, [DEV_INT8] = 8e-2}; /* goldens/README.md */
+    static const double loss[] = {[DEV_FP32] = 0, [DEV_BF16] = 3e-2, [DEV_INT8] = 8e-2, /* goldens/README.md */
+                                  [DEV_FP8] = 2.5e-1, [DEV_FP8X3] = 3e-2};
     if (g->setup.precision != DEV_FP32) {
         r.relative_rms = loss[g->setup.precision];
         return r;
@@ -433,7 +434,7 @@ static void walk(Runner *r, const char *path)
 
 static int usage(const char *problem, const char *what)
 {
-    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu|cuda[:N]] [--precision fp32|bf16|int8] [--threads N] PATH...\n", problem,
+    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu|cuda[:N]] [--precision P] [--threads N] PATH...\n", problem,
             what);
     return 2;
 }
