@@ -454,7 +454,21 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     return n;
 }
 
-ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames) { return d->ops->conv_state(d, a, frames); }
+ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
+{
+    ConvState *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        dev_fail(d, "out of memory");
+        return NULL;
+    }
+    s->kept = a->kt - a->stride_t;
+    s->slots = s->kept + frames;
+    s->zero = a->start_zero;
+    s->pad_top = a->pad_top;
+    s->pad_left = a->pad_left;
+    s->ring = d->ops->history(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), &s->scales);
+    return s;
+}
 
 void dev_state_free(Dev *d, ConvState *s)
 {

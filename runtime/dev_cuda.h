@@ -151,7 +151,7 @@ bool pre_is_identity(const Pre *pre);
 
 void cuda_conv3d(Dev *d, const ConvArgs *a);
 void cuda_upsample(Dev *d, const UpsampleArgs *a);
-ConvState *cuda_conv_state(Dev *d, const ConvArgs *a, int frames);
+Tensor cuda_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
 FoldedUpsampler *cuda_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                            const BoundWeight *conv_bias, int rt);
 FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,

@@ -38,7 +38,8 @@ typedef struct DevOps {
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
-    ConvState *(*conv_state)(Dev *d, const ConvArgs *a, int frames);
+    /* Frames with their borders for ConvState.ring and .scales, cleared. */
+    Tensor (*history)(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
     FoldedUpsampler *(*fold)(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                              const BoundWeight *conv_bias, int rt);
     FoldedUpsampler *(*fold_nearest)(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
@@ -170,7 +171,7 @@ void cpu_from_codes(Dev *d, const CodesArgs *a);
 void cpu_to_codes(Dev *d, const CodesArgs *a);
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
-ConvState *cpu_conv_state(Dev *d, const ConvArgs *a, int frames);
+Tensor cpu_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
 FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt);
 FoldedUpsampler *cpu_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
