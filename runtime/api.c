@@ -4,7 +4,7 @@
 #include "loader/weights.h"
 #include "runtime/about.h"
 #include "runtime/bench.h"
-#include "runtime/cuda_driver.h"
+#include "runtime/device.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
 #include "runtime/selftest.h"
@@ -229,10 +229,18 @@ upres_status upres_convert(const char *const *paths, size_t count, const char *o
 
 /* ----------------------------------------------------------------------------------------------------------- session */
 
+/* Checked options whose device, where one is asked for, can be had in that precision: said before any weight is read. */
+static bool take_options(upres_options *checked, const upres_options *o, Fault *f)
+{
+    Device chosen;
+    if (options_take(checked, o, f) != UPRES_OK) return false;
+    return (checked->device < 0 && checked->precision == UPRES_PRECISION_AUTO) || device_choose(checked, &chosen, f);
+}
+
 /* The options of a job that computes. */
 static bool take_job(upres_options *checked, const upres_options *o, Fault *f)
 {
-    if (options_take(checked, o, f) != UPRES_OK) return false;
+    if (!take_options(checked, o, f)) return false;
     if (!checked->device_model) return true;
     fault(f, UPRES_E_UNSUPPORTED, "'%.80s' is a described device, good for plans alone; name one that is there", checked->device_model);
     return false;
@@ -241,7 +249,9 @@ static bool take_job(upres_options *checked, const upres_options *o, Fault *f)
 upres_status upres_options_check(const upres_options *o)
 {
     upres_options checked;
-    return options_take(&checked, o, begin());
+    Fault *f = begin();
+    take_options(&checked, o, f);
+    return f->status;
 }
 
 upres_status upres_session_open(upres_session **out, const upres_weights *w, const upres_options *o,
@@ -373,7 +383,7 @@ upres_status upres_plan(const upres_weights *w, const upres_options *o, upres_jo
     upres_clip whole = {0};
     upres_plan_report full;
     if (!w || !report) return null_argument(f, "upres_plan");
-    if (options_take(&checked, o, f) != UPRES_OK || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK ||
+    if (!take_options(&checked, o, f) || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK ||
         plan_job(w->set, &checked, job, &whole, &full, f) != UPRES_OK)
         return f->status;
     return give(report, &full, sizeof full, "upres_plan_report", f);

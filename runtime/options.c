@@ -1,7 +1,5 @@
 #include "runtime/options.h"
 
-#include "runtime/device.h"
-
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -163,8 +161,6 @@ static bool check_device(const upres_options *o, Fault *f)
 {
     if (!within(f, "--device (-2 auto, -1 cpu, 0 and up cuda)", o->device, UPRES_DEVICE_AUTO, 1023)) return false;
     if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
-    Device chosen; /* what cannot be honoured is said before any weight is read */
-    if ((o->device >= 0 || o->precision != UPRES_PRECISION_AUTO) && !device_choose(o, &chosen, f)) return false;
     return within(f, "--threads", o->threads, 0, 1024);
 }
 
