@@ -1,10 +1,10 @@
 /*
- * What can be said of 8-bit floats' kernels on sm_120 by reading their machine code: the main loop, which is the smallest with
- * the most matrix instructions, has those with block scales alone, as many of all its instructions as tests/sass_limits.txt asks
- * for, no calls and no memory of threads; and issuing it takes at most half of the time that its products take.
+ * What can be said of 8-bit floats' kernels on sm_120 by reading their machine code: the main loop, the smallest with the most
+ * matrix instructions, has those with block scales alone, as many of all its instructions as tests/sass_limits.txt asks for,
+ * no calls and no memory of threads; and issuing it takes at most half of the time that its products take.
  *
- * ptxas, nvdisasm: those UPRES_PTXAS and UPRES_NVDISASM name, or on the PATH, or in the toolkits' usual folders. Skipped by name
- * without them, or where upres was built without a compiler. Run in the project's root.
+ * ptxas, nvdisasm: those UPRES_PTXAS and UPRES_NVDISASM name, or on the PATH, or in the toolkits' usual folders. Skipped by
+ * name without them, or where upres was built without a compiler. Run in the project's root.
  */
 #include "runtime/cuda_kernels.h"
 #include "runtime/library.h"
@@ -56,7 +56,8 @@ static char *disassemble(const char *ptx)
     snprintf(path, sizeof path, "%s/ptx", folder);
     FILE *f = fopen(path, "w");
     if (f == NULL || fputs(ptx, f) == EOF || fclose(f) != 0) return NULL;
-    snprintf(command, sizeof command, "'%s' -arch=sm_120f -o %s/cubin %s && '%s' %s/cubin", tool[0], folder, path, tool[1], folder);
+    snprintf(command, sizeof command, "'%s' -arch=sm_120f -o %s/cubin %s && '%s' %s/cubin", tool[0], folder, path, tool[1],
+             folder);
     size_t used = 0, room = 64 << 20;
     char *text = malloc(room);
     f = popen(command, "r");
@@ -190,11 +191,12 @@ static void check_kernel(const char *kernel)
     const double issue = (double)(all + nop) / (CLOCKS * mma);
     if (matching(first, last, "QMMA.SF") != mma) bad += printf("  not all of %d matrix instructions have block scales\n", mma);
     if (100 * mma < share * all) bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, share);
-    if (matching(first, last, "BAR.") != barriers) bad += printf("  %d barriers, not %d\n", matching(first, last, "BAR."), barriers);
+    const int found = matching(first, last, "BAR.");
+    if (found != barriers) bad += printf("  %d barriers, not %d\n", found, barriers);
     if (matching(first, last, "CALL") + loose > 0) bad += printf("  calls, or memory of threads\n");
     if (issue > 0.5) bad += printf("  issuing takes %.2f of the time of the products\n", issue);
-    printf("%s %s: %d of %d instructions multiply (%.0f %%), issue %.2f of their time\n", bad ? "FAIL" : "ok  ", kernel, mma, all,
-           100.0 * mma / all, issue);
+    printf("%s %s: %d of %d instructions multiply (%.0f %%), issue %.2f of their time\n", bad ? "FAIL" : "ok  ", kernel, mma,
+           all, 100.0 * mma / all, issue);
     passed += bad == 0;
     failed += bad != 0;
 }

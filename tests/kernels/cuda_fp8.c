@@ -175,11 +175,22 @@ static void check_weights(const WeightCase *k)
 
 /* -------------------------------------------------------------------------------------------------------------- layers */
 
+/* snr: decibels that a layer's result has to keep. */
 static const struct {
     const char *name;
     DevPrecision precision;
-    double loss;
-} versions[] = {{"fp8", DEV_FP8, 1e-1}, {"fp8x3", DEV_FP8X3, 1e-2}};
+    double loss, snr;
+} versions[] = {{"fp8", DEV_FP8, 1e-1, 28.0}, {"fp8x3", DEV_FP8X3, 1e-2, 45.0}};
+
+static double snr(const float *want, const float *got, size_t count)
+{
+    double signal = 0, noise = 1e-30;
+    for (size_t i = 0; i < count; i++) {
+        signal += (double)want[i] * (double)want[i];
+        noise += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+    }
+    return 10.0 * log10(signal / noise);
+}
 
 /* A residual block's convolution with its shortcut, edges repeated, and linear layers with and without a gated unit. */
 typedef struct Layers {
@@ -263,8 +274,10 @@ static void check_layers(int ci, int co, int frames, int h, int w)
         check_poison(got, out_floats(&l));
         run(&l, &(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name);
         for (int part = 0; part < 3; part++) { /* each has its own largest value */
-            const size_t count = out_floats(&l) / 3;
-            check_close(versions[i].name, want + (size_t)part * count, got + (size_t)part * count, count, versions[i].loss);
+            const size_t count = out_floats(&l) / 3, first = (size_t)part * count;
+            check_close(versions[i].name, want + first, got + first, count, versions[i].loss);
+            const double kept = snr(want + first, got + first, count) + (part == 2 ? 4.0 : 0.0); /* a product of two results */
+            check_true(kept >= versions[i].snr, "%s: layer %d keeps %.1f dB", versions[i].name, part, kept);
         }
     }
     check_end();
