@@ -24,6 +24,9 @@ kernels_as() {
     UPRES_EMULATOR="sm=$sm,seed=$sm${EMULATOR_MORE:-}" "$build/tests/kernels" --device cuda --digest "$@" >"$log" 2>&1
 }
 
+# Names of tests with the hash of their results.
+digests() { awk '/^ok |^FAIL / { print $2, $NF }' "$1"; }
+
 # Lines of each kernel that no test ran: at least 98 in 100 must.
 covered() { # FILE SM
     awk -F '\t' -v sm="$2" '
@@ -61,8 +64,8 @@ for sm in "$@"; do
         tell "$verdict" "$what" "$share"
     done < <(covered "$coverage" "$sm")
     [ "$sm" = "$1" ] || [ "$sm" = "${!#}" ] || continue # the first part and the last are compared
-    if kernels_as "$sm" "$log.nvrtc"; then
-        if [ "$(grep digest "$log")" = "$(grep digest "$log.nvrtc")" ]; then
+    if kernels_as "$sm" "$log.nvrtc" '[!c]*'; then # all but convolutions and products, which take longest
+        if [ -z "$(digests "$log.nvrtc" | grep -vxFf <(digests "$log"))" ]; then
             tell ok "sm_$sm: NVRTC's kernels and those built in give the same bits"
         else
             tell FAIL "sm_$sm" "NVRTC's kernels give other bits than those built in"
