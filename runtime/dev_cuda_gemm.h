@@ -11,6 +11,7 @@ typedef struct CudaGemmTile {
     int warps, stages;
     float speed;       /* per element, against the best of its type */
     int producers;     /* more warps, which fetch boxes of A's pictures; 0: rows are gathered */
+    bool halo;         /* boxes that all taps of a window find their pixels in */
 } CudaGemmTile;
 
 /* In the order of the kernels' files; 8-bit floats, of sm_120, last. False past the last. */

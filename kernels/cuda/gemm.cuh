@@ -92,6 +92,7 @@ __device__ __forceinline__ Share share_now()
 /* Where fetching one part has come to. */
 template <class T> struct Fetch {
     int tap, slab;              /* the next one */
+    int of_window;              /* fp8: which of its window's taps that is */
     uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
     uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap; rows that do not exist take the first pixel's values */
     uint32_t scale_pixel;       /* fp8: of the row whose scales the thread fetches */
@@ -104,7 +105,7 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
     const int first = at.first_row + share.own, left = g.rows * g.columns - first;
-    f.tap = f.slab = 0;
+    f.tap = f.slab = f.of_window = 0;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
     f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
     f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
@@ -132,6 +133,18 @@ __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPa
         const uint64_t from = p.b_scale + (uint64_t)(row * p.blocks + f.slab) * 4;
         copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns<T>(g) ? 4 : 0);
     }
+}
+
+/* Taps of a window first, then slabs, then windows. */
+template <class T> __device__ __forceinline__ void next_of_window(Fetch<T> &f, int window, int depth_bytes)
+{
+    f.tap++;
+    f.of_window++;
+    if (f.of_window < window) return;
+    f.of_window = 0;
+    f.slab++;
+    if (f.slab * TILE_ROW_BYTES >= depth_bytes) f.slab = 0;
+    else f.tap -= window;
 }
 
 /* Starts the copies of the next slab and steps on. Returns how many chunks of the stage are to be multiplied. */
@@ -170,6 +183,10 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
             copy_async_16(to + T::b_at + j * T::rows_a_turn * TILE_ROW_BYTES, b + (uint64_t)j * b_step, there ? 16 : 0);
         }
         if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, tap + scale_pixel);
+    }
+    if (T::fp8) {
+        next_of_window(f, p.window, depth_bytes);
+        return used;
     }
     f.slab++;
     if (f.slab * TILE_ROW_BYTES >= depth_bytes) {

@@ -10,6 +10,7 @@
  *
  * B has one scale a column, which the instruction applies as well: parts with scales of their own add up without more ado.
  *
+ * K runs through parts, windows, slabs, taps of a window, in all forms below, so that results do not depend on the form either.
  * The tensor core truncates its sums at 25 bits and loses nothing over any K that occurs: no second level of sums.
  */
 #include "fp8.cuh"
@@ -47,10 +48,23 @@ __device__ __forceinline__ void load_column_scales(ColumnScales<T> &scale, const
     }
 }
 
-template <class T> __device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], uint32_t a)
+/* Where this lane's rows of A's fragments lie: in a tile one below the other, */
+struct TileRows {
+    uint32_t first;
+    __device__ __forceinline__ uint32_t at(int m, int step) const { return (first ^ step << 5) + m * 16 * TILE_ROW_BYTES; }
+};
+
+/* in a patch of pixels anywhere. */
+template <class T> struct PatchRows {
+    uint32_t row[T::m_fragments];
+    __device__ __forceinline__ uint32_t at(int m, int step) const { return row[m] ^ step << 5; }
+};
+
+template <class T, class Rows>
+__device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], const Rows &a, int step)
 {
 #pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a + m * 16 * TILE_ROW_BYTES);
+    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a.at(m, step));
 }
 
 /* Two fragments of columns, all of rows. less: taken from the scales of rows. */
@@ -69,15 +83,15 @@ __device__ __forceinline__ void multiply_two(Sums<T> &sum, int n, const uint32_t
     }
 }
 
-/* One step of 32 channels. a, b: where this lane's rows of the first fragments lie for chunk 0. */
-template <class T, int STEP>
-__device__ __forceinline__ void step_e4m3(Sums<T> &sum, uint32_t a, uint32_t b, const RowScales<T> &rows,
+/* One step of 32 channels. b: where this lane's row of the first fragments lies for step 0. */
+template <class T, int STEP, class Rows>
+__device__ __forceinline__ void step_e4m3(Sums<T> &sum, const Rows &a, uint32_t b, const RowScales<T> &rows,
                                           const ColumnScales<T> &columns)
 {
     constexpr bool pair = T::type == CUDA_E4M3_PAIR;
     uint32_t fa[T::m_fragments][4], low[T::m_fragments][4], fb[4];
-    load_rows<T>(fa, a ^ STEP << 5);
-    if (pair) load_rows<T>(low, a ^ (STEP + 2) << 5);
+    load_rows<T>(fa, a, STEP);
+    if (pair) load_rows<T>(low, a, STEP + 2);
 #pragma unroll
     for (int n = 0; n < T::n_fragments; n += 2) {
         load_matrix_4(fb, (b ^ STEP << 5) + n * 8 * TILE_ROW_BYTES);
@@ -86,6 +100,18 @@ __device__ __forceinline__ void step_e4m3(Sums<T> &sum, uint32_t a, uint32_t b, 
         multiply_two<T, STEP>(sum, n, low, fb, rows, columns, SIXTEENTH);
         load_matrix_4(fb, (b ^ (STEP + 2) << 5) + n * 8 * TILE_ROW_BYTES);
         multiply_two<T, STEP>(sum, n, fa, fb, rows, columns, SIXTEENTH);
+    }
+}
+
+/* The steps behind the first. */
+template <class T, class Rows>
+__device__ __forceinline__ void more_steps(Sums<T> &sum, const Rows &a, uint32_t b, const RowScales<T> &rows,
+                                           const ColumnScales<T> &columns)
+{
+    step_e4m3<T, 1>(sum, a, b, rows, columns);
+    if constexpr (T::type == CUDA_E4M3) {
+        step_e4m3<T, 2>(sum, a, b, rows, columns);
+        step_e4m3<T, 3>(sum, a, b, rows, columns);
     }
 }
 
@@ -120,15 +146,11 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
         const uint32_t fill = base + (stage == 0 ? T::stages * T::stage_bytes : stage) - T::stage_bytes;
         RowScales<T> rows;
         load_row_scales<T>(rows, p.a_scale != 0, now + row_scale);
-        step_e4m3<T, 0>(sum, now + a, now + b, rows, columns);
+        step_e4m3<T, 0>(sum, TileRows{now + a}, now + b, rows, columns);
         /* The next slab's addresses are worked out while the tensor cores are busy. */
         if (slab + T::stages - 1 < slabs) fetch_slab<T>(g, p, at, fetch, fill);
         copy_async_commit();
-        step_e4m3<T, 1>(sum, now + a, now + b, rows, columns);
-        if constexpr (T::type == CUDA_E4M3) {
-            step_e4m3<T, 2>(sum, now + a, now + b, rows, columns);
-            step_e4m3<T, 3>(sum, now + a, now + b, rows, columns);
-        }
+        more_steps<T>(sum, TileRows{now + a}, now + b, rows, columns);
         stage = stage == (T::stages - 1) * T::stage_bytes ? 0 : stage + T::stage_bytes;
     }
     copy_async_wait<0>();
@@ -201,26 +223,31 @@ __device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, 
         const int row = lane + i * 32, y = at.first_row + (row >> g.box), x = at.first_x + (row & ((1 << g.box) - 1));
         pixel[i] = y < g.rows && x < g.columns ? (uint32_t)(y * p.width + x) : 0;
     }
+    int tap = 0, slab = 0, of_window = 0;
 #pragma unroll 1
-    for (int tap = 0; tap < p.taps; tap++) {
+    for (int i = 0; i < p.taps * slabs; i++) {
         const int y = p.frame[at.image][p.tap_frame[tap]] + (p.tap[tap] >> 16), x = p.tap[tap] & 0xffff;
-#pragma unroll 1
-        for (int slab = 0; slab < slabs; slab++) {
-            barrier_wait(ring.empty(), ring.parity ^ 1);
-            if (lane == 0) {
-                const int byte = slab * TILE_ROW_BYTES;
-                barrier_expect(ring.full(), T::stage_bytes);
-                copy_box_3(ring.tile(), boxes.a[part], byte, at.first_x + x, at.first_row + y, ring.full());
-                copy_box_2(ring.tile() + T::b_at, boxes.b[part], tap * row_bytes + byte, at.first_column, ring.full());
-            }
-            if (p.a_scale != 0) {
-                fetch_box_scales<T>(p, pixel, y * p.width + x, slab, ring.scales() + lane * 4);
-                barrier_arrive_after_copies(ring.full());
-            } else if (lane == 0) {
-                barrier_arrive(ring.full(), Ring<T>::arrivals - 1);
-            }
-            ring.next();
+        barrier_wait(ring.empty(), ring.parity ^ 1);
+        if (lane == 0) {
+            const int byte = slab * TILE_ROW_BYTES;
+            barrier_expect(ring.full(), T::stage_bytes);
+            copy_box_3(ring.tile(), boxes.a[part], byte, at.first_x + x, at.first_row + y, ring.full());
+            copy_box_2(ring.tile() + T::b_at, boxes.b[part], tap * row_bytes + byte, at.first_column, ring.full());
         }
+        if (p.a_scale != 0) {
+            fetch_box_scales<T>(p, pixel, y * p.width + x, slab, ring.scales() + lane * 4);
+            barrier_arrive_after_copies(ring.full());
+        } else if (lane == 0) {
+            barrier_arrive(ring.full(), Ring<T>::arrivals - 1);
+        }
+        ring.next();
+        tap++;
+        of_window++;
+        if (of_window < p.window) continue;
+        of_window = 0;
+        slab++;
+        if (slab == slabs) slab = 0;
+        else tap -= p.window;
     }
 }
 
@@ -242,12 +269,8 @@ __device__ __forceinline__ void add_ring(const CudaGemm &g, const CudaGemmPart &
         RowScales<T> rows;
         barrier_wait(ring.full(), ring.parity);
         load_row_scales<T>(rows, p.a_scale != 0, ring.scales() + row_scale);
-        step_e4m3<T, 0>(sum, now + a, now + b, rows, columns);
-        step_e4m3<T, 1>(sum, now + a, now + b, rows, columns);
-        if constexpr (T::type == CUDA_E4M3) {
-            step_e4m3<T, 2>(sum, now + a, now + b, rows, columns);
-            step_e4m3<T, 3>(sum, now + a, now + b, rows, columns);
-        }
+        step_e4m3<T, 0>(sum, TileRows{now + a}, now + b, rows, columns);
+        more_steps<T>(sum, TileRows{now + a}, now + b, rows, columns);
         __syncwarp();
         if (lane == 0) barrier_arrive(ring.empty());
         ring.next();
@@ -286,6 +309,186 @@ template <class T> __device__ __forceinline__ void gemm_boxes(const CudaGemmBoxe
     write_results<T>(boxes.gemm, sum, memory);
 }
 
+/* ------------------------------------------------------------------------------------------------- boxes with their halo */
+
+/*
+ * All taps of a window read pixels that lie within a few of each other: a patch of them, 128 bytes deep, comes once and stays
+ * while the window's taps go over it, each with its own slab of B. Two patches take turns beside the ring of B's stages.
+ */
+template <class T> struct Patches {
+    static constexpr int width = 16, height = T::bm / 16; /* of a tile */
+    static constexpr int rows_room = (width + 2) * (height + 2), bytes_room = (rows_room * TILE_ROW_BYTES + 1023) / 1024 * 1024;
+    static constexpr int b_bytes = T::bn * TILE_ROW_BYTES, b_at = 2 * bytes_room, scales_at = b_at + T::stages * b_bytes;
+    static constexpr int barriers_at = scales_at + 2 * rows_room * 4, arrivals = 33; /* as Ring's */
+    uint32_t base;
+    uint32_t patch, patch_parity, stage, parity;
+
+    __device__ __forceinline__ uint32_t a() const { return base + patch * bytes_room; }
+    __device__ __forceinline__ uint32_t b() const { return base + b_at + stage * b_bytes; }
+    __device__ __forceinline__ uint32_t scales() const { return base + scales_at + patch * (rows_room * 4); }
+    __device__ __forceinline__ uint32_t full_a() const { return base + barriers_at + patch * 8; }
+    __device__ __forceinline__ uint32_t empty_a() const { return full_a() + 2 * 8; }
+    __device__ __forceinline__ uint32_t full_b() const { return base + barriers_at + 4 * 8 + stage * 8; }
+    __device__ __forceinline__ uint32_t empty_b() const { return full_b() + T::stages * 8; }
+    __device__ __forceinline__ void next_patch()
+    {
+        patch ^= 1;
+        patch_parity ^= patch == 0;
+    }
+    __device__ __forceinline__ void next_stage()
+    {
+        stage++;
+        if (stage == T::stages) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+/* One patch, by one warp: slab `slab` of window `window`, its scales with it. */
+template <class T>
+__device__ __forceinline__ void fill_patch(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, int window, int slab,
+                                           Patches<T> &to)
+{
+    const CudaGemmPart &p = boxes.gemm.part[part];
+    const int taps = p.window, tap = p.tap[window * taps];
+    const int width = Patches<T>::width + boxes.window_w[part] - 1, rows = (Patches<T>::height + boxes.window_h[part] - 1) * width;
+    const int y = p.frame[at.image][p.tap_frame[window * taps]] + (tap >> 16) + at.first_row, x = (tap & 0xffff) + at.first_x;
+    barrier_wait(to.empty_a(), to.patch_parity ^ 1);
+    if (lane == 0) {
+        barrier_expect(to.full_a(), rows * TILE_ROW_BYTES);
+        copy_box_3(to.a(), boxes.a[part], slab * TILE_ROW_BYTES, x, y, to.full_a());
+    }
+    if (p.a_scale != 0) {
+#pragma unroll 1
+        for (int row = lane; row < rows; row += 32) { /* what lies outside is multiplied with nothing: any scale will do */
+            const int64_t pixel = (int64_t)min(y + row / width, p.height - 1) * p.width + min(x + row % width, p.width - 1);
+            copy_async_4(to.scales() + row * 4, p.a_scale + (uint64_t)(pixel * p.blocks + slab) * 4, 4);
+        }
+        barrier_arrive_after_copies(to.full_a());
+    } else if (lane == 0) {
+        barrier_arrive(to.full_a(), Patches<T>::arrivals - 1);
+    }
+    to.next_patch();
+}
+
+/* The next patch is asked for behind the slabs of B that fill the ring: by then the one before it is no longer read. */
+template <class T>
+__device__ __forceinline__ void fill_patches(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Patches<T> &to)
+{
+    const CudaGemmPart &p = boxes.gemm.part[part];
+    const int taps = p.window, slabs = slabs_of(p, T::element_bytes);
+    const int patches = p.taps / taps * slabs, last = min(taps - 1, T::stages);
+    fill_patch<T>(boxes, part, at, lane, 0, 0, to);
+    int window = 0, slab = 0;
+#pragma unroll 1
+    for (int patch = 1; patch <= patches; patch++) {
+        const int column = window * taps * p.depth * T::element_bytes + slab * TILE_ROW_BYTES;
+        slab++;
+        if (slab == slabs) {
+            slab = 0;
+            window++;
+        }
+#pragma unroll 1
+        for (int tap = 0; tap < taps; tap++) {
+            barrier_wait(to.empty_b(), to.parity ^ 1);
+            if (lane == 0) {
+                barrier_expect(to.full_b(), Patches<T>::b_bytes);
+                copy_box_2(to.b(), boxes.b[part], column + tap * p.depth * T::element_bytes, at.first_column, to.full_b());
+            }
+            to.next_stage();
+            if (tap == last && patch < patches) fill_patch<T>(boxes, part, at, lane, window, slab, to);
+        }
+    }
+}
+
+/* Where what would lie at an address of a tile does lie, see layout.h: tiles begin at multiples of 1024. */
+__device__ __forceinline__ uint32_t swizzled(uint32_t at) { return at ^ (at >> 3 & 0x70); }
+
+/* Adds the products of one part's patches, as they come, to the sums. */
+template <class T>
+__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum, Patches<T> &from)
+{
+    const CudaGemmPart &p = boxes.gemm.part[part];
+    const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
+    const int warp_y = warp / T::warps_n * T::wm / 16, warp_n = warp % T::warps_n * T::wn;
+    const int window = boxes.window_w[part], width = Patches<T>::width + window - 1, taps = p.window;
+    const bool scaled = p.a_scale != 0;
+    const uint32_t b = (uint32_t)tile_at(warp_n + fragment_b_row(lane), fragment_b_chunk(lane));
+    const int patches = p.taps / taps * slabs_of(p, T::element_bytes);
+    const uint32_t row_bytes = (uint32_t)width * TILE_ROW_BYTES; /* from fragment to fragment */
+    const uint32_t first = (uint32_t)(warp_y * width + fragment_a_row(lane)) * TILE_ROW_BYTES + fragment_a_chunk(lane) * 16;
+    const uint32_t first_scale = (uint32_t)((warp_y + (scale_row(lane) >> 4)) * width + scale_row(lane) % 16) * 4;
+    ColumnScales<T> columns;
+    load_column_scales<T>(columns, boxes.gemm, p.b_scale, at.first_column + warp_n + lane / 4);
+#pragma unroll 1
+    for (int patch = 0; patch < patches; patch++) {
+        barrier_wait(from.full_a(), from.patch_parity);
+        uint32_t at_tap = from.a() + first, scale_at_tap = from.scales() + first_scale;
+        int column = 0; /* the tap's pixel in its row */
+#pragma unroll 1
+        for (int tap = 0; tap < taps; tap++) {
+            PatchRows<T> a;
+            RowScales<T> rows;
+#pragma unroll
+            for (int m = 0; m < T::m_fragments; m++) a.row[m] = swizzled(at_tap + m * row_bytes);
+#pragma unroll
+            for (int m = 0; m < T::m_fragments / 2; m++) {
+                rows[m] = CUDA_FP8_UNIT;
+                if (scaled) rows[m] = __float_as_uint(load_shared(scale_at_tap + m * 2 * width * 4));
+            }
+            barrier_wait(from.full_b(), from.parity);
+            step_e4m3<T, 0>(sum, a, from.b() + b, rows, columns);
+            more_steps<T>(sum, a, from.b() + b, rows, columns);
+            __syncwarp();
+            if (lane == 0) barrier_arrive(from.empty_b());
+            from.next_stage();
+            column++;
+            const uint32_t on = column == window ? Patches<T>::width : 1; /* to the next row of the window, or pixel */
+            if (column == window) column = 0;
+            at_tap += on * TILE_ROW_BYTES;
+            scale_at_tap += on * 4;
+        }
+        if (lane == 0) barrier_arrive(from.empty_a());
+        from.next_patch();
+    }
+}
+
+template <class T> __device__ __forceinline__ void gemm_halo(const CudaGemmBoxes &boxes)
+{
+    extern __shared__ __align__(1024) uint8_t memory[];
+    const Place at = tile_place<T>(boxes.gemm);
+    const int thread = thread_now(), warp = thread / 32;
+    Patches<T> patches = {shared_address(memory), 0, 0, 0, 0};
+    if (thread == 0) {
+        Patches<T> each = patches;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            barrier_init(each.full_a(), Patches<T>::arrivals);
+            barrier_init(each.empty_a(), T::warps);
+            each.next_patch();
+        }
+#pragma unroll
+        for (int i = 0; i < T::stages; i++) {
+            barrier_init(each.full_b(), 1);
+            barrier_init(each.empty_b(), T::warps);
+            each.next_stage();
+        }
+        fence_engine();
+    }
+    __syncthreads();
+    if (warp >= T::warps) {
+#pragma unroll 1
+        for (int i = 0; i < boxes.gemm.parts; i++) fill_patches<T>(boxes, i, at, thread % 32, patches);
+        return;
+    }
+    Sums<T> sum = {};
+#pragma unroll 1
+    for (int i = 0; i < boxes.gemm.parts; i++) add_patches<T>(boxes, i, at, sum, patches);
+    wait_for_warps<T>();
+    write_results<T>(boxes.gemm, sum, memory);
+}
+
 /* -------------------------------------------------------------------------------------------------------- the kernels */
 
 /*
@@ -303,6 +506,13 @@ template <class T> __device__ __forceinline__ void gemm_boxes(const CudaGemmBoxe
         boxes_##name##_##bm##x##bn(const __grid_constant__ CudaGemmBoxes boxes)                                        \
     {                                                                                                                  \
         gemm_boxes<Tile<TYPE, bm, bn, wm, wn, stages, producers>>(boxes);                                              \
+    }
+
+#define HALO(name, TYPE, bm, bn, wm, wn, stages, producers, blocks)                                                    \
+    extern "C" __global__ void __launch_bounds__((bm / wm * (bn / wn) + producers) * 32, blocks)                       \
+        halo_##name##_##bm##x##bn(const __grid_constant__ CudaGemmBoxes boxes)                                         \
+    {                                                                                                                  \
+        gemm_halo<Tile<TYPE, bm, bn, wm, wn, stages, producers>>(boxes);                                               \
     }
 
 #ifndef GEMM_ONLY
@@ -331,6 +541,9 @@ BOXES(e4m3, CUDA_E4M3, 128, 128, 64, 32, 3, 1, 1)
 #if WANTED(46)
 BOXES(e4m3, CUDA_E4M3, 64, 64, 32, 32, 3, 1, 2)
 #endif
+#if WANTED(47)
+HALO(e4m3, CUDA_E4M3, 128, 128, 64, 32, 3, 1, 1)
+#endif
 #if WANTED(50)
 GEMM(e4m3_pair, CUDA_E4M3_PAIR, 256, 128, 64, 64, 2, 1)
 #endif
@@ -351,6 +564,9 @@ BOXES(e4m3_pair, CUDA_E4M3_PAIR, 128, 128, 64, 32, 3, 1, 1)
 #endif
 #if WANTED(56)
 BOXES(e4m3_pair, CUDA_E4M3_PAIR, 64, 64, 32, 32, 3, 1, 2)
+#endif
+#if WANTED(57)
+HALO(e4m3_pair, CUDA_E4M3_PAIR, 128, 128, 64, 32, 3, 1, 1)
 #endif
 
 #endif

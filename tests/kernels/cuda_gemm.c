@@ -391,6 +391,40 @@ static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
     check_end();
 }
 
+static const Case *case_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (strcmp(cases[i].name, name) == 0) return &cases[i];
+    }
+    return NULL;
+}
+
+/* Sums of 8-bit floats are rounded on their way, in one order whatever the tile. */
+static void check_order(Dev *d, Element type)
+{
+    CudaGemmTile tile;
+    Case k = *case_named("two_parts");
+    if (!check_begin("cuda_gemm_order_%s", type == ELEMENT_E4M3 ? "e4m3" : "pair")) return;
+    k.y_type = ELEMENT_F32; /* all bits of a sum */
+    k.residual = 0;
+    Product p = random_product(&k, type, true);
+    const size_t bytes = (size_t)p.y_pixels * (size_t)p.y_pitch * sizeof(float);
+    void *start = check_bytes(bytes), *want = check_bytes(bytes), *got = check_bytes(bytes);
+    int tiles = 0;
+    for (int i = 0; cuda_gemm_tile(i, &tile); i++) {
+        if (tile.type != type) continue;
+        Room r = {.d = d};
+        const CudaGemm g = fill_arguments(&r, &p, start, bytes);
+        cuda_gemm_with(d, &g, &tile);
+        cuda_copy_out(d, tiles == 0 ? want : got, g.y, bytes);
+        cuda_wait(d);
+        check_true(dev_ok(d), "%s", dev_error(d));
+        if (tiles++ > 0) check_equal(tile.function, want, got, bytes);
+        for (int n = 0; n < r.count; n++) cuda_scratch_free(d, &r.taken[n]);
+    }
+    check_end();
+}
+
 /* A result does not depend on the tile: the choice is one of speed, and it falls on a tile that can do it. */
 static void check_choice(Dev *d)
 {
@@ -428,5 +462,8 @@ void test_cuda_gemm(void)
         }
     }
     check_choice(d);
+    for (int type = ELEMENT_E4M3; type <= ELEMENT_E4M3_PAIR && test_cuda()->target == CUDA_TARGET_120F; type++) {
+        check_order(d, (Element)type);
+    }
     dev_close(d);
 }
