@@ -21,9 +21,6 @@
 
 enum { SIXTEENTH = 0x04040404 }; /* taken from four scales */
 
-/* Lane l has row l & 1, l & 2 eights and l >> 2 of 32 that share a register. */
-__device__ __forceinline__ int scale_row(int lane) { return ((lane & 1) << 3) + ((lane & 2) << 3) + (lane >> 2); }
-
 template <class T> using RowScales = uint32_t[T::m_fragments / 2];
 template <class T> using ColumnScales = uint32_t[T::n_fragments];
 
@@ -402,9 +399,6 @@ __device__ __forceinline__ void fill_patches(const CudaGemmBoxes &boxes, int par
     }
 }
 
-/* Where what would lie at an address of a tile does lie, see layout.h: tiles begin at multiples of 1024. */
-__device__ __forceinline__ uint32_t swizzled(uint32_t at) { return at ^ (at >> 3 & 0x70); }
-
 /* Adds the products of one part's patches, as they come, to the sums. */
 template <class T>
 __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum, Patches<T> &from)
@@ -431,7 +425,7 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
             PatchRows<T> a;
             RowScales<T> rows;
 #pragma unroll
-            for (int m = 0; m < T::m_fragments; m++) a.row[m] = swizzled(at_tap + m * row_bytes);
+            for (int m = 0; m < T::m_fragments; m++) a.row[m] = tile_swizzle(at_tap + m * row_bytes);
 #pragma unroll
             for (int m = 0; m < T::m_fragments / 2; m++) {
                 rows[m] = CUDA_FP8_UNIT;

@@ -8,6 +8,8 @@
 #ifndef UPRES_KERNELS_CUDA_LAYOUT_H
 #define UPRES_KERNELS_CUDA_LAYOUT_H
 
+#include "args.h"
+
 #ifdef __CUDACC__
 #define LAYOUT static __device__ __forceinline__
 #else
@@ -21,6 +23,12 @@ LAYOUT int tile_at(int row, int chunk)
     return row * TILE_ROW_BYTES + ((chunk ^ (row & 7)) << 4);
 }
 
+/* The same for `at` = row * TILE_ROW_BYTES + chunk * 16, of tiles that begin at multiples of 1024. */
+LAYOUT uint32_t tile_swizzle(uint32_t at)
+{
+    return at ^ (at >> 3 & 0x70);
+}
+
 /*
  * Operands of mma.m16n8k16 (16 bits) and m16n8k32 (8 bits): 32 bytes of K, two chunks. ldmatrix wants of each lane the address
  * of one row of one 8 x 16-byte matrix. A: rows 0..15 of a fragment, chunk 2 * step + fragment_a_chunk. B, two fragments of
@@ -30,6 +38,9 @@ LAYOUT int fragment_a_row(int lane) { return lane & 15; }
 LAYOUT int fragment_a_chunk(int lane) { return lane >> 4; }
 LAYOUT int fragment_b_row(int lane) { return (lane & 7) + (lane >> 4 << 3); }
 LAYOUT int fragment_b_chunk(int lane) { return lane >> 3 & 1; }
+
+/* Scales of A with e4m3: of 32 rows, two fragments, a lane holds those of one. */
+LAYOUT int scale_row(int lane) { return ((lane & 1) << 3) + ((lane & 2) << 3) + (lane >> 2); }
 
 /* Sums: a lane holds of each 16 x 8 fragment columns sum_column and that + 1 of rows sum_row and that + 8. */
 LAYOUT int sum_row(int lane) { return lane >> 2; }

@@ -46,6 +46,37 @@ static void check_fragments(void)
     check_end();
 }
 
+/* Patches of pixels with their halo: a fragment is 16 pixels of a row of the patch, at every tap of a window. */
+static void check_patches(void)
+{
+    if (!check_begin("cuda_layout_patches")) return;
+    for (int width = 16; width <= 18; width++) {
+        for (int first = 0; first < 10 * width - 15; first++) {
+            for (int step = 0; step < 4; step++) {
+                int a[32];
+                for (int lane = 0; lane < 32; lane++) {
+                    const int row = first + fragment_a_row(lane), chunk = fragment_a_chunk(lane);
+                    a[lane] = (int)tile_swizzle((uint32_t)(row * TILE_ROW_BYTES + chunk * 16)) ^ step << 5;
+                    check_true(a[lane] == tile_at(row, 2 * step + chunk), "row %d, step %d of lane %d", row, step, lane);
+                }
+                for (int matrix = 0; matrix < 4; matrix++) check_banks("ldmatrix of a patch", a + 8 * matrix, 8);
+            }
+        }
+    }
+    check_end();
+}
+
+/* Byte, thread and lane of a scale: rows g and g + 8 of fragment i are in lanes 4 g + 2 i and behind. */
+static void check_scales(void)
+{
+    if (!check_begin("cuda_layout_scales")) return;
+    for (int row = 0; row < 32; row++) {
+        const int lane = 4 * (row % 8) + 2 * (row / 16) + row / 8 % 2;
+        check_true(scale_row(lane) == row, "row %d", row);
+    }
+    check_end();
+}
+
 /* cp.async: eight lanes fill a row. Every chunk of a tile has a place of its own. */
 static void check_fill(void)
 {
@@ -122,6 +153,8 @@ static void check_stage(int width)
 void test_layout(void)
 {
     check_fragments();
+    check_patches();
+    check_scales();
     check_fill();
     check_floats_reads();
     check_stage(64);
