@@ -115,6 +115,10 @@ refused "tiles that overlap by more than half" 2 '--tile-overlap.*0 to 32' -i in
 refused "CUDA without a driver" 2 'cuda:0 cannot be used.*--device cpu' -i in -o out "${W[@]}" --device cuda:0
 refused "a described device in a job" 2 'sm_120.*is for plan' -i in -o out "${W[@]}" --device sm_120:70:2.5:900:16
 refused "a described device of no kind" 2 'sm_70.*describes no device' plan -i in "${W[@]}" --device sm_70:80:1.5:900:16
+for p in fp8 fp8x3; do
+    refused "precision $p before sm_120" 2 "--precision $p is not offered by devices before sm_120.*int8" plan -i in "${W[@]}" \
+        --device sm_89:128:2.5:1008:24 --precision $p
+done
 for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done
 refused "a pipe" 2 'not in this version' -i - -o out "${W[@]}"
 refused "y4m" 2 'y4m.*in this version' -i in -o out.y4m "${W[@]}"
