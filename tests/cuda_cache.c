@@ -380,7 +380,7 @@ static void numbered(char key[32], int i) { snprintf(key, 32, "key %d", i); }
 /* Sets when an entry was used last: i seconds after 2020. */
 static void used_at(const char *path, int i)
 {
-    const struct timespec t[2] = {{1577836800 + i, 0}, {1577836800 + i, 0}};
+    const struct timespec t[2] = {{(time_t)1577836800 + i, 0}, {(time_t)1577836800 + i, 0}};
     if (utimensat(AT_FDCWD, path, t, 0) != 0) complain("the time of %s cannot be set", path);
 }
 

@@ -306,7 +306,7 @@ static void color(Color c, int steps)
     check_uniform(c.style, count, -1, 1);
     for (size_t i = 0; steps > 0 && i < count; i++) c.style[i] = roundf(c.style[i] * (float)steps) / (float)steps;
     memcpy(c.want, c.content, count * sizeof *c.want);
-    float *scratch = check_bytes(color_scratch(c.method, c.frames, c.h, c.w) + 1);
+    float *scratch = check_floats(color_scratch(c.method, c.frames, c.h, c.w) / sizeof(float) + 1);
     if (c.method == COLOR_WAVELET) color_wavelet(c.want, c.style, c.frames, c.h, c.w, !c.other, c.want, scratch);
     else if (c.method == COLOR_ADAIN) color_adain(c.want, c.style, c.frames, c.h, c.w, c.other, c.want);
     else color_correct(c.method, c.want, c.style, c.frames, c.h, c.w, c.want, scratch);
@@ -366,7 +366,7 @@ static void beside(PictureDevice *p, PictureColors c, bool done)
     c.style = check_random_floats(count, 0.5f);
     memcpy(want, c.content, count * sizeof *want);
     check_true(picture_device_color(p, &c) == done, "done by the %s", done ? "host" : "device");
-    float *scratch = check_bytes(color_scratch(c.method, c.frames, c.h, c.w) + 1);
+    float *scratch = check_floats(color_scratch(c.method, c.frames, c.h, c.w) / sizeof(float) + 1);
     if (done && c.method == COLOR_WAVELET) color_wavelet(want, c.style, c.frames, c.h, c.w, !c.uncapped, want, scratch);
     else if (done && c.method == COLOR_ADAIN) color_adain(want, c.style, c.frames, c.h, c.w, c.population, want);
     else if (done) color_correct(c.method, want, c.style, c.frames, c.h, c.w, want, scratch);
