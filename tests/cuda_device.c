@@ -6,6 +6,7 @@
 #include "runtime/cuda_driver.h"
 #include "runtime/dev.h"
 #include "runtime/dev_cuda.h"
+#include "runtime/weight_room.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -272,6 +273,144 @@ static void own_context(void)
     c->context_release(0);
 }
 
+/* ------------------------------------------------------------------------------------------------ not all weights fit */
+
+enum { WIDE = 272, ROWS = 16, CHAIN = 6, ROUNDS = 2 }; /* 290 KiB a weight: more than is recorded with the work around it */
+
+typedef struct Chain {
+    float values[CHAIN][WIDE * WIDE], out[ROWS * WIDE];
+    WeightTensor tensor[CHAIN];
+    BoundWeight bound[CHAIN];
+} Chain;
+
+static Chain *chain(void)
+{
+    static Chain c;
+    uint32_t state = 1;
+    for (int n = 0; n < CHAIN; n++) {
+        for (int i = 0; i < WIDE * WIDE; i++) { /* at random, so that results stay as large as what goes in */
+            state = state * 1664525u + 1013904223u;
+            c.values[n][i] = ((float)(state >> 8) * 0x1p-23f - 1.0f) * 0.105f;
+        }
+        c.tensor[n] = (WeightTensor){.name = "chain", .type = WT_F32, .rank = 2, .shape = {WIDE, WIDE}, .count = WIDE * WIDE,
+                                     .data = (const uint8_t *)c.values[n], .bytes = sizeof c.values[n]};
+        c.bound[n] = (BoundWeight){.tensor = &c.tensor[n], .rank = 2, .shape = {WIDE, WIDE}, .count = WIDE * WIDE};
+    }
+    return &c;
+}
+
+/* All layers one after another, some rounds; the last result. */
+static void links(Dev *d, Chain *c)
+{
+    Tensor x = dev_tensor(d, 1, 1, ROWS, WIDE), y = dev_tensor(d, 1, 1, ROWS, WIDE);
+    for (int round = 0; round < ROUNDS; round++) {
+        float *to = dev_write(d, x);
+        for (int i = 0; to != NULL && i < ROWS * WIDE; i++) to[i] = cosf((float)i + (float)round);
+        dev_write_end(d, x, to);
+        for (int n = 0; n < CHAIN; n++) {
+            dev_weight_group(d, n / (CHAIN / 2));
+            dev_linear(d, &(LinearArgs){.stage = 2, .x = n % 2 ? y : x, .y = n % 2 ? x : y, .weight = &c->bound[n]});
+        }
+        const float *from = dev_read(d, x);
+        if (from != NULL) memcpy(c->out, from, sizeof c->out);
+        dev_read_end(d, from);
+    }
+    dev_free(d, &y);
+    dev_free(d, &x);
+}
+
+/* With so many bytes for weights; 0: as they are met. NULL: it could not be opened. */
+static Dev *linked(DevPrecision precision, Chain *c, uint64_t limit, uint64_t *least)
+{
+    DevSetup s = setup(precision);
+    Dev *plan = dev_plan_open(&s);
+    links(plan, c);
+    const DevTotals planned = dev_totals(plan);
+    dev_close(plan);
+    *least = weight_need_least(&planned.weights);
+    s.weights = limit > 0 ? planned.weights : (WeightNeed){0};
+    s.weight_limit = limit;
+    Dev *d = dev_open(&s, planned.arena_peak, said, sizeof said);
+    if (d == NULL) return NULL;
+    links(d, c);
+    dev_wait(d);
+    snprintf(said, sizeof said, "%s", dev_error(d));
+    return d;
+}
+
+/* Is what a device made of the chain what the CPU makes of it? */
+static bool as_cpu(Chain *c)
+{
+    static float got[ROWS * WIDE];
+    const DevSetup cpu = {.threads = 2};
+    Dev *d = dev_open(&cpu, 16 << 20, said, sizeof said);
+    double worst = 0;
+    memcpy(got, c->out, sizeof got);
+    if (d == NULL) return false;
+    links(d, c);
+    for (int i = 0; i < ROWS * WIDE; i++) worst = fmax(worst, fabs((double)got[i] - (double)c->out[i]));
+    const bool ok = dev_ok(d) && worst <= 1e-4;
+    dev_close(d);
+    return ok;
+}
+
+static void streamed(void)
+{
+    Chain *c = chain();
+    for (int more = 0; more < 4; more++) { /* what one operation reads is let in and out; some stay; all do; no plan */
+        uint64_t least = 0;
+        if (more < 2) dev_close(linked(DEV_FP32, c, 1, &least)); /* which is too little: just for what is needed */
+        const uint64_t limit = more == 3 ? 0 : more == 2 ? UINT64_MAX : least + (uint64_t)more * 4 * sizeof c->values[0];
+        memset(c->out, 0, sizeof c->out);
+        Dev *d = linked(DEV_FP32, c, limit, &least);
+        CHECK(d != NULL && dev_ok(d) && as_cpu(c));
+        const DevTotals held = d != NULL ? dev_totals(d) : (DevTotals){0};
+        if (more < 3) CHECK(held.device_weight_bytes == (more == 2 ? weight_need_all(&held.weights) : limit));
+        dev_close(d);
+    }
+}
+
+/* What goes up is not overwritten in the buffer it comes from, however many go one after another. */
+static void frames_in_turn(void)
+{
+    enum { FRAMES = 7, SIDE = 60 };
+    const DevSetup s = setup(DEV_BF16);
+    Dev *d = dev_open(&s, 4 << 20, said, sizeof said);
+    Tensor x[FRAMES];
+    if (d == NULL) complain("%s", said);
+    for (int turn = 0; d != NULL && turn < 2; turn++) {
+        for (int f = 0; f < FRAMES; f++) {
+            x[f] = f % 2 ? dev_tensor(d, 1, SIDE, SIDE - f, 8) : dev_floats(d, 1, SIDE, SIDE - f, 8);
+            float *to = dev_write(d, x[f]);
+            for (int i = 0; to != NULL && i < SIDE * (SIDE - f) * 8; i++) to[i] = (float)((i + f + turn) % 256);
+            dev_write_end(d, x[f], to);
+        }
+        for (int f = 0; f < FRAMES; f++) {
+            const float *from = dev_read(d, x[f]);
+            int wrong = 0;
+            for (int i = 0; from != NULL && i < SIDE * (SIDE - f) * 8; i++) wrong += from[i] != (float)((i + f + turn) % 256);
+            if (from == NULL || wrong > 0) complain("frame %d of turn %d: %d values differ; %s", f, turn, wrong, dev_error(d));
+            dev_read_end(d, from);
+        }
+        for (int f = 0; f < FRAMES; f++) dev_free(d, &x[f]);
+    }
+    dev_close(d);
+}
+
+/* Pinned memory, kernels, whatever: work that gets by with less, or a sentence that says it was memory. */
+static void streamed_with_a_failure(void)
+{
+    Chain *c = chain();
+    uint64_t least;
+    Dev *d = linked(DEV_FP32, c, 1, &least);
+    CHECK(d == NULL && strstr(said, "weights") != NULL);
+    d = linked(DEV_FP32, c, least, &least);
+    CHECK(d == NULL || dev_ok(d) || dev_no_memory(d));
+    if (d == NULL || !dev_ok(d)) CHECK(strstr(said, "memory") != NULL);
+    else CHECK(as_cpu(c));
+    dev_close(d);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) emulator = argv[1];
@@ -293,6 +432,21 @@ int main(int argc, char **argv)
         char settings[64];
         snprintf(settings, sizeof settings, "sm=89,fail_alloc=%d", n);
         test("an allocation fails", settings, one_allocation_fails);
+    }
+    for (int seed = 1; seed <= 4; seed++) {
+        char settings[64];
+        snprintf(settings, sizeof settings, "sm=89,seed=%d", seed);
+        test("weights that make room for one another", settings, streamed);
+    }
+    for (int seed = 1; seed <= 4; seed++) {
+        char settings[64];
+        snprintf(settings, sizeof settings, "sm=90,seed=%d", seed);
+        test("frames one after another", settings, frames_in_turn);
+    }
+    for (int n = 2; n <= 10; n++) {
+        char settings[64];
+        snprintf(settings, sizeof settings, "sm=80,seed=%d,fail_alloc=%d", n, n);
+        test("weights that make room, and an allocation that fails", settings, streamed_with_a_failure);
     }
     test("a damaged weight", "sm=90", damaged_weight);
     test("a program's own context", "sm=120", own_context);

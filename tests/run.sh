@@ -150,6 +150,7 @@ program emulator/test_driver
 program cuda_driver
 program cuda_cache
 program cuda_device
+program weight_room
 program ptx_checks
 program sass_checks
 section cli bash tests/cli.sh build

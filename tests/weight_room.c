@@ -1,0 +1,177 @@
+/* Where weights lie when not all of them fit: places of one operation never overlap, what is said to be there was not overwritten,
+ * a network that repeats itself has the same places in every round, groups begin anew, and nothing moves where all fits. */
+#include "runtime/weight_room.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed;
+
+enum { WEIGHTS_MOST = 200 };
+
+/* The memory as owners of its granules: what use says and what was really brought there. */
+typedef struct World {
+    WeightRoom room;
+    uint64_t loads, operation;
+    int owner[1 << 14]; /* of a granule: weight, -1 */
+    bool in_operation[WEIGHTS_MOST];
+    bool ok;
+} World;
+
+static uint64_t random_next(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+static void use(World *w, size_t n)
+{
+    bool load;
+    if (!weight_room_use(&w->room, n, w->operation, &load)) {
+        w->ok = false;
+        return;
+    }
+    const WeightSpan *s = &w->room.spans[n];
+    const uint64_t first = s->at / WEIGHT_ALIGN, count = s->bytes / WEIGHT_ALIGN;
+    if (s->at % WEIGHT_ALIGN != 0 || s->at + s->bytes > w->room.bytes) w->ok = false;
+    if (first + count > sizeof w->owner / sizeof w->owner[0]) abort();
+    for (size_t i = 0; load && i < sizeof w->owner / sizeof w->owner[0]; i++) {
+        if (w->owner[i] == (int)n) w->owner[i] = -1; /* it may come to lie elsewhere */
+    }
+    for (uint64_t i = first; w->ok && i < first + count; i++) {
+        if (!load && w->owner[i] != (int)n) w->ok = false;                                 /* overwritten unnoticed */
+        if (load && w->owner[i] >= 0 && w->in_operation[w->owner[i]]) w->ok = false;       /* under the operation's feet */
+        w->owner[i] = (int)n;
+    }
+    w->in_operation[n] = true;
+    w->loads += load;
+}
+
+static void begin_operation(World *w)
+{
+    w->operation++;
+    memset(w->in_operation, 0, sizeof w->in_operation);
+}
+
+static World *world(uint64_t bytes, const WeightNeed *need)
+{
+    World *w = calloc(1, sizeof *w);
+    if (w == NULL) abort();
+    weight_room_init(&w->room, bytes, need);
+    memset(w->owner, 0xff, sizeof w->owner);
+    w->ok = true;
+    return w;
+}
+
+static void end(World *w)
+{
+    weight_room_close(&w->room);
+    free(w);
+}
+
+static void tell(const char *name, bool ok)
+{
+    printf("%s %s\n", ok ? "ok  " : "FAIL", name);
+    *(ok ? &passed : &failed) += 1;
+}
+
+/* A network: operations of one to four weights each; its operations in one group, or in two. */
+typedef struct Network {
+    int operations, count[64], groups;
+    size_t weight[64][4];
+    size_t weights;
+    uint64_t bytes[WEIGHTS_MOST];
+} Network;
+
+/* shares: the first weight is one of all operations. */
+static Network network(uint64_t seed, int groups, bool shares)
+{
+    uint64_t state = seed;
+    Network n = {.operations = 20 + (int)(random_next(&state) % 40), .groups = groups};
+    for (int i = 0; i < n.operations; i++) {
+        n.count[i] = 1 + (int)(random_next(&state) % 3);
+        for (int k = 0; k < n.count[i]; k++) {
+            n.weight[i][k] = n.weights;
+            n.bytes[n.weights++] = 1 + random_next(&state) % (random_next(&state) % 4 == 0 ? 60000 : 3000);
+        }
+        if (shares && i > 0) n.weight[i][n.count[i]++] = 0;
+    }
+    return n;
+}
+
+static void run(World *w, const Network *n)
+{
+    while (w->room.count < n->weights) weight_room_add(&w->room, n->bytes[w->room.count]);
+    for (int i = 0; i < n->operations; i++) {
+        begin_operation(w);
+        weight_room_group(&w->room, i * n->groups / n->operations);
+        for (int k = 0; k < n->count[i]; k++) use(w, n->weight[i][k]);
+    }
+}
+
+static WeightNeed need_of(const Network *n)
+{
+    World *w = world(UINT64_MAX, &(WeightNeed){0});
+    while (w->room.count < n->weights) weight_room_add(&w->room, n->bytes[w->room.count]);
+    for (int i = 0; i < n->operations; i++) {
+        bool load;
+        for (int k = 0; k < n->count[i]; k++) weight_room_use(&w->room, n->weight[i][k], (uint64_t)i, &load);
+    }
+    const WeightNeed need = w->room.need;
+    end(w);
+    return need;
+}
+
+/* Six rounds in so much memory; the last one's uploads. False: something was lost, or a place had changed by then. */
+static bool rounds(const Network *n, const WeightNeed *need, uint64_t bytes, bool may_move, uint64_t *loads)
+{
+    World *w = world(bytes, need);
+    uint64_t at[WEIGHTS_MOST], before = 0;
+    bool ok = true;
+    for (int round = 0; round < 6; round++) {
+        before = w->loads;
+        for (size_t i = 0; i < n->weights && round == 5; i++) at[i] = w->room.spans[i].at;
+        run(w, n);
+    }
+    for (size_t i = 0; i < n->weights; i++) ok &= may_move || at[i] == w->room.spans[i].at;
+    *loads = w->loads - before;
+    ok &= w->ok;
+    end(w);
+    return ok;
+}
+
+static void check_needs(void)
+{
+    const WeightNeed a = {1000, 300, 64}, b = {500, 400, 32}, both = weight_need_both(a, b), small = {100, 90, 0};
+    tell("needs of two networks", both.all == 1500 && both.operation == 400 && both.upload == 64);
+    tell("nothing needs nothing, and all is more than the least",
+         weight_need_all(&(WeightNeed){0}) == 0 && weight_need_all(&both) == 1500 + weight_need_fixed(&both) &&
+             weight_need_least(&both) == 800 + weight_need_fixed(&both) && weight_need_least(&small) == weight_need_all(&small));
+}
+
+int main(void)
+{
+    bool all = true, least = true, between = true, fewer = true, shared = true;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        const Network one = network(seed, 1, false), two = network(seed, 2, false), sharing = network(seed, 1, true);
+        const WeightNeed need = need_of(&one), sharing_need = need_of(&sharing);
+        const uint64_t window = 2 * need.operation, half = (need.all + window) / 2 / WEIGHT_ALIGN * WEIGHT_ALIGN;
+        uint64_t none = 0, few = 0, many = 0, ignored;
+        all &= rounds(&one, &need, need.all, false, &none) && none == 0 && rounds(&two, &need, need.all, false, &none) && none == 0;
+        if (half >= need.all) continue;
+        least &= rounds(&one, &need, window, false, &many) && rounds(&two, &need, window, false, &ignored);
+        between &= rounds(&one, &need, half, false, &few) && rounds(&two, &need, half, false, &ignored);
+        fewer &= few <= many && few > 0;
+        const WeightNeed wide = {sharing_need.all, 2 * sharing_need.operation, 0};
+        shared &= rounds(&sharing, &wide, 4 * sharing_need.operation, true, &ignored);
+    }
+    tell("all fits: nothing is loaded twice", all);
+    tell("the least that was planned: every operation finds room, places stay", least);
+    tell("half of what exceeds it: the same", between);
+    tell("more memory, fewer uploads", fewer);
+    tell("a weight of all operations, in twice the least", shared);
+    check_needs();
+    printf("%d passed, %d failed, 0 skipped\n", passed, failed);
+    return failed > 0;
+}
