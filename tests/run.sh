@@ -193,6 +193,7 @@ if [ "$tier" = all ]; then
             fi
         done
     done
+    section "cuda memory" bash tests/cuda_memory.sh build
     sanitized stream
     sanitized goldens tests/data/goldens
     golden_areas "asan goldens" build/asan/tests/goldens
