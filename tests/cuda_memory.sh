@@ -83,12 +83,12 @@ run nothing memory=5M -i "$work/one" --scale 2
 holds "too little memory is a sentence and exit code 33" ends_with nothing 33
 holds "which says what would help" says nothing "the GPU's memory.*use a smaller"
 
-run large memory=512M -i "$work/one" --scale 6 --vae-tile 64 --vae-tile-overlap 16
-run tiled memory=15M -i "$work/one" --scale 6 --vae-tile 64 --vae-tile-overlap 16
+run large memory=512M -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
+run tiled memory=15M -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
 holds "tiles and streamed weights: the same pixels as tiles alone" same large tiled
 holds "streamed there" says tiled "weights are streamed"
 
-run auto memory=15M -i "$work/one" --scale 6
+run auto memory=12M -i "$work/one" --scale 4
 holds "tiles are chosen where streaming does not suffice" says auto "tiles chosen"
 holds "and they fit" ends_with auto 0
 holds "as planned" as_planned auto
