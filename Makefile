@@ -41,7 +41,7 @@ endif
 flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) $(CFLAGS)
 
-LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/models/*.c)
+LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
 TOOL_SRC := $(filter-out tools/embed_kernels.c,$(wildcard tools/*.c))
 CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
@@ -86,7 +86,7 @@ $(B)/obj/%.o: %.c $(B)/obj/flags
 	@$(CC) $(call flags,$<) $(if $(filter $<,$(LIB_SRC)),-DUPRES_BUILD) -MMD -MP -c -o $@ $<
 
 # Sources and PTX of the kernels. A file is compiled anew when it, a header, or the compiler changes.
-$(GEN)/embed_kernels: tools/embed_kernels.c runtime/nvrtc.c runtime/nvrtc.h runtime/library.c runtime/library.h
+$(GEN)/embed_kernels: tools/embed_kernels.c runtime/cuda/nvrtc.c runtime/cuda/nvrtc.h runtime/cuda/library.c runtime/cuda/library.h
 	@mkdir -p $(@D)
 	@echo "  CC   tools/embed_kernels.c"
 	@$(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O1 -Wall -Wextra -Werror -pthread -o $@ $(filter %.c,$^) -ldl
@@ -108,7 +108,7 @@ $(GEN)/kernel_list: FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(GEN)/kernel_table.c: $(CUDA_HEADERS) $(GEN)/embed_kernels $(GEN)/kernel_list
 	@$(GEN)/embed_kernels table $@ $(CUDA_SRC) $(CUDA_HEADERS)
-$(B)/obj/gen/%.o: $(GEN)/%.c runtime/cuda_kernels.h $(B)/obj/flags
+$(B)/obj/gen/%.o: $(GEN)/%.c runtime/cuda/kernels.h $(B)/obj/flags
 	@mkdir -p $(@D)
 	@$(CC) $(BASE) -c -o $@ $<
 

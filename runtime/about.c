@@ -1,6 +1,6 @@
 #include "runtime/about.h"
 
-#include "runtime/cuda_kernels.h"
+#include "runtime/cuda/kernels.h"
 #include "runtime/dev.h"
 #include "runtime/system.h"
 #include "runtime/upres.h"

@@ -7,7 +7,7 @@
 #include "runtime/device.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"
-#include "runtime/selftest.h"
+#include "runtime/selftest/selftest.h"
 #include "runtime/session.h"
 #include "runtime/stages.h"
 #include "runtime/system.h"

@@ -1,9 +1,9 @@
 #include "runtime/cost.h"
 
-#include "runtime/cuda_staging.h"
+#include "runtime/cuda/staging.h"
 #include "runtime/options.h"
 #include "runtime/thread.h"
-#include "runtime/weight_room.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 

@@ -92,7 +92,7 @@ typedef struct DevTotals {
  */
 typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8, DEV_FP8, DEV_FP8X3 } DevPrecision;
 
-struct CudaDevice; /* runtime/cuda_driver.h */
+struct CudaDevice; /* runtime/cuda/driver.h */
 
 /* Which device, and how it computes. */
 typedef struct DevSetup {

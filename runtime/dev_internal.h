@@ -65,7 +65,7 @@ struct Dev {
     int threads;
     uint8_t *memory; /* cpu; NULL on a plan */
     uint64_t memory_bytes;
-    struct Cuda *cuda; /* cuda: dev_cuda.c */
+    struct Cuda *cuda; /* cuda: cuda/dev.c */
     DevTotals totals;
     const WeightTensor **touched; /* open addressing, by address */
     size_t touched_count, touched_size;

@@ -4,7 +4,7 @@
 #ifndef UPRES_RUNTIME_DEVICE_H
 #define UPRES_RUNTIME_DEVICE_H
 
-#include "runtime/cuda_driver.h"
+#include "runtime/cuda/driver.h"
 #include "runtime/dev.h"
 #include "runtime/fault.h"
 #include "runtime/upres.h"

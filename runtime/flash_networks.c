@@ -7,7 +7,7 @@
 #include "runtime/models/tcdecoder.h"
 #include "runtime/models/wan_vae.h"
 #include "runtime/options.h"
-#include "runtime/weight_room.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 
 #include "runtime/device.h"
 #include "runtime/options.h"
-#include "runtime/weight_room.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>

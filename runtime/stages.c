@@ -3,7 +3,7 @@
 #include "runtime/batch.h"
 #include "runtime/options.h"
 #include "runtime/system.h"
-#include "runtime/weight_room.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,8 +3,8 @@
  * at once; and that kernels come out of it as they went in. Runs on the emulated driver beside this program; every case is a
  * process with a folder of its own, as environment and driver are looked at once in a process.
  */
-#include "runtime/cubin_cache.h"
-#include "runtime/cuda_kernels.h"
+#include "runtime/cuda/cubin_cache.h"
+#include "runtime/cuda/kernels.h"
 #include "runtime/dev.h"
 #include "loader/bytes.h"
 

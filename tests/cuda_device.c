@@ -3,10 +3,10 @@
  * legal order of streams gives the same values; memory that cannot be had, broken weights and faults end in a sentence; a
  * program's own context is left alone. Every case is a process of its own, as the emulator reads its settings once.
  */
-#include "runtime/cuda_driver.h"
+#include "runtime/cuda/driver.h"
 #include "runtime/dev.h"
-#include "runtime/dev_cuda.h"
-#include "runtime/weight_room.h"
+#include "runtime/cuda/dev.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
  * what it picks for each part, and that all kernels compile and load. Runs on the emulated driver beside this program; every
  * case is a process, because the driver and its settings are looked at once in a process.
  */
-#include "runtime/cuda_kernels.h"
+#include "runtime/cuda/kernels.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -7,8 +7,8 @@
  * ptxas: the one UPRES_PTXAS names, or on the PATH, in the toolkits' usual folders, beside NVRTC. Skipped by name without it,
  * or where upres was built without a compiler and there is none now. Run in the project's root.
  */
-#include "runtime/cuda_kernels.h"
-#include "runtime/library.h"
+#include "runtime/cuda/kernels.h"
+#include "runtime/cuda/library.h"
 
 #include <fnmatch.h>
 #include <stdarg.h>

@@ -6,8 +6,8 @@
  * ptxas, nvdisasm: those UPRES_PTXAS and UPRES_NVDISASM name, or on the PATH, or in the toolkits' usual folders. Skipped by
  * name without them, or where upres was built without a compiler. Run in the project's root.
  */
-#include "runtime/cuda_kernels.h"
-#include "runtime/library.h"
+#include "runtime/cuda/kernels.h"
+#include "runtime/cuda/library.h"
 
 #include <fnmatch.h>
 #include <stdio.h>

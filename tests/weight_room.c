@@ -1,6 +1,6 @@
 /* Where weights lie when not all of them fit: places of one operation never overlap, what is said to be there was not overwritten,
  * a network that repeats itself has the same places in every round, groups begin anew, and nothing moves where all fits. */
-#include "runtime/weight_room.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>

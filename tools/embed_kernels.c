@@ -9,7 +9,7 @@
  * PTX is made by NVRTC, found as at run time, else by nvcc (UPRES_NVCC, the PATH, CUDA_PATH; UPRES_NVCC=none: without). A
  * file that does not compile is named, and the library does without its PTX.
  */
-#include "runtime/nvrtc.h"
+#include "runtime/cuda/nvrtc.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -199,7 +199,7 @@ static void write_file(const char *file, const char *out, char **header_paths, i
         headers[i] = (NvrtcHeader){slash ? slash + 1 : header_paths[i], read_text(header_paths[i])};
     }
     FILE *f = begin(out, part, sizeof part);
-    fprintf(f, "/* Made from %s by the build. */\n#include \"runtime/cuda_kernels.h\"\n", file);
+    fprintf(f, "/* Made from %s by the build. */\n#include \"runtime/cuda/kernels.h\"\n", file);
     for (int t = 0; t < TARGETS && !is_ptx; t++) {
         char *ptx = compile(file, text, headers, header_count, out, targets[t]);
         if (ptx == NULL) break; /* the later targets need no older compiler */
@@ -230,7 +230,7 @@ static void write_table(const char *out, char **files, int count)
 {
     char part[1100];
     FILE *f = begin(out, part, sizeof part);
-    fputs("/* Made by the build. */\n#include \"runtime/cuda_kernels.h\"\n\n", f);
+    fputs("/* Made by the build. */\n#include \"runtime/cuda/kernels.h\"\n\n", f);
     for (int i = 0; i < count; i++)
         if (!is_header(files[i])) fprintf(f, "extern const CudaSource cuda_source_%s;\n", stem(files[i]));
     fputs("const CudaSource *const cuda_built_in_sources[] = {", f);

@@ -5,7 +5,7 @@
  * Positions in pictures are counted in pixels; `pitch` turns them into elements. A pixel's elements are contiguous, c
  * innermost, padded with zeros to 16 bytes.
  *
- * No gaps: repeated work is known by its bytes (runtime/cuda_recorder.h), so what fills a struct up is a member too, `unused`.
+ * No gaps: repeated work is known by its bytes (runtime/cuda/recorder.h), so what fills a struct up is a member too, `unused`.
  */
 #ifndef UPRES_KERNELS_CUDA_ARGS_H
 #define UPRES_KERNELS_CUDA_ARGS_H
@@ -255,7 +255,7 @@ typedef struct CudaMoments {
 /* ------------------------------------------------------------------------------------------------------ elementwise (PTX) */
 
 /* Element (t, h, w, c) of a tensor of floats or bf16: at + t * stride_t + h * stride_h + w * pitch + c. kernels/ptx reads the
- * structs below by the offsets that runtime/dev_cuda_rows.c asserts. Blocks: x along a row of pixels, y rows, z frames. */
+ * structs below by the offsets that runtime/cuda/dev_rows.c asserts. Blocks: x along a row of pixels, y rows, z frames. */
 typedef struct CudaView {
     uint64_t at;
     uint32_t stride_t, stride_h, pitch;

@@ -1,6 +1,6 @@
 /*
  * Folded upsamplers: what products leave over of forming their weights, and what tells the inside of a picture.
- * runtime/dev_cuda_fold.c has the algebra.
+ * runtime/cuda/dev_fold.c has the algebra.
  */
 #include "fp8.cuh"
 

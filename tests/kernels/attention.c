@@ -1,5 +1,5 @@
 /* dev_attention against loops in double: windows that do not divide the grid, a text stream, norms, rotation. */
-#include "runtime/dev_cuda_attention.h"
+#include "runtime/cuda/dev_attention.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"

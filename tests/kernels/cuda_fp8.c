@@ -3,7 +3,7 @@
  * DEV_FP8 and DEV_FP8X3 against the CPU's. What tiles of products do is tests/kernels/cuda_gemm.c's.
  */
 #include "kernels/cpu/fp8.h"
-#include "runtime/dev_cuda.h"
+#include "runtime/cuda/dev.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"

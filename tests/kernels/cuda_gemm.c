@@ -4,7 +4,7 @@
  * parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of its own.
  */
 #include "kernels/cpu/fp8.h"
-#include "runtime/dev_cuda_gemm.h"
+#include "runtime/cuda/dev_gemm.h"
 
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"

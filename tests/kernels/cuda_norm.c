@@ -4,7 +4,7 @@
  * 8 bits.
  */
 #include "kernels/cpu/int8.h"
-#include "runtime/dev_cuda.h"
+#include "runtime/cuda/dev.h"
 #include "runtime/models/planar.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"

@@ -3,7 +3,7 @@
  * plain C rule of 8 bits, all bit for bit.
  */
 #include "kernels/cpu/int8.h"
-#include "runtime/dev_cuda.h"
+#include "runtime/cuda/dev.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"

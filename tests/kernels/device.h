@@ -5,7 +5,7 @@
 #ifndef UPRES_TESTS_KERNELS_DEVICE_H
 #define UPRES_TESTS_KERNELS_DEVICE_H
 
-#include "runtime/cuda_driver.h"
+#include "runtime/cuda/driver.h"
 #include "runtime/dev.h"
 
 /* A weight over the caller's floats. */

@@ -1,5 +1,5 @@
 /* The self-test's own judgement: what it must not let pass, and that every run of a case is given the same numbers. */
-#include "runtime/selftest_cases.h"
+#include "runtime/selftest/cases.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/tests.h"
 

@@ -1,0 +1,470 @@
+/* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
+#include "runtime/cuda/recorder.h"
+#include "runtime/cuda/staging.h"
+#include "runtime/cuda/dev.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct Cuda {
+    CudaDevice device;
+    DevSetup setup;
+    DevPrecision precision;
+    const CudaDriver *driver; /* NULL on a plan, as all below */
+    CUdevice number;
+    CUcontext context; /* NULL: not opened */
+    CUstream stream;
+    CudaRecorder *recorder; /* of the stream: all work goes through it */
+    CudaStaging *staging;
+    CudaKernels *kernels;
+    CUdeviceptr arena;
+    struct CudaWeights *weights; /* dev_weights.c */
+};
+
+/* ------------------------------------------------------------------------------------------------------------ status */
+
+bool cuda_planning(const Dev *d) { return d->plan; }
+const CudaDevice *cuda_device_of(const Dev *d) { return &d->cuda->device; }
+const DevSetup *cuda_setup_of(const Dev *d) { return &d->cuda->setup; }
+struct CudaWeights **cuda_weights_of(const Dev *d) { return &d->cuda->weights; }
+
+/* The context is made current around the driver's calls alone: a program may have its own. */
+static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }
+
+static void leave(const struct Cuda *c)
+{
+    CUcontext popped;
+    c->driver->context_pop(&popped);
+}
+
+static const char little_memory[] =
+    ": the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles";
+
+/* Latches what the driver says. */
+static bool worked(Dev *d, const char *what, CUresult status)
+{
+    if (status == 0) return true;
+    char text[256];
+    cuda_status_text(d->cuda->driver, what, status, text, sizeof text);
+    if (status == CUDA_ERROR_OUT_OF_MEMORY) {
+        if (!d->failed) d->no_memory = true;
+        dev_fail(d, "%s%s", text, little_memory);
+    } else {
+        dev_fail(d, "cuda:%d failed: %s; 'upres selftest' checks the device", d->cuda->device.ordinal, text);
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------- memory and copies */
+
+CUdeviceptr cuda_at(const Dev *d, Tensor x) { return d->plan || !x.valid ? 0 : d->cuda->arena + x.at; }
+
+CudaScratch cuda_scratch(Dev *d, uint64_t bytes)
+{
+    CudaScratch s = {ARENA_FULL, 0};
+    if (d->failed) return s;
+    s.at = arena_take(&d->arena, bytes);
+    if (s.at == ARENA_FULL) {
+        dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
+                 (unsigned long long)d->arena.limit);
+    } else if (!d->plan) {
+        s.address = d->cuda->arena + s.at;
+    }
+    return s;
+}
+
+void cuda_scratch_free(Dev *d, CudaScratch *s)
+{
+    if (s->at != ARENA_FULL) arena_give(&d->arena, s->at);
+    *s = (CudaScratch){ARENA_FULL, 0};
+}
+
+/* Not recorded. Memory that is not pinned is read before the call returns, other memory in its turn. */
+static void copy_now(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
+{
+    struct Cuda *c = d->cuda;
+    if (!worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder))) return;
+    worked(d, "cuMemcpyHtoDAsync", c->driver->copy_in(to, from, bytes, c->stream));
+}
+
+void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    struct Cuda *c = d->cuda;
+    enter(c);
+    if (bytes <= RECORD_COPY_MAX) worked(d, "copying to the GPU", cuda_record_copy(c->recorder, to, from, bytes));
+    else copy_now(d, to, from, bytes);
+    leave(c);
+}
+
+void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    worked(d, "cuMemsetD8Async", cuda_record_fill(d->cuda->recorder, to, value, bytes));
+    leave(d->cuda);
+}
+
+void cuda_wait(Dev *d)
+{
+    if (d->plan) return;
+    enter(d->cuda);
+    const CUresult flushed = cuda_recorder_flush(d->cuda->recorder);
+    const CUresult done = d->cuda->driver->stream_synchronize(d->cuda->stream);
+    if (worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) {
+        cuda_staging_idle(d->cuda->staging);
+        cuda_weights_check(d);
+    }
+    leave(d->cuda);
+}
+
+CUdeviceptr cuda_memory_take(Dev *d, uint64_t bytes)
+{
+    CUdeviceptr address = 0;
+    if (d->plan || d->failed) return 0;
+    enter(d->cuda);
+    worked(d, "cuMemAlloc of weights", d->cuda->driver->memory_take(&address, bytes));
+    leave(d->cuda);
+    return address;
+}
+
+void cuda_memory_give(Dev *d, CUdeviceptr address)
+{
+    if (d->plan || address == 0) return;
+    enter(d->cuda);
+    d->cuda->driver->memory_give(address);
+    leave(d->cuda);
+}
+
+void cuda_copy_out(Dev *d, void *to, CUdeviceptr from, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    if (worked(d, "the work on the GPU", cuda_recorder_flush(d->cuda->recorder))) {
+        worked(d, "cuMemcpyDtoHAsync", d->cuda->driver->copy_out(to, from, bytes, d->cuda->stream));
+    }
+    leave(d->cuda);
+}
+
+CUdeviceptr cuda_upload(Dev *d, uint64_t bytes, StagingFill *fill, const void *context)
+{
+    CUdeviceptr at = 0;
+    if (d->plan || d->failed || bytes == 0) return 0;
+    enter(d->cuda);
+    worked(d, "copying weights to the GPU", cuda_staging_upload(d->cuda->staging, bytes, fill, context, &at));
+    leave(d->cuda);
+    return at;
+}
+
+void cuda_upload_places(Dev *d, CUdeviceptr at, uint64_t bytes)
+{
+    if (!d->plan && !d->failed) cuda_staging_places(d->cuda->staging, at, bytes);
+}
+
+/* ------------------------------------------------------------------------------------------------------- host access */
+
+/* Elements from the first of x to its last, gaps of views among them. */
+static uint64_t span_of(Tensor x)
+{
+    return (uint64_t)((x.t - 1) * x.stride_t + (x.h - 1) * x.stride_h + (int64_t)(x.w - 1) * x.c_pad) +
+           (uint64_t)element_pad((Element)x.type, x.c);
+}
+
+static float bf16_to_float(uint16_t bits)
+{
+    const uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+/* To nearest, ties to even; a NaN stays one. */
+static uint16_t float_to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((bits >> 16) | 0x40);
+    return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+
+/* What x has, and nothing between: that may never have been written. What follows without a gap goes in one copy. */
+static void copy_elements_out(Dev *d, Tensor x, uint8_t *to)
+{
+    const uint64_t size = (uint64_t)element_bytes((Element)x.type);
+    const int pixel = element_pad((Element)x.type, x.c);
+    const bool pixels = x.c_pad == pixel, rows = pixels && x.stride_h == (int64_t)x.w * x.c_pad;
+    const bool frames = rows && x.stride_t == x.h * x.stride_h;
+    const int64_t run = frames ? x.t * x.stride_t : rows ? x.h * x.stride_h : pixels ? (int64_t)x.w * x.c_pad : pixel;
+    for (int t = 0; t < (frames ? 1 : x.t); t++) {
+        for (int h = 0; h < (rows ? 1 : x.h); h++) {
+            for (int w = 0; w < (pixels ? 1 : x.w); w++) {
+                const uint64_t at = size * (uint64_t)(t * x.stride_t + h * x.stride_h + (int64_t)w * x.c_pad);
+                cuda_copy_out(d, to + at, cuda_at(d, x) + at, size * (uint64_t)run);
+            }
+        }
+    }
+}
+
+/* Pinned memory for the floats of x. */
+static float *take_values(Dev *d, Tensor x)
+{
+    enter(d->cuda);
+    float *values = cuda_buffer_take(d->cuda->staging, span_of(x) * sizeof *values);
+    leave(d->cuda);
+    if (values == NULL) dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)(span_of(x) * sizeof *values));
+    return values;
+}
+
+/* Elements at the end of the memory to floats in all of it: none is overwritten before it was read. */
+static void widen(float *values, const uint8_t *raw, uint64_t count, Element type)
+{
+    for (uint64_t i = 0; type == ELEMENT_BF16 && i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, raw + 2 * i, sizeof bits);
+        values[i] = bf16_to_float(bits);
+    }
+    for (uint64_t i = 0; type == ELEMENT_U8 && i < count; i++) values[i] = raw[i];
+    for (uint64_t i = 0; type == ELEMENT_I8 && i < count; i++) values[i] = (int8_t)raw[i];
+}
+
+static void cuda_read_end(Dev *d, const float *values)
+{
+    cuda_buffer_give(d->cuda->staging, (void *)values);
+}
+
+static const float *cuda_read(Dev *d, Tensor x)
+{
+    const uint64_t count = span_of(x), bytes = count * (uint64_t)element_bytes((Element)x.type);
+    float *values = take_values(d, x);
+    if (values == NULL) return NULL;
+    uint8_t *raw = (uint8_t *)(values + count) - bytes;
+    copy_elements_out(d, x, raw);
+    cuda_wait(d);
+    if (!d->failed) widen(values, raw, count, (Element)x.type);
+    if (!d->failed) return values;
+    cuda_read_end(d, values);
+    return NULL;
+}
+
+static float *cuda_write(Dev *d, Tensor x) { return take_values(d, x); }
+
+/* Floats to elements, in place: none is written before the float at its place was read. */
+static void narrow(void *values, uint64_t count, Element type)
+{
+    const float *from = values;
+    uint8_t *to = values;
+    for (uint64_t i = 0; type == ELEMENT_BF16 && i < count; i++) {
+        const uint16_t bits = float_to_bf16(from[i]);
+        memcpy(to + 2 * i, &bits, sizeof bits);
+    }
+    for (uint64_t i = 0; type == ELEMENT_U8 && i < count; i++) {
+        const float value = from[i];
+        to[i] = (uint8_t)value;
+    }
+}
+
+static void cuda_write_end(Dev *d, Tensor x, float *values)
+{
+    const uint64_t count = span_of(x);
+    narrow(values, count, (Element)x.type);
+    enter(d->cuda);
+    if (!d->failed) { /* not recorded: what comes from outside is never the same again */
+        copy_now(d, cuda_at(d, x), values, count * (uint64_t)element_bytes((Element)x.type));
+        worked(d, "cuEventRecord", cuda_buffer_sent(d->cuda->staging, values));
+    }
+    cuda_buffer_give(d->cuda->staging, values);
+    leave(d->cuda);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- kernels */
+
+static void count_kernels(Dev *d)
+{
+    const CudaKernelCounts n = cuda_kernels_counts(d->cuda->kernels);
+    d->totals.kernels_cached = n.cached;
+    d->totals.kernels_compiled = n.compiled;
+    d->totals.kernels_built_in = n.built_in;
+    d->totals.kernels_origin = cuda_kernels_origin(d->cuda->kernels);
+}
+
+void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
+{
+    if (d->plan || d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
+    char error[1024];
+    struct Cuda *c = d->cuda;
+    enter(c);
+    size_t bytes = 0;
+    CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, &bytes, error, sizeof error);
+    count_kernels(d);
+    const CudaLaunchShape shape = {g.x, g.y, g.z, g.threads, g.shared};
+    if (f != NULL) {
+        worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
+    } else {
+        const bool no_memory = strstr(error, "CUDA_ERROR_OUT_OF_MEMORY") != NULL; /* for the kernel's own code */
+        if (!d->failed) d->no_memory = no_memory;
+        dev_fail(d, "%s%s", error, no_memory ? little_memory : "");
+    }
+    leave(c);
+}
+
+void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const uint64_t *sizes, const uint64_t *strides,
+                     const uint32_t *box)
+{
+    enum { UINT8 = 0, NO_INTERLEAVE = 0, SWIZZLE_128 = 3, PROMOTE_128 = 2, FILL_ZERO = 0 };
+    static const uint32_t ones[] = {1, 1, 1};
+    if (d->plan || d->failed) return;
+    const struct Cuda *c = d->cuda;
+    enter(c);
+    worked(d, "cuTensorMapEncodeTiled",
+           c->driver->tensor_map_tiled((CUtensorMap *)(void *)map, UINT8, (unsigned)rank, (void *)(uintptr_t)at, sizes, strides,
+                                       box, ones, NO_INTERLEAVE, SWIZZLE_128, PROMOTE_128, FILL_ZERO));
+    leave(c);
+}
+
+/* --------------------------------------------------------------------------------------------------- precision policy */
+
+/* Channels read. 8 bits come in blocks of so many; a layer that reads fewer loses more than it gains. Wide convolutions, early in
+ * a decoder, weigh more in its error than in its time: int8 there, which keeps more than e4m3 at the same rate. */
+enum { NARROW = CUDA_BLOCK, WIDE = 512 };
+
+static bool convolutes(int stage)
+{
+    const int network = stage & ~0xff;
+    return network != STAGES_DIT && network != STAGES_FLASH_DIT;
+}
+
+Element cuda_compute(const Dev *d, int stage, int channels)
+{
+    const DevPrecision p = d->cuda->precision;
+    if (p == DEV_FP32) return ELEMENT_F32;
+    if (p == DEV_BF16 || (stage & 0xff) <= 1 || channels < NARROW) return ELEMENT_BF16;
+    if (p == DEV_FP8X3) return ELEMENT_E4M3_PAIR;
+    return p == DEV_INT8 || (convolutes(stage) && channels >= WIDE) ? ELEMENT_I8 : ELEMENT_E4M3;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ device */
+
+static void cuda_close(Dev *d)
+{
+    struct Cuda *c = d->cuda;
+    cuda_weights_close(d);
+    if (c->context != NULL) {
+        enter(c);
+        if (c->stream != NULL) c->driver->stream_synchronize(c->stream);
+        cuda_staging_close(c->staging);
+        cuda_recorder_close(c->recorder);
+        cuda_kernels_close(c->kernels);
+        if (c->arena != 0) c->driver->memory_give(c->arena);
+        if (c->stream != NULL) c->driver->stream_destroy(c->stream);
+        leave(c);
+        c->driver->context_release(c->number);
+    }
+    free(c);
+    d->cuda = NULL;
+}
+
+CudaRecorderCounts cuda_counts(const Dev *d) { return cuda_recorder_counts(d->cuda->recorder); }
+
+static const DevOps cuda_ops = {
+    .conv3d = cuda_conv3d,
+    .upsample = cuda_upsample,
+    .linear = cuda_linear,
+    .norm = cuda_norm,
+    .stats = cuda_stats,
+    .attention = cuda_attention,
+    .block_attention = cuda_block_attention,
+    .block_mask = cuda_block_mask,
+    .rotate = cuda_rotate,
+    .rows = cuda_rows,
+    .axpby = cuda_axpby,
+    .from_planes = cuda_from_planes,
+    .to_planes = cuda_to_planes,
+    .noise = cuda_noise,
+    .input_noise = cuda_input_noise,
+    .resize = cuda_resize,
+    .color = cuda_color,
+    .from_codes = cuda_from_codes,
+    .to_codes = cuda_to_codes,
+    .bytes_in = cuda_bytes_in,
+    .bytes_out = cuda_bytes_out,
+    .guide = cuda_guide,
+    .modulation = cuda_modulation,
+    .modulation_row = cuda_modulation_row,
+    .history = cuda_history,
+    .fold = cuda_fold,
+    .fold_nearest = cuda_fold_nearest,
+    .fold_free = cuda_fold_free,
+    .fold_state = cuda_fold_state,
+    .read = cuda_read,
+    .read_end = cuda_read_end,
+    .write = cuda_write,
+    .write_end = cuda_write_end,
+    .wait = cuda_wait,
+    .close = cuda_close,
+};
+
+bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
+{
+    static const char *const names[] = {"fp32", "bf16", "int8", "fp8", "fp8x3"};
+    d->cuda = calloc(1, sizeof *d->cuda);
+    if (d->cuda == NULL) {
+        snprintf(error, error_size, "out of memory");
+        return false;
+    }
+    d->ops = &cuda_ops;
+    d->activation = s->precision == DEV_FP32 ? ELEMENT_F32 : ELEMENT_BF16;
+    d->threads = s->threads;
+    d->cuda->device = *s->cuda;
+    d->cuda->setup = *s;
+    d->cuda->setup.cuda = &d->cuda->device;
+    d->cuda->precision = s->precision;
+    snprintf(d->describe, sizeof d->describe, "cuda:%d %.60s, precision %s", s->cuda->ordinal, s->cuda->name, names[s->precision]);
+    return true;
+}
+
+/* Stream, arena, and what goes with them. */
+static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
+{
+    CUresult status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
+    if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
+    if (status != 0) return status;
+    c->recorder = cuda_recorder_open(c->driver, c->stream);
+    if (c->recorder != NULL) c->staging = cuda_staging_open(c->driver, c->stream, c->recorder, c->setup.threads);
+    return 0;
+}
+
+static bool refuse(Dev *d, CUresult status, uint64_t arena_bytes, char *error, size_t error_size)
+{
+    char text[256];
+    cuda_status_text(d->cuda->driver, "opening the device", status, text, sizeof text);
+    d->no_memory = status == CUDA_ERROR_OUT_OF_MEMORY;
+    if (d->no_memory) {
+        snprintf(error, error_size, "cuda:%d cannot give %llu bytes of working memory (%s); ask for smaller tiles or a smaller "
+                 "--batch-size", d->cuda->device.ordinal, (unsigned long long)arena_bytes, text);
+    } else {
+        snprintf(error, error_size, "cuda:%d: %s", d->cuda->device.ordinal, text);
+    }
+    return false;
+}
+
+bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
+{
+    struct Cuda *c = d->cuda;
+    c->driver = cuda_driver(error, error_size);
+    if (c->driver == NULL) return false;
+    CUresult status = c->driver->device_get(&c->number, c->device.ordinal);
+    if (status == 0) status = c->driver->context_retain(&c->context, c->number);
+    if (status == 0) {
+        enter(c);
+        status = take_parts(c, arena_bytes);
+        if (c->staging != NULL) c->kernels = cuda_kernels_open(c->driver, &c->device, error, error_size);
+        leave(c);
+    }
+    if (status != 0) return refuse(d, status, arena_bytes, error, error_size);
+    if (c->staging == NULL) snprintf(error, error_size, "out of memory");
+    if (c->kernels == NULL) return false;
+    cuda_weights_start(d);
+    if (d->failed) snprintf(error, error_size, "%s", d->error);
+    return !d->failed;
+}

@@ -1,0 +1,369 @@
+/* Convolutions and linear layers on the CUDA device: history, padded frames, and the products over them. */
+#include "kernels/cpu/fp8.h"
+#include "runtime/cuda/dev.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ----------------------------------------------------------------------------------------------------------- operands */
+
+int cuda_blocks(int depth) { return (depth + CUDA_BLOCK - 1) / CUDA_BLOCK; }
+
+int cuda_words(Element type, int depth)
+{
+    return type == ELEMENT_E4M3 || type == ELEMENT_E4M3_PAIR ? fp8_words(depth, type == ELEMENT_E4M3_PAIR) : cuda_blocks(depth);
+}
+
+Tensor cuda_scales(Dev *d, Element type, int64_t pixels, int depth)
+{
+    enum { ROW = 4096 };
+    if (type < ELEMENT_I8) return (Tensor){0};
+    return dev_floats(d, 1, (int)((pixels * cuda_words(type, depth) + ROW - 1) / ROW), 1, ROW);
+}
+
+/* Of unit variance, times a gain of about 1: e4m3 has that in its midst. */
+bool cuda_is_bounded(const Pre *pre) { return pre->norm == NORM_GROUP || pre->norm == NORM_L2; }
+
+/* Scales where pre(x) wants them. */
+static Tensor scales_for(Dev *d, Element type, const Pre *pre, Tensor x)
+{
+    if (type != ELEMENT_I8 && cuda_is_bounded(pre)) return (Tensor){0};
+    return cuda_scales(d, type, (int64_t)x.t * x.h * x.w, x.c_pad);
+}
+
+CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales)
+{
+    return (CudaFrames){.data = cuda_at(d, x),
+                        .scale = cuda_at(d, scales),
+                        .type = (Element)x.type,
+                        .h = x.h,
+                        .w = x.w,
+                        .c = x.c,
+                        .pitch = x.c_pad,
+                        .blocks = cuda_words((Element)x.type, element_pad((Element)x.type, x.c)),
+                        .frame_pixels = (int)(x.stride_t / x.c_pad),
+                        .pictures = x.t};
+}
+
+bool cuda_reads_directly(Tensor x, Element type)
+{
+    const int unit = 16 / element_bytes(type);
+    return x.type == type && type < ELEMENT_I8 && x.at % 16 == 0 && x.c_pad % unit == 0 &&
+           (x.c % unit == 0 || x.c_pad == element_pad(type, x.c));
+}
+
+CudaOperand cuda_operand(Dev *d, Tensor x, const Pre *pre, Element type)
+{
+    CudaOperand o = {0};
+    if (pre_is_identity(pre) && cuda_reads_directly(x, type)) {
+        o.frames = cuda_frames_of(d, x, (Tensor){0});
+        return o;
+    }
+    o.own = dev_typed(d, type, x.t, x.h, x.w, x.c);
+    o.scales = scales_for(d, type, pre, o.own);
+    o.frames = cuda_frames_of(d, o.own, o.scales);
+    for (int t = 0; t < x.t; t += CUDA_FRAMES) {
+        int slot[CUDA_FRAMES];
+        const int count = x.t - t < CUDA_FRAMES ? x.t - t : CUDA_FRAMES;
+        for (int i = 0; i < count; i++) slot[i] = t + i;
+        cuda_pre(d, tensor_frames(x, t, count), pre, &o.frames, slot, 0, 0);
+    }
+    return o;
+}
+
+void cuda_operand_free(Dev *d, CudaOperand *o)
+{
+    dev_free(d, &o->scales);
+    dev_free(d, &o->own);
+}
+
+void cuda_gemm_operand(CudaGemmPart *part, const CudaFrames *a, const CudaWeight *b)
+{
+    part->a = a->data;
+    part->a_scale = a->scale;
+    part->pitch = a->pitch;
+    part->b = b->data;
+    part->b_scale = b->scale;
+    part->taps = b->taps;
+    part->depth = b->depth;
+    part->blocks = a->blocks;
+    part->width = a->w;
+    part->height = a->pictures * a->h;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- results */
+
+/* Everything about where n columns go but the images. */
+void cuda_gemm_result(const Dev *d, CudaGemm *g, Tensor y, const Post *p, int n)
+{
+    const int y_row = (int)(y.stride_h / y.c_pad), y_frame = (int)(y.stride_t / y.c_pad);
+    g->n = n;
+    g->act = p->act;
+    g->alpha = 1.0f;
+    g->y = cuda_at(d, y);
+    g->y_type = y.type;
+    g->y_pitch = y.c_pad;
+    g->y_c = y.c;
+    g->y_pad = cuda_pad_of(y);
+    g->rows = y.h;
+    g->columns = y.w;
+    g->y_row = y_row;
+    g->y_column = 1;
+    g->subs = 1;
+    if (p->shuffle_space > 0) {
+        const int space = p->shuffle_space, rt = p->shuffle_time;
+        g->rows /= space;
+        g->columns /= space;
+        g->y_row *= space;
+        g->y_column *= space;
+        g->subs = space * space * rt;
+        for (int s = 0; s < g->subs; s++) g->sub[s] = s % rt * y_frame + s / rt / space * y_row + s / rt % space;
+    }
+    g->gate = p->gate.valid ? cuda_at(d, p->gate) : 0;
+    if (p->residual.valid) {
+        g->residual = cuda_at(d, p->residual);
+        g->residual_type = p->residual.type;
+        g->residual_pitch = p->residual.c_pad;
+        g->residual_row = (int)(p->residual.stride_h / p->residual.c_pad);
+        g->residual_column = 1;
+    }
+}
+
+/* Where output frame f goes as image i, and which sub-frames of it are left out. */
+static void place_image(CudaGemm *g, Tensor y, const Post *p, int f, int i)
+{
+    const int rt = p->shuffle_space > 0 ? p->shuffle_time : 1, y_frame = (int)(y.stride_t / y.c_pad);
+    g->drop[i] = 0;
+    g->y_image[i] = f * rt * y_frame;
+    if (p->shuffle_drop) {
+        /* coarse frame 0 of a video has one fine frame: the second (index 1, not 0) is left out and all later ones move up */
+        if (f > 0) g->y_image[i] -= y_frame;
+        else g->drop[i] = 0xAA;
+    }
+    g->residual_image[i] = p->residual.valid ? f * (int)(p->residual.stride_t / p->residual.c_pad) : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- history */
+
+/* What a convolution multiplies in. Pictures of few pixels (dev_few_pixels) in float32: the norm behind it needs it. */
+static Element compute_of(const Dev *d, const ConvArgs *a)
+{
+    return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c);
+}
+
+static int channels_in(const ConvArgs *a)
+{
+    return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);
+}
+
+/* Zeroed room for `slots` frames with the borders that the convolution wants, as products read them. */
+static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, Tensor *scales)
+{
+    Tensor x = dev_typed(d, type, slots, a->x.h + a->pad_top + a->pad_bottom, a->x.w + a->pad_left + a->pad_right, a->x.c);
+    *scales = scales_for(d, type, &a->pre, x);
+    cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes(type));
+    if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
+    return x;
+}
+
+Tensor cuda_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales)
+{
+    return padded_frames(d, compute_of(d, a), a, slots, scales);
+}
+
+/* At a start no frame is remembered, so the last slot is free to stand for the zeros in front. */
+static void clear_last_slot(Dev *d, const ConvState *s)
+{
+    const Tensor last = tensor_frames(s->ring, s->ring.t - 1, 1);
+    cuda_fill(d, cuda_at(d, last), 0, (uint64_t)last.stride_t * (uint64_t)element_bytes((Element)last.type));
+    if (!s->scales.valid) return;
+    const uint64_t frame = (uint64_t)(last.h * last.w) * (uint64_t)cuda_words((Element)last.type, last.c_pad) * sizeof(float);
+    cuda_fill(d, cuda_at(d, s->scales) + (uint64_t)(s->ring.t - 1) * frame, 0, frame);
+}
+
+/* --------------------------------------------------------------------------------------------------------- convolution */
+
+typedef struct ConvRun {
+    const ConvArgs *a;
+    CudaFrames in, shortcut;
+    CudaWeight weight[3], shortcut_weight; /* by CudaTime */
+    Element type;
+    const int *sequence;
+} ConvRun;
+
+/* Output frames that read one picture several times take weights summed over time. */
+static CudaTime repetition(const ConvArgs *a, const int *frames)
+{
+    if (a->kt == 1) return CUDA_TIME_ALL;
+    for (int dt = 1; dt < a->kt; dt++) {
+        if (frames[dt] != frames[0]) return dt == 2 && a->kt == 3 ? CUDA_TIME_PAIR : CUDA_TIME_ALL;
+    }
+    return CUDA_TIME_ONE;
+}
+
+static int merged_frames(const ConvArgs *a, CudaTime time)
+{
+    return time == CUDA_TIME_ALL ? 0 : time == CUDA_TIME_PAIR ? 1 : a->kt - 1;
+}
+
+static void set_taps(CudaGemmPart *part, const ConvRun *r, CudaTime time)
+{
+    const ConvArgs *a = r->a;
+    int tap = 0;
+    for (int dt = merged_frames(a, time); dt < a->kt; dt++) {
+        for (int dy = 0; dy < a->kh; dy++) {
+            for (int dx = 0; dx < a->kw; dx++, tap++) {
+                part->tap[tap] = dy * r->in.w + dx;
+                part->tap_frame[tap] = (uint8_t)dt;
+            }
+        }
+    }
+    part->step_y = a->stride_h * r->in.w;
+    part->step_x = a->stride_w;
+}
+
+/* Output frames first .. first + images - 1, those of one repetition together. */
+static void run_images(Dev *d, const ConvRun *r, const CudaGemm *shape, int first, int images)
+{
+    const ConvArgs *a = r->a;
+    for (CudaTime time = CUDA_TIME_ALL; time <= CUDA_TIME_ONE; time++) {
+        CudaGemm g = *shape;
+        cuda_gemm_operand(&g.part[0], &r->in, &r->weight[time]);
+        set_taps(&g.part[0], r, time);
+        g.parts = 1;
+        if (a->post.shortcut != NULL) {
+            cuda_gemm_operand(&g.part[1], &r->shortcut, &r->shortcut_weight);
+            g.part[1].step_y = r->shortcut.w;
+            g.part[1].step_x = 1;
+            g.parts = 2;
+        }
+        for (int f = first; f < first + images; f++) {
+            const int *frames = r->sequence + f * a->stride_t;
+            if (repetition(a, frames) != time) continue;
+            const int i = g.images++;
+            for (int dt = 0; dt < a->kt; dt++) g.part[0].frame[i][dt] = frames[dt] * r->in.frame_pixels;
+            if (g.parts > 1) g.part[1].frame[i][0] = f * r->shortcut.frame_pixels;
+            place_image(&g, a->y, &a->post, f, i);
+        }
+        if (g.images > 0) cuda_gemm(d, &g, r->type);
+    }
+}
+
+/* The forms of the weight that this call's output frames want. */
+static void take_weights(Dev *d, ConvRun *r, int out_frames)
+{
+    const ConvArgs *a = r->a;
+    bool wanted[3] = {false};
+    for (int f = 0; f < out_frames; f++) wanted[repetition(a, r->sequence + f * a->stride_t)] = true;
+    for (CudaTime time = CUDA_TIME_ALL; time <= CUDA_TIME_ONE; time++) {
+        const CudaWeightForm form = {.weight = a->weight, .type = r->type, .ci = channels_in(a), .kt = a->kt, .khw = a->kh * a->kw,
+                                     .channels_last = a->weight_channels_last,
+                                     .frames_in_channels = a->weight_frames_in_channels, .time = time};
+        if (wanted[time]) cuda_weight(d, &form, &r->weight[time]);
+    }
+    const CudaWeightForm form = {.weight = a->post.shortcut, .type = r->type, .kt = 1, .khw = 1,
+                                 .ci = a->post.shortcut != NULL ? (int)a->post.shortcut->shape[1] : 0};
+    if (form.weight != NULL) cuda_weight(d, &form, &r->shortcut_weight);
+}
+
+static void touch(Dev *d, const ConvArgs *a)
+{
+    dev_touch(d, a->weight);
+    dev_touch(d, a->bias);
+    dev_touch(d, a->post.shortcut);
+    dev_touch(d, a->post.shortcut_bias);
+    dev_touch(d, a->pre.gamma);
+    dev_touch(d, a->pre.beta);
+}
+
+void cuda_conv3d(Dev *d, const ConvArgs *a)
+{
+    const int n = (int)a->weight->shape[0], frames = a->x.t, out_frames = conv_frames_out(a, frames);
+    const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
+    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
+        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
+        return;
+    }
+    touch(d, a);
+    int sequence[FRAMES_MAX + 3], fresh[FRAMES_MAX];
+    for (int i = 0; i < frames; i++) sequence[i] = fresh[i] = i;
+    if (a->state != NULL) {
+        state_advance(a->state, a->kt, a->start, frames, sequence, fresh);
+        if (a->start && a->state->zero) clear_last_slot(d, a->state);
+    }
+    ConvRun r = {.a = a, .sequence = sequence,
+                 .type = a->state != NULL ? (Element)a->state->ring.type : compute_of(d, a)};
+    const bool direct = a->state == NULL && !padded && pre_is_identity(&a->pre) && cuda_reads_directly(a->x, r.type);
+
+    Tensor own = {0}, own_scales = {0}; /* padded or converted frames that nothing remembers */
+    if (a->state != NULL) r.in = cuda_frames_of(d, a->state->ring, a->state->scales);
+    else if (direct) r.in = cuda_frames_of(d, a->x, (Tensor){0});
+    else {
+        own = padded_frames(d, r.type, a, frames, &own_scales);
+        r.in = cuda_frames_of(d, own, own_scales);
+    }
+    if (!direct) {
+        cuda_pre(d, a->x, &a->pre, &r.in, fresh, a->pad_top, a->pad_left);
+        if (a->pad_edge) cuda_replicate_edges(d, &r.in, fresh, frames, a->pad_top, a->pad_left, a->x.h, a->x.w);
+    }
+    CudaOperand shortcut = {0};
+    if (a->post.shortcut != NULL) {
+        const Pre none = {.norm = NORM_NONE};
+        shortcut = cuda_operand(d, a->post.shortcut_x, &none, r.type);
+        r.shortcut = shortcut.frames;
+    }
+    const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
+    d->totals.flop += 2.0 * (double)pixels * a->y.c *
+                      ((double)a->kt * a->kh * a->kw * channels_in(a) +
+                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
+    take_weights(d, &r, out_frames);
+    CudaGemm shape = {0};
+    cuda_gemm_result(d, &shape, a->y, &a->post, n);
+    shape.bias = cuda_vector(d, a->bias != NULL ? a->bias : a->post.shortcut_bias);
+    if (a->bias != NULL) shape.more_bias = cuda_vector(d, a->post.shortcut_bias);
+    for (int f = 0; f < out_frames && dev_ok(d); f += CUDA_GEMM_IMAGES) {
+        run_images(d, &r, &shape, f, out_frames - f < CUDA_GEMM_IMAGES ? out_frames - f : CUDA_GEMM_IMAGES);
+    }
+    cuda_operand_free(d, &shortcut);
+    dev_free(d, &own_scales);
+    dev_free(d, &own);
+    if (a->post.stats.valid) cuda_stats_of(d, a->y, a->post.stats, a->post.stats_groups);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- linear */
+
+void cuda_linear(Dev *d, const LinearArgs *a)
+{
+    const int n = (int)a->weight->shape[0], k = (int)a->weight->shape[1];
+    if (a->pre.norm == NORM_GROUP || a->post.stats.valid) {
+        dev_fail(d, "internal error: a linear layer takes no statistics of frames");
+        return;
+    }
+    dev_touch(d, a->weight);
+    dev_touch(d, a->glu);
+    dev_touch(d, a->bias);
+    dev_touch(d, a->pre.gamma);
+    dev_touch(d, a->pre.beta);
+    d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)n * k * (a->glu != NULL ? 2 : 1);
+    const bool few = dev_few_pixels(d, 4 * (int64_t)a->x.t * a->x.h * a->x.w); /* time embeddings, attention of a picture of few pixels */
+    const Element type = few ? ELEMENT_F32 : cuda_compute(d, a->stage, k);
+    const CudaWeightForm form = {.weight = a->weight, .glu = a->glu, .type = type, .ci = k, .kt = 1, .khw = 1};
+    CudaWeight weight = {0};
+    cuda_weight(d, &form, &weight);
+    CudaOperand x = cuda_operand(d, a->x, &a->pre, type);
+    CudaGemm g = {.parts = 1, .glu = a->glu != NULL};
+    cuda_gemm_result(d, &g, a->y, &a->post, n);
+    g.bias = cuda_vector(d, a->bias);
+    cuda_gemm_operand(&g.part[0], &x.frames, &weight);
+    g.part[0].step_y = x.frames.w;
+    g.part[0].step_x = 1;
+    for (int t = 0; t < a->x.t && dev_ok(d); t += CUDA_GEMM_IMAGES) {
+        g.images = a->x.t - t < CUDA_GEMM_IMAGES ? a->x.t - t : CUDA_GEMM_IMAGES;
+        for (int i = 0; i < g.images; i++) {
+            g.part[0].frame[i][0] = (t + i) * x.frames.frame_pixels;
+            place_image(&g, a->y, &a->post, t + i, i);
+        }
+        cuda_gemm(d, &g, type);
+    }
+    cuda_operand_free(d, &x);
+}

@@ -1,0 +1,212 @@
+/* Products on the CUDA device: which tile, and how many blocks of it. */
+#include "runtime/cuda/dev_gemm.h"
+
+/*
+ * speed: what a multiprocessor gets done with this tile, from how often operands are fetched for it and how much of its
+ * time goes by before the first and after the last slab. An estimate: it decides between tiles, nothing else.
+ */
+static const CudaGemmTile tiles[] = {
+    {"gemm_f32_128x64", "GEMM_ONLY=12", ELEMENT_F32, 128, 64, 4, 2, 1.0f, 0, false},
+    {"gemm_f32_64x64", "GEMM_ONLY=13", ELEMENT_F32, 64, 64, 4, 3, 0.8f, 0, false},
+    {"gemm_f32_128x8", "GEMM_ONLY=14", ELEMENT_F32, 128, 8, 4, 2, 0.3f, 0, false},
+    {"gemm_bf16_256x128", "GEMM_ONLY=20", ELEMENT_BF16, 256, 128, 8, 2, 1.0f, 0, false},
+    {"gemm_bf16_128x128", "GEMM_ONLY=21", ELEMENT_BF16, 128, 128, 4, 3, 0.9f, 0, false},
+    {"gemm_bf16_128x64", "GEMM_ONLY=22", ELEMENT_BF16, 128, 64, 4, 2, 0.75f, 0, false},
+    {"gemm_bf16_64x64", "GEMM_ONLY=23", ELEMENT_BF16, 64, 64, 4, 3, 0.55f, 0, false},
+    {"gemm_bf16_128x8", "GEMM_ONLY=24", ELEMENT_BF16, 128, 8, 4, 2, 0.25f, 0, false},
+    {"gemm_i8_192x128", "GEMM_ONLY=30", ELEMENT_I8, 192, 128, 8, 2, 1.0f, 0, false},
+    {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f, 0, false},
+    {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f, 0, false},
+    {"gemm_i8_64x64", "GEMM_ONLY=33", ELEMENT_I8, 64, 64, 4, 2, 0.45f, 0, false},
+    {"gemm_e4m3_256x128", "GEMM_ONLY=40", ELEMENT_E4M3, 256, 128, 8, 2, 0.85f, 0, false},
+    {"gemm_e4m3_128x128", "GEMM_ONLY=41", ELEMENT_E4M3, 128, 128, 8, 3, 0.7f, 0, false},
+    {"gemm_e4m3_128x64", "GEMM_ONLY=42", ELEMENT_E4M3, 128, 64, 4, 2, 0.55f, 0, false},
+    {"gemm_e4m3_64x64", "GEMM_ONLY=43", ELEMENT_E4M3, 64, 64, 4, 3, 0.4f, 0, false},
+    {"boxes_e4m3_256x128", "GEMM_ONLY=44", ELEMENT_E4M3, 256, 128, 8, 2, 1.0f, 4, false},
+    {"boxes_e4m3_128x128", "GEMM_ONLY=45", ELEMENT_E4M3, 128, 128, 8, 3, 0.9f, 1, false},
+    {"boxes_e4m3_64x64", "GEMM_ONLY=46", ELEMENT_E4M3, 64, 64, 4, 3, 0.5f, 1, false},
+    {"halo_e4m3_128x128", "GEMM_ONLY=47", ELEMENT_E4M3, 128, 128, 8, 3, 0.95f, 1, true},
+    {"gemm_e4m3_pair_256x128", "GEMM_ONLY=50", ELEMENT_E4M3_PAIR, 256, 128, 8, 2, 0.85f, 0, false},
+    {"gemm_e4m3_pair_128x128", "GEMM_ONLY=51", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.7f, 0, false},
+    {"gemm_e4m3_pair_128x64", "GEMM_ONLY=52", ELEMENT_E4M3_PAIR, 128, 64, 4, 2, 0.55f, 0, false},
+    {"gemm_e4m3_pair_64x64", "GEMM_ONLY=53", ELEMENT_E4M3_PAIR, 64, 64, 4, 3, 0.4f, 0, false},
+    {"boxes_e4m3_pair_256x128", "GEMM_ONLY=54", ELEMENT_E4M3_PAIR, 256, 128, 8, 2, 1.0f, 4, false},
+    {"boxes_e4m3_pair_128x128", "GEMM_ONLY=55", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.9f, 1, false},
+    {"boxes_e4m3_pair_64x64", "GEMM_ONLY=56", ELEMENT_E4M3_PAIR, 64, 64, 4, 3, 0.5f, 1, false},
+    {"halo_e4m3_pair_128x128", "GEMM_ONLY=57", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.95f, 1, true},
+};
+enum { TILES = sizeof tiles / sizeof tiles[0], ROW_BYTES = 128 /* of a tile */ };
+
+bool cuda_gemm_tile(int index, CudaGemmTile *tile)
+{
+    if (index >= TILES) return false;
+    *tile = tiles[index];
+    return true;
+}
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static int batch_of(const CudaGemm *g) { return g->batch > 1 ? g->batch : 1; }
+
+static int64_t packed_columns(const CudaGemm *g) { return g->glu ? divide_up(g->n, 8) * 16 : g->n; }
+
+/* ------------------------------------------------------------------------------------------------------ boxes of pixels */
+
+/* Boxes of `rows` pixels and 2^box in width that make up an image. */
+static int64_t boxes_of(const CudaGemm *g, int rows, int box)
+{
+    return divide_up(g->columns, 1 << box) * divide_up(g->rows, rows >> box);
+}
+
+/* The width with the fewest boxes, the least of those: 16 pixels, which a warp finishes at a time, or more. */
+static int box_width(const CudaGemm *g, const CudaGemmTile *t)
+{
+    int best = 4;
+    for (int box = 5; !t->halo && 1 << box <= t->rows; box++) {
+        if (boxes_of(g, t->rows, box) < boxes_of(g, t->rows, best)) best = box;
+    }
+    return best;
+}
+
+/* Do outputs follow each other as the pixels of A do? */
+static bool is_boxable(const CudaGemm *g)
+{
+    for (int i = 0; i < g->parts; i++) {
+        const CudaGemmPart *p = &g->part[i];
+        if (p->height == 0 || p->step_x != 1 || (g->rows > 1 && p->step_y != p->width)) return false;
+    }
+    return g->batch <= 1;
+}
+
+/* Are all taps such windows, h x w pixels of one frame? */
+static bool has_windows(const CudaGemmPart *p, int h, int w)
+{
+    for (int i = 0; i < p->taps; i++) {
+        const int first = i - i % (h * w), y = i % (h * w) / w, x = i % w;
+        if (p->tap_frame[i] != p->tap_frame[first] || p->tap[i] != p->tap[first] + y * p->width + x) return false;
+    }
+    return p->taps % (h * w) == 0;
+}
+
+/* The largest windows, of up to 3 x 3 pixels. */
+static int window_of(const CudaGemmPart *p)
+{
+    return p->height > 0 && has_windows(p, 3, 3) ? 3 : p->height > 0 && has_windows(p, 2, 2) ? 2 : 1;
+}
+
+static CudaTensorMap map_of_pictures(Dev *d, const CudaGemmPart *p, int bytes, int box_w, int box_h)
+{
+    CudaTensorMap map = {{0}};
+    const uint64_t pixel = (uint64_t)(p->pitch * bytes);
+    const uint64_t sizes[] = {(uint64_t)(p->depth * bytes), (uint64_t)p->width, (uint64_t)p->height};
+    const uint64_t strides[] = {pixel, pixel * (uint64_t)p->width};
+    const uint32_t boxes[] = {ROW_BYTES, (uint32_t)box_w, (uint32_t)box_h};
+    cuda_tensor_map(d, &map, p->a, 3, sizes, strides, boxes);
+    return map;
+}
+
+static CudaTensorMap map_of_weights(Dev *d, const CudaGemmPart *p, int bytes, int64_t rows, int columns)
+{
+    CudaTensorMap map = {{0}};
+    const uint64_t sizes[] = {(uint64_t)(p->taps * p->depth * bytes), (uint64_t)rows}, strides[] = {sizes[0]};
+    const uint32_t boxes[] = {ROW_BYTES, (uint32_t)columns};
+    cuda_tensor_map(d, &map, p->b, 2, sizes, strides, boxes);
+    return map;
+}
+
+static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
+{
+    const int bytes = element_bytes(t->type), box = box_width(g, t);
+    CudaGemmBoxes b = {.gemm = *g};
+    b.gemm.box = box;
+    for (int i = 0; i < g->parts; i++) {
+        CudaGemmPart *p = &b.gemm.part[i];
+        const int window = window_of(p), more = t->halo ? window - 1 : 0;
+        b.window_h[i] = b.window_w[i] = window;
+        b.a[i] = map_of_pictures(d, p, bytes, (1 << box) + more, (t->rows >> box) + more);
+        b.b[i] = map_of_weights(d, p, bytes, packed_columns(g), t->columns);
+        for (int tap = 0; tap < p->taps; tap++) p->tap[tap] = p->tap[tap] / p->width << 16 | p->tap[tap] % p->width;
+        for (int image = 0; image < g->images; image++) {
+            for (int frame = 0; frame < 4; frame++) p->frame[image][frame] /= p->width;
+        }
+    }
+    return b;
+}
+
+/* -------------------------------------------------------------------------------------------------------------- tiles */
+
+bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
+{
+    if (t->halo && window_of(&g->part[0]) == 1) return false;
+    return (!g->glu || t->columns >= 16) && (t->producers == 0 || is_boxable(g));
+}
+
+static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
+{
+    const int64_t rows = (int64_t)g->rows * g->columns;
+    const int64_t of_rows = t->producers > 0 ? boxes_of(g, t->rows, box_width(g, t)) : divide_up(rows, t->rows);
+    return g->images * of_rows * divide_up(packed_columns(g), t->columns);
+}
+
+/* Many multiprocessors ask more of the second-level cache than it has: there a halo that comes once is worth its steps. */
+static double speed_of(const CudaGemmTile *t, int sms)
+{
+    enum { MANY = 128 };
+    return (double)t->speed * (t->halo && sms > MANY ? 1.15 : 1.0);
+}
+
+/* Blocks go to the multiprocessors in rounds; the last round takes as long as a full one. */
+CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
+{
+    const int sms = cuda_device_of(d)->sms > 0 ? cuda_device_of(d)->sms : 1;
+    const CudaGemmTile *best = NULL;
+    double least = 0;
+    for (int i = 0; i < TILES; i++) {
+        const CudaGemmTile *t = &tiles[i];
+        if (t->type != type || !cuda_gemm_fits(g, t)) continue;
+        const double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
+        if (best == NULL || time < least) {
+            best = t;
+            least = time;
+        }
+    }
+    return *best;
+}
+
+/* Two patches of A's pixels with their halo and scales beside the stages of B. */
+static int shared_of_halo(const CudaGemmTile *t)
+{
+    const int pixels = (16 + 2) * (t->rows / 16 + 2), patch = (pixels * ROW_BYTES + 1023) / 1024 * 1024;
+    return 2 * (patch + pixels * 4) + t->stages * t->columns * ROW_BYTES + (4 + 2 * t->stages) * 8;
+}
+
+/* Dynamic shared memory: stages, with scales of A, of int8 those of B, of boxes their barriers. */
+static int shared_of(const CudaGemmTile *t)
+{
+    if (t->halo) return shared_of_halo(t);
+    const int scales = (t->type >= ELEMENT_I8 ? t->rows : 0) + (t->type == ELEMENT_I8 ? t->columns : 0);
+    return t->stages * ((t->rows + t->columns) * ROW_BYTES + scales * 4 + (t->producers > 0 ? 2 * 8 : 0));
+}
+
+void cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
+{
+    CudaGemm g = *shape;
+    const CudaGrid grid = {.x = (unsigned)blocks_of(&g, t), .y = 1, .z = (unsigned)batch_of(&g),
+                           .threads = (unsigned)(t->warps + t->producers) * 32, .shared = (unsigned)shared_of(t)};
+    for (int i = 0; i < g.parts; i++) {
+        const int side = window_of(&g.part[i]);
+        g.part[i].window = side * side;
+    }
+    if (t->producers > 0) {
+        const CudaGemmBoxes boxes = in_boxes(d, &g, t);
+        cuda_launch(d, "gemm_fp8", t->function, t->macros, grid, &boxes);
+    } else {
+        cuda_launch(d, t->type > ELEMENT_I8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid, &g);
+    }
+}
+
+void cuda_gemm(Dev *d, const CudaGemm *g, Element type)
+{
+    const CudaGemmTile tile = cuda_gemm_choose(d, g, type);
+    cuda_gemm_with(d, g, &tile);
+}

@@ -1,0 +1,24 @@
+/* The tiles of kernels/cuda/gemm.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
+#ifndef UPRES_RUNTIME_CUDA_DEV_GEMM_H
+#define UPRES_RUNTIME_CUDA_DEV_GEMM_H
+
+#include "runtime/cuda/dev.h"
+
+typedef struct CudaGemmTile {
+    const char *function, *macros;
+    Element type;
+    int rows, columns; /* of a block; columns as they are packed */
+    int warps, stages;
+    float speed;       /* per element, against the best of its type */
+    int producers;     /* more warps, which fetch boxes of A's pictures; 0: rows are gathered */
+    bool halo;         /* boxes that all taps of a window find their pixels in */
+} CudaGemmTile;
+
+/* In the order of the kernels' files; 8-bit floats, of sm_120, last. False past the last. */
+bool cuda_gemm_tile(int index, CudaGemmTile *tile);
+bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *tile);
+/* The tile that cuda_gemm would use. */
+CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);
+void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);
+
+#endif

@@ -1,0 +1,198 @@
+/* What happens to inputs ahead of operations on the CUDA device, and the statistics it needs. */
+#include "runtime/cuda/dev.h"
+
+#include <stddef.h>
+
+enum { PRE_THREADS = 256, PRE_ITEMS = 1024, PRE_PIXELS = 16, VECTOR_THREADS = 128, STATS_THREADS = 128 };
+enum { PATCH_H = 8, PATCH_W = 16, PATCH_BYTES = 128 /* of a pixel: what a block of threads takes of a patch */ };
+
+static unsigned blocks_of(int64_t count, int of) { return (unsigned)((count + of - 1) / of); }
+
+int cuda_pad_of(Tensor y)
+{
+    const bool whole = y.at % 16 == 0 && y.c_pad == element_pad((Element)y.type, y.c);
+    return whole ? y.c_pad : (y.c + 3) / 4 * 4;
+}
+
+/* ----------------------------------------------------------------------------------------------------- gain and shift */
+
+typedef struct Vectors {
+    CUdeviceptr gain, shift; /* as CudaPre's */
+    bool by_frame;
+    CudaScratch scratch;
+} Vectors;
+
+/* Vectors that are there already are used as they are, if nothing is to be made of them. Addresses decide nothing: a plan
+ * has none. */
+static Vectors vectors_of(Dev *d, Tensor x, const Pre *pre)
+{
+    const bool group = pre->norm == NORM_GROUP, scale = !group && pre->scale.valid, shift = !group && pre->shift.valid;
+    const bool gained = group || scale || pre->gamma != NULL, shifted = group || shift || pre->beta != NULL;
+    const bool combined = scale && (pre->gamma != NULL || pre->beta != NULL);
+    const int frames = group ? x.t : 1, pitch = (x.c + 7) / 8 * 8;
+    Vectors v = {.by_frame = group, .scratch = {.at = ARENA_FULL}};
+    const CUdeviceptr gamma = cuda_vector(d, pre->gamma), beta = cuda_vector(d, pre->beta);
+    if (!gained && !shifted) return v;
+    if (!group && !combined && x.c % 8 == 0) {
+        v.gain = scale ? cuda_at(d, pre->scale) : gamma;
+        v.shift = shift ? cuda_at(d, pre->shift) : beta;
+        return v;
+    }
+    const uint64_t bytes = (uint64_t)frames * (uint64_t)pitch * sizeof(float);
+    v.scratch = cuda_scratch(d, 2 * bytes);
+    v.gain = v.scratch.address;
+    v.shift = shifted ? v.scratch.address + bytes : 0;
+    const CudaPreVectors a = {.stats = group ? cuda_at(d, pre->stats) : 0,
+                              .gamma = gamma,
+                              .beta = shift && !scale ? 0 : beta, /* a shift takes beta's place */
+                              .scale = scale ? cuda_at(d, pre->scale) : 0,
+                              .add = shift ? cuda_at(d, pre->shift) : 0,
+                              .gain = v.gain,
+                              .shift = v.shift,
+                              .c = x.c,
+                              .pitch = pitch,
+                              .group = group ? x.c / pre->groups : 1,
+                              .stats_pitch = group ? (int32_t)pre->stats.stride_t : 0,
+                              .eps = pre->eps};
+    cuda_launch(d, "pre", "pre_vectors", "",
+                (CudaGrid){blocks_of(pitch, VECTOR_THREADS), (unsigned)frames, 1, VECTOR_THREADS, 0}, &a);
+    return v;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- producer */
+
+bool pre_is_identity(const Pre *pre)
+{
+    return pre->norm == NORM_NONE && pre->act == ACT_NONE && pre->gamma == NULL && pre->beta == NULL && !pre->scale.valid &&
+           !pre->shift.valid;
+}
+
+/* pre(x) to where *a says; the rest of *a is filled in. */
+static void produce(Dev *d, Tensor x, const Pre *pre, CudaPre *a)
+{
+    if (x.type > ELEMENT_BF16 || (pre->scale.valid && pre->scale.type != ELEMENT_F32) ||
+        (pre->shift.valid && pre->shift.type != ELEMENT_F32)) {
+        dev_fail(d, "internal error: norms read floats or bf16, and vectors of floats");
+        return;
+    }
+    const int sharing = a->to_type == CUDA_E4M3_PAIR ? 8 : a->to_type >= CUDA_I8 ? 16 : 0; /* a block of scales */
+    const int lanes = sharing > 0 ? a->blocks * sharing : (a->to_pad + 7) / 8;
+    Vectors v = vectors_of(d, x, pre);
+    a->x = cuda_at(d, x);
+    a->x_type = x.type;
+    a->x_pitch = x.c_pad;
+    a->t = x.t;
+    a->h = x.h;
+    a->w = x.w;
+    a->c = x.c;
+    a->x_frame = (int32_t)(x.stride_t / x.c_pad);
+    a->x_row = (int32_t)(x.stride_h / x.c_pad);
+    a->norm = (int32_t)pre->norm;
+    a->act = (int32_t)pre->act;
+    a->eps = pre->eps;
+    a->gain = v.gain;
+    a->shift = v.shift;
+    a->by_frame = v.by_frame;
+    a->run = pre->norm >= NORM_RMS ? PRE_PIXELS : lanes < PRE_ITEMS ? PRE_ITEMS / lanes : 1;
+    cuda_launch(d, "pre", a->to_type > CUDA_I8 ? "pre_fp8" : "pre", "",
+                (CudaGrid){blocks_of(x.w, a->run) * (unsigned)x.h, (unsigned)x.t, 1, PRE_THREADS, 0}, a);
+    cuda_scratch_free(d, &v.scratch);
+}
+
+void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int *slot, int top, int left)
+{
+    CudaPre a = {.to = to->data,
+                 .to_scale = to->scale,
+                 .to_type = (int32_t)to->type,
+                 .to_pitch = to->pitch,
+                 .to_pad = to->pitch,
+                 .blocks = to->blocks,
+                 .to_row = to->w};
+    for (int t = 0; t < x.t; t++) a.to_frame[t] = slot[t] * to->frame_pixels + top * to->w + left;
+    produce(d, x, pre, &a);
+}
+
+void cuda_norm(Dev *d, const NormArgs *n)
+{
+    const Tensor y = n->y;
+    if (y.type > ELEMENT_BF16) {
+        dev_fail(d, "internal error: norms give floats or bf16");
+        return;
+    }
+    for (int first = 0; first < y.t; first += CUDA_FRAMES) {
+        const int count = y.t - first < CUDA_FRAMES ? y.t - first : CUDA_FRAMES;
+        Pre pre = n->pre;
+        if (pre.norm == NORM_GROUP) pre.stats = tensor_frames(pre.stats, first, count);
+        CudaPre a = {.to = cuda_at(d, y), .to_type = y.type, .to_pitch = y.c_pad, .to_pad = cuda_pad_of(y),
+                     .to_row = (int32_t)(y.stride_h / y.c_pad)};
+        for (int t = 0; t < count; t++) a.to_frame[t] = (first + t) * (int32_t)(y.stride_t / y.c_pad);
+        produce(d, tensor_frames(n->x, first, count), &pre, &a);
+    }
+}
+
+void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int count, int top, int left, int h, int w)
+{
+    CudaEdges a = {.data = f->data,
+                   .scale = f->scale,
+                   .words = f->pitch * element_bytes(f->type) / 4,
+                   .blocks = f->scale != 0 ? f->blocks : 0,
+                   .h = f->h,
+                   .w = f->w,
+                   .top = top,
+                   .bottom = top + h,
+                   .left = left,
+                   .right = left + w};
+    const int64_t border = (int64_t)f->h * f->w - (int64_t)h * w;
+    for (int i = 0; i < count; i++) a.frame[i] = slot[i] * f->frame_pixels;
+    cuda_launch(d, "pre", "pre_edges", "",
+                (CudaGrid){blocks_of(border * (a.words + a.blocks), PRE_THREADS), (unsigned)count, 1, PRE_THREADS, 0}, &a);
+}
+
+/* --------------------------------------------------------------------------------------------------------- statistics */
+
+/* Channels of a patch that a block takes: whole groups, as many as pixels of PATCH_BYTES have, in units of 16 bytes if they
+ * come out even. */
+static int slab_of(int group, int bytes)
+{
+    const int most = PATCH_BYTES / bytes;
+    for (int slab = most / group * group; slab > 0; slab -= group) {
+        if (slab * bytes % 16 == 0) return slab;
+    }
+    return most > group ? most / group * group : group;
+}
+
+void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups)
+{
+    const int patches = (x.h + PATCH_H - 1) / PATCH_H * ((x.w + PATCH_W - 1) / PATCH_W), group = x.c / groups;
+    const int bytes = element_bytes((Element)x.type), slab = slab_of(group, bytes);
+    const unsigned shared = (unsigned)(PATCH_H * PATCH_W * slab * bytes + group * 8 + slab * 8);
+    if (x.type > ELEMENT_BF16 || stats.type != ELEMENT_F32 || (int)shared > cuda_device_of(d)->shared_per_block) {
+        dev_fail(d, "internal error: statistics of %d channels in %d groups", x.c, groups);
+        return;
+    }
+    CudaScratch moments = cuda_scratch(d, (uint64_t)x.t * (uint64_t)groups * (uint64_t)patches * 2 * sizeof(double));
+    const CudaPatches a = {.x = cuda_at(d, x),
+                           .moments = moments.address,
+                           .type = x.type,
+                           .pitch = x.c_pad,
+                           .frame = (int32_t)(x.stride_t / x.c_pad),
+                           .row = (int32_t)(x.stride_h / x.c_pad),
+                           .h = x.h,
+                           .w = x.w,
+                           .c = x.c,
+                           .groups = groups,
+                           .slab = slab};
+    cuda_launch(d, "stats", "stats_patches", "",
+                (CudaGrid){(unsigned)patches, blocks_of(x.c, slab), (unsigned)x.t, STATS_THREADS, shared}, &a);
+    const CudaMoments m = {.moments = moments.address,
+                           .stats = cuda_at(d, stats),
+                           .h = x.h,
+                           .w = x.w,
+                           .groups = groups,
+                           .size = group,
+                           .pitch = (int32_t)stats.stride_t};
+    cuda_launch(d, "stats", "stats_merge", "", (CudaGrid){(unsigned)groups, (unsigned)x.t, 1, STATS_THREADS, 0}, &m);
+    cuda_scratch_free(d, &moments);
+}
+
+void cuda_stats(Dev *d, const StatsArgs *a) { cuda_stats_of(d, a->x, a->stats, a->groups); }
