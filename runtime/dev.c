@@ -93,6 +93,13 @@ void dev_wait(Dev *d)
     if (!d->plan) d->ops->wait(d);
 }
 
+void dev_time_begin(Dev *d)
+{
+    if (!d->plan && !d->failed) d->ops->time_begin(d);
+}
+
+double dev_time_end(Dev *d) { return d->plan || d->failed ? 0 : d->ops->time_end(d); }
+
 void dev_phase(Dev *d)
 {
     if (d->arena.count != 0) dev_fail(d, "internal error: %zu tensors were not given back", d->arena.count);
@@ -128,7 +135,8 @@ Tensor dev_typed(Dev *d, Element type, int t, int h, int w, int c)
     x.stride_h = (int64_t)w * x.c_pad;
     x.stride_t = (int64_t)h * x.stride_h;
     if (d->failed) return x;
-    x.at = arena_take(&d->arena, (uint64_t)t * (uint64_t)x.stride_t * (uint64_t)element_bytes(type));
+    x.at = arena_take(&d->arena, d->lasting ? ARENA_LOW : ARENA_HIGH,
+                      (uint64_t)t * (uint64_t)x.stride_t * (uint64_t)element_bytes(type));
     x.valid = x.at != ARENA_FULL;
     if (!x.valid) dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
                            (unsigned long long)d->arena.limit);
@@ -201,7 +209,7 @@ Scratch dev_scratch(Dev *d, uint64_t floats)
 {
     Scratch s = {ARENA_FULL, NULL};
     if (d->failed) return s;
-    s.at = arena_take(&d->arena, floats * sizeof(float));
+    s.at = arena_take(&d->arena, ARENA_HIGH, floats * sizeof(float));
     if (s.at == ARENA_FULL) {
         dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
                  (unsigned long long)d->arena.limit);
@@ -466,7 +474,9 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
     s->zero = a->start_zero;
     s->pad_top = a->pad_top;
     s->pad_left = a->pad_left;
+    d->lasting = true;
     s->ring = d->ops->history(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), &s->scales);
+    d->lasting = false;
     return s;
 }
 
@@ -497,13 +507,19 @@ int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *
 FoldedUpsampler *dev_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt)
 {
-    return d->ops->fold(d, stage, up, up_bias, conv, conv_bias, rt);
+    d->lasting = true;
+    FoldedUpsampler *f = d->ops->fold(d, stage, up, up_bias, conv, conv_bias, rt);
+    d->lasting = false;
+    return f;
 }
 
 FoldedUpsampler *dev_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
                                   const BoundWeight *bias)
 {
-    return d->ops->fold_nearest(d, stage, grow, frames, conv, bias);
+    d->lasting = true;
+    FoldedUpsampler *f = d->ops->fold_nearest(d, stage, grow, frames, conv, bias);
+    d->lasting = false;
+    return f;
 }
 
 void dev_fold_free(Dev *d, FoldedUpsampler *f)
@@ -513,5 +529,8 @@ void dev_fold_free(Dev *d, FoldedUpsampler *f)
 
 ConvState *dev_fold_state(Dev *d, const FoldedUpsampler *f, Tensor x, int frames)
 {
-    return d->ops->fold_state(d, f, x, frames);
+    d->lasting = true;
+    ConvState *s = d->ops->fold_state(d, f, x, frames);
+    d->lasting = false;
+    return s;
 }

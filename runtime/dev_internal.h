@@ -51,6 +51,8 @@ typedef struct DevOps {
     float *(*write)(Dev *d, Tensor x);
     void (*write_end)(Dev *d, Tensor x, float *values);
     void (*wait)(Dev *d);
+    void (*time_begin)(Dev *d); /* not on a plan */
+    double (*time_end)(Dev *d);
     void (*close)(Dev *d); /* also after a start that failed, and of plans */
 } DevOps;
 
@@ -60,11 +62,13 @@ struct Dev {
     Element activation; /* of dev_tensor */
     bool few_too;       /* DevSetup */
     Arena arena;
+    bool lasting;       /* tensors taken now outlive the work around them: histories, folded weights */
     const CpuKernels *kernels; /* cpu */
     Pool *pool;
     int threads;
     uint8_t *memory; /* cpu; NULL on a plan */
     uint64_t memory_bytes;
+    double began;    /* cpu: dev_time_begin */
     struct Cuda *cuda; /* cuda: cuda/dev.c */
     DevTotals totals;
     const WeightTensor **touched; /* open addressing, by address */

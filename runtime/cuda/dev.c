@@ -64,7 +64,7 @@ CudaScratch cuda_scratch(Dev *d, uint64_t bytes)
 {
     CudaScratch s = {ARENA_FULL, 0};
     if (d->failed) return s;
-    s.at = arena_take(&d->arena, bytes);
+    s.at = arena_take(&d->arena, ARENA_HIGH, bytes);
     if (s.at == ARENA_FULL) {
         dev_fail(d, "internal error: the working memory planned (%llu bytes) does not suffice",
                  (unsigned long long)d->arena.limit);
