@@ -7,7 +7,9 @@
 #   $(B)/tests/emulator/libcuda.so.1   the emulated CUDA driver, which programs open in place of the real one
 #   $(GEN)/             the kernels for GPUs as C, made by tools/embed_kernels.c; the same for all trees
 #
-# Building for another machine: CC is the cross compiler, HOSTCC makes programs that run here.
+# Building for another machine: CC is the cross compiler, HOSTCC makes programs that run here. For Windows,
+# `make B=build/win CC=x86_64-w64-mingw32-gcc`, the names are those of Windows: upres.dll (with libupres.dll.a to link it by),
+# upres.exe, NAME.exe, nvcuda.dll; what the compiler needs is linked in, so that each is one file.
 
 B ?= build
 GEN ?= build/gen
@@ -17,8 +19,23 @@ CC := $(shell command -v gcc >/dev/null && echo gcc || echo clang)
 endif
 MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 HOSTCC ?= $(shell for c in gcc clang cc; do command -v $$c && break; done)
-# Older systems have dlopen in a library of its own, newer an empty one; Windows has none.
-LIBS := -lm $(if $(findstring mingw,$(MACHINE)),,-ldl)
+WINDOWS := $(findstring mingw,$(MACHINE))
+ifeq ($(WINDOWS),)
+# Older systems have dlopen in a library of its own, newer an empty one.
+LIBS := -lm -ldl
+DEFLATE := -ldeflate
+LIBRARY := $(B)/libupres.so
+LIBRARY_FILES := $(LIBRARY) $(B)/libupres.so.0
+DRIVER := $(B)/tests/emulator/libcuda.so.1
+else
+LIBS := -lm
+DEFLATE := -lz
+LIBRARY := $(B)/upres.dll
+LIBRARY_FILES := $(LIBRARY)
+DRIVER := $(B)/tests/emulator/nvcuda.dll
+EXE := .exe
+AR := $(patsubst %gcc,%ar,$(CC))
+endif
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ifeq ($(SANITIZE),)
@@ -31,7 +48,14 @@ LDSAN := -fsanitize=$(SANITIZE)
 WARN := -w # what the sanitizers put in sets off false warnings; the plain build has them all
 endif
 # No contraction: the plain C kernels define the results, so they must not depend on what the compiler fuses.
-BASE := -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off -fvisibility=hidden -fPIC -pthread $(WARN)
+BASE := -std=c11 -D_GNU_SOURCE -I. -g -ffp-contract=off -fvisibility=hidden $(if $(WINDOWS),,-fPIC )-pthread $(WARN)
+ifneq ($(WINDOWS),)
+# Windows aligns a stack to 16 bytes, GCC spills wider vectors to it as if it were theirs (GCC bug 54412): the assembler makes
+# moves of all that need no alignment. Formats are checked by the other builds, as they are GNU's and this GCC expects
+# Microsoft's in functions of our own.
+BASE += -Wa,-muse-unaligned-vector-move -Wno-format
+LDFLAGS += -static
+endif
 ifneq ($(filter x86_64%,$(MACHINE)),)
 AVX2 := -mavx2 -mfma -mf16c
 AVX512 := -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mf16c
@@ -39,7 +63,8 @@ endif
 
 # Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
 flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
-        $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) $(CFLAGS)
+        $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) \
+        $(if $(WINDOWS),$(if $(filter tests/%,$(1)),-Itests/windows -include tests/windows/posix.h)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
 TOOL_SRC := $(filter-out tools/embed_kernels.c,$(wildcard tools/*.c))
@@ -47,31 +72,32 @@ CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
 GOLDEN_SRC := $(wildcard tests/goldens*.c)
-EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c)
+POSIX_SRC := $(if $(WINDOWS),tests/windows/posix.c)
+EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c) $(POSIX_SRC)
 EMULATOR_CORE_TEST_SRC := $(wildcard tests/emulator/test_core*.c)
-EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c)
-SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c)
+EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c) tests/child.c $(POSIX_SRC)
+SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c) $(POSIX_SRC)
 # header.c and header.cpp are only compiled, by tests/run.sh
 SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 GEN_OBJ := $(patsubst %,$(B)/obj/gen/%.o,kernel_table $(basename $(notdir $(CUDA_SRC))))
-TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(SINGLE_TEST_SRC)) \
-         $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels) \
-         $(if $(wildcard tests/goldens.c),$(B)/tests/goldens) \
-         $(if $(wildcard tests/synth_main.c),$(B)/tests/synth) \
-         $(if $(EMULATOR_SRC),$(B)/tests/emulator/libcuda.so.1) \
-         $(if $(EMULATOR_CORE_TEST_SRC),$(B)/tests/emulator/test_core) \
-         $(if $(EMULATOR_DRIVER_TEST_SRC),$(B)/tests/emulator/test_driver)
+TESTS := $(patsubst tests/%.c,$(B)/tests/%$(EXE),$(SINGLE_TEST_SRC)) \
+         $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels$(EXE)) \
+         $(if $(wildcard tests/goldens.c),$(B)/tests/goldens$(EXE)) \
+         $(if $(wildcard tests/synth_main.c),$(B)/tests/synth$(EXE)) \
+         $(if $(EMULATOR_SRC),$(DRIVER)) \
+         $(if $(EMULATOR_CORE_TEST_SRC),$(B)/tests/emulator/test_core$(EXE)) \
+         $(if $(EMULATOR_DRIVER_TEST_SRC),$(B)/tests/emulator/test_driver$(EXE))
 ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_CORE_TEST_SRC) $(EMULATOR_DRIVER_TEST_SRC) \
-           $(wildcard tests/*.c)
+           $(wildcard tests/*.c) $(POSIX_SRC)
 
 .PHONY: all library command tests clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: library command tests
-library: $(B)/libupres.so $(B)/libupres.so.0
-command: $(B)/upres
+library: $(LIBRARY_FILES)
+command: $(B)/upres$(EXE)
 tests: $(TESTS)
 
 # Rebuilt when the compiler or its flags change.
@@ -126,34 +152,43 @@ $(B)/libupres.so: $(call obj,$(LIB_SRC)) $(GEN_OBJ) $(B)/obj/upres.map
 $(B)/libupres.so.0: $(B)/libupres.so
 	@ln -sf libupres.so $@
 
-# The library is found beside the command (build tree) or in ../lib (installed).
-$(B)/upres: $(call obj,$(TOOL_SRC)) $(B)/libupres.so $(B)/libupres.so.0
+# Windows: the names alone, which the linker takes as the list of exports; it also writes what programs link.
+$(B)/obj/upres.def: runtime/upres.sym
+	@mkdir -p $(@D)
+	@{ echo 'EXPORTS'; sed '/^#/d; /^$$/d' $<; } > $@
+$(B)/upres.dll: $(call obj,$(LIB_SRC)) $(GEN_OBJ) $(B)/obj/upres.def
 	@echo "  LINK $@"
-	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -o $@ $(filter %.o,$^) -L$(B) -lupres -ldeflate -lm
+	@$(CC) -shared -pthread $(LDFLAGS) -Wl,--out-implib,$(B)/libupres.dll.a -o $@ $^ $(LIBS)
+
+# The library is found beside the command (build tree) or in ../lib (installed); by Windows beside it.
+RPATH = $(if $(WINDOWS),,-Wl,-rpath,'$(1)')
+SHARED := $(if $(WINDOWS),$(B)/libupres.dll.a,-L$(B) -lupres)
+$(B)/upres$(EXE): $(call obj,$(TOOL_SRC)) $(LIBRARY_FILES)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN:$$ORIGIN/../lib) -o $@ $(filter %.o,$^) $(SHARED) $(DEFLATE) -lm
 
 define test_program
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/obj/libupres.a -ldeflate $(LIBS)
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/obj/libupres.a $(DEFLATE) $(LIBS)
 endef
-$(B)/tests/kernels: $(call obj,$(KERNEL_TEST_SRC)) $(B)/obj/libupres.a
+$(B)/tests/kernels$(EXE): $(call obj,$(KERNEL_TEST_SRC) $(POSIX_SRC)) $(B)/obj/libupres.a
 	$(test_program)
-$(B)/tests/goldens: $(call obj,$(GOLDEN_SRC) $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+$(B)/tests/goldens$(EXE): $(call obj,$(GOLDEN_SRC) $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
-$(B)/tests/synth: $(call obj,tests/synth_main.c $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+$(B)/tests/synth$(EXE): $(call obj,tests/synth_main.c $(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
-# Sample files are judged by the golden runner's own code.
-$(B)/tests/loader: $(call obj,tests/goldens_formats.c)
 # The public interface is tested as its users meet it, through the shared library.
-$(B)/tests/api: $(B)/obj/tests/api.o $(B)/libupres.so $(B)/libupres.so.0
+$(B)/tests/api$(EXE): $(call obj,tests/api.c $(POSIX_SRC)) $(LIBRARY_FILES)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -Wl,-rpath,'$$ORIGIN/..' -o $@ $(filter %.o,$^) -L$(B) -lupres -lm
-$(patsubst tests/%.c,$(B)/tests/%,$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%: $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN/..) -o $@ $(filter %.o,$^) $(SHARED) -lm
+$(patsubst tests/%.c,$(B)/tests/%$(EXE),$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%$(EXE): $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
-$(B)/tests/loader: $(call obj,tests/goldens_formats.c)
+# Sample files are judged by the golden runner's own code.
+$(B)/tests/loader$(EXE): $(call obj,tests/goldens_formats.c)
 
-$(B)/tests/cuda_driver $(B)/tests/cuda_cache: | $(B)/tests/emulator/libcuda.so.1
+$(B)/tests/cuda_driver$(EXE) $(B)/tests/cuda_cache$(EXE): | $(DRIVER)
 
 # A driver like any other: it links nothing of the library, and shows the driver's functions alone.
 $(B)/tests/emulator/libcuda.so.1: $(call obj,$(EMULATOR_SRC)) tests/emulator/libcuda.map
@@ -161,13 +196,17 @@ $(B)/tests/emulator/libcuda.so.1: $(call obj,$(EMULATOR_SRC)) tests/emulator/lib
 	@echo "  LINK $@"
 	@$(CC) -shared -pthread $(LDSAN) $(LDFLAGS) -Wl,-soname,libcuda.so.1 \
 	    -Wl,--version-script=tests/emulator/libcuda.map $(if $(LDSAN),,-Wl,-z,defs) -o $@ $(filter %.o,$^) -lm
-# Opens the driver by its file, as programs do.
-$(B)/tests/emulator/test_driver: $(call obj,$(EMULATOR_DRIVER_TEST_SRC)) $(B)/tests/emulator/libcuda.so.1
+$(B)/tests/emulator/nvcuda.dll: $(call obj,$(EMULATOR_SRC))
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
-	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl
+	@$(CC) -shared -pthread $(LDFLAGS) -o $@ $^ -lm
+# Opens the driver by its file, as programs do.
+$(B)/tests/emulator/test_driver$(EXE): $(call obj,$(EMULATOR_DRIVER_TEST_SRC)) $(DRIVER)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIBS)
 # The interpreter's own tests look inside.
-$(B)/tests/emulator/test_core: $(call obj,$(EMULATOR_CORE_TEST_SRC) $(EMULATOR_SRC))
+$(B)/tests/emulator/test_core$(EXE): $(call obj,$(EMULATOR_CORE_TEST_SRC) $(EMULATOR_SRC))
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) -o $@ $(filter %.o,$^) -lm

@@ -736,7 +736,7 @@ static void run_unpack(struct core_warp *w, const struct core_op *op)
 static void run_clock(struct core_warp *w, const struct core_op *op)
 {
     struct timespec t;
-    timespec_get(&t, TIME_UTC);
+    clock_gettime(CLOCK_REALTIME, &t);
     uint64_t v = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     w->yield = true;
     EACH_LANE(l, w->mask)

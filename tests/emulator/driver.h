@@ -125,6 +125,12 @@ void fault(struct context *context, CUresult status, const char *format, ...) __
 uint64_t random_next(void);                    /* of emu.random */
 void *must_calloc(size_t count, size_t bytes); /* never NULL: ends the program, which is a test, with a sentence */
 void *must_grow(void *array, size_t count, size_t bytes, size_t *capacity); /* room for count + 1 elements */
+/* A text that grows; bytes belong to its owner, who frees them. */
+struct text {
+    char *bytes;
+    size_t length, room;
+};
+void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Live handles by kind, so that a stale or foreign one is an error and not a crash. */
 enum handle_kind {

@@ -29,21 +29,14 @@ static void coverage_write(const struct module *m)
 {
     size_t lines = core_coverage_count(m->core);
     if (emu.options.coverage[0] == '\0' || lines == 0) return;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (memory == NULL) {
-        say("coverage: the host has no memory for it");
-        return;
-    }
+    struct text text = {0};
     for (size_t i = 0; i < lines; i++) {
         struct core_coverage c = core_coverage_at(m->core, i);
-        fprintf(memory, "%s\t%" PRIu32 "\t%" PRIu64 "\t%016" PRIx64 "\t%d\n", c.function, c.line, c.count, m->hash,
-                emu.options.sm);
+        text_add(&text, "%s\t%" PRIu32 "\t%" PRIu64 "\t%016" PRIx64 "\t%d\n", c.function, c.line, c.count, m->hash,
+                 emu.options.sm);
     }
-    fclose(memory);
-    append_locked("coverage", emu.options.coverage, text, length);
-    free(text);
+    append_locked("coverage", emu.options.coverage, text.bytes, text.length);
+    free(text.bytes);
 }
 
 /* Modules that the program left loaded. A process forked after cuInit has its parent's counts: not written. */

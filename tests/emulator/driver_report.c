@@ -54,21 +54,14 @@ void append_locked(const char *what, const char *path, const char *text, size_t 
 __attribute__((destructor)) static void report_at_exit(void)
 {
     if (emu.process != getpid() || emu.options.report[0] == '\0') return;
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (memory == NULL) {
-        say("report: the host has no memory for it");
-        return;
-    }
+    struct text text = {0};
     for (int i = 0; i < emu.options.devices; i++) {
-        fprintf(memory, "memory of device %d at most\t%" PRIu64 "\n", i, emu.devices[i].used_most);
-        fprintf(memory, "memory of device %d at the end\t%" PRIu64 "\n", i, emu.devices[i].used);
+        text_add(&text, "memory of device %d at most\t%" PRIu64 "\n", i, emu.devices[i].used_most);
+        text_add(&text, "memory of device %d at the end\t%" PRIu64 "\n", i, emu.devices[i].used);
     }
-    fprintf(memory, "pinned memory at most\t%" PRIu64 "\n", emu.pinned_most);
+    text_add(&text, "pinned memory at most\t%" PRIu64 "\n", emu.pinned_most);
     for (size_t i = 0; i < FUNCTIONS_MOST && calls[i].name != NULL; i++)
-        fprintf(memory, "%s\t%" PRIu64 "\n", calls[i].name, calls[i].count);
-    fclose(memory);
-    append_locked("report", emu.options.report, text, length);
-    free(text);
+        text_add(&text, "%s\t%" PRIu64 "\n", calls[i].name, calls[i].count);
+    append_locked("report", emu.options.report, text.bytes, text.length);
+    free(text.bytes);
 }

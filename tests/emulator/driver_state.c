@@ -66,6 +66,20 @@ void *must_grow(void *array, size_t count, size_t bytes, size_t *capacity)
     return p;
 }
 
+void text_add(struct text *text, const char *format, ...)
+{
+    char more[4096];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(more, sizeof more, format, args);
+    va_end(args);
+    if (length >= (int)sizeof more) length = (int)sizeof more - 1;
+    for (int i = 0; i < length; i++) {
+        text->bytes = must_grow(text->bytes, text->length, 1, &text->room);
+        text->bytes[text->length++] = more[i];
+    }
+}
+
 /* splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). */
 uint64_t random_next(void)
 {

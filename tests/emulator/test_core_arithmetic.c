@@ -289,6 +289,14 @@ static void test_pipeline(const char *text, const char *kernel, int broken)
     test_case(name, ok, error.text[0] ? error.text : "no fault");
 }
 
+#ifdef _WIN32
+#define NVCC "nvcc"
+#define QUIET ">NUL 2>&1"
+#else
+#define NVCC "PATH=$PATH:/usr/local/cuda/bin nvcc"
+#define QUIET ">/dev/null 2>&1"
+#endif
+
 /* The PTX that nvcc makes of a file of tests/emulator/ptx, to be freed; NULL when there is no nvcc that can. */
 static char *compile(const char *file, const char *arch, const char *flags)
 {
@@ -296,9 +304,7 @@ static char *compile(const char *file, const char *arch, const char *flags)
     int fd = mkstemp(path);
     if (fd < 0) return NULL;
     close(fd);
-    snprintf(command, sizeof(command),
-             "PATH=$PATH:/usr/local/cuda/bin nvcc -arch=%s %s -ptx -o %s tests/emulator/ptx/%s >/dev/null 2>&1", arch,
-             flags, path, file);
+    snprintf(command, sizeof(command), NVCC " -arch=%s %s -ptx -o %s tests/emulator/ptx/%s " QUIET, arch, flags, path, file);
     char *text = system(command) ? NULL : read_text(path);
     remove(path);
     return text;

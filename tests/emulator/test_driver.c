@@ -2,10 +2,12 @@
  * The driver half of the emulator, tested through the library as programs use it: opened by its file, its exported
  * symbols called. Streams, events and graphs are in test_driver_streams.c, compilers' PTX in test_driver_compilers.c.
  *
- *     test_driver [LIBRARY]      default build/tests/emulator/libcuda.so.1
+ *     test_driver [LIBRARY]      default: the one beside it
  *
  * Run in the project's root. A line a test and the closing "N passed, N failed, N skipped"; exit 1 when one failed.
  */
+#include "tests/child.h"
+#include "tests/emulator/library.h"
 #include "tests/emulator/test_driver.h"
 #include "tests/emulator/test_driver_parts.h"
 
@@ -14,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------------------------------------- symbols, options */
@@ -760,6 +761,13 @@ static void peers(void)
 
 /* --------------------------------------------------------------------------------------------------------- coverage */
 
+/* What a process does that is not the driver's. */
+static int nothing(void (*body)(void))
+{
+    (void)body;
+    return 0;
+}
+
 static void covered(void)
 {
     unsigned factor = 3, count = 40;
@@ -768,8 +776,7 @@ static void covered(void)
     CUdeviceptr p = filled(160, 1);
     OK(launch(scale, 1, 64, NULL, (void *[]){&p, &factor, &count}));
     OK(cu.cuCtxSynchronize());
-    if (fork() == 0) exit(0); /* must not write the counts a second time */
-    wait(NULL);
+    CHECK(child_run(60, nothing, NULL) == 0); /* must not write the counts a second time */
 }
 
 /* Two processes append; of two warps both run the compare in line 14, the store in line 23 is theirs as well (the
@@ -816,8 +823,7 @@ static void counted(void)
     OK(cu.cuMemsetD8Async(p, 1, 5000, NULL));
     OK(cu.cuCtxSynchronize());
     CHECK(cu.cuMemAlloc_v2(&q, (size_t)1 << 40) == CUDA_ERROR_OUT_OF_MEMORY);
-    if (fork() == 0) exit(0);
-    wait(NULL);
+    CHECK(child_run(60, nothing, NULL) == 0);
 }
 
 static void test_report(void)
@@ -853,7 +859,9 @@ static void test_report(void)
 
 int main(int count, char **arguments)
 {
-    test_begin(count > 1 ? arguments[1] : "build/tests/emulator/libcuda.so.1");
+    char beside[1024];
+    emulator_path(arguments[0], "", beside, sizeof beside);
+    test_begin(count > 1 ? arguments[1] : beside);
     test_case("symbols: every one of the list, none without its version", NULL, symbols);
     test_case("cuGetProcAddress and error texts", NULL, proc_address);
     test_options();

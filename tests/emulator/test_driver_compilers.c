@@ -13,6 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef _WIN32
+#define QUIET ">NUL 2>&1"
+#else
+#define QUIET ">/dev/null 2>&1"
+#endif
+
 static char *ptx; /* of the part under test */
 
 static char *read_text(const char *path)
@@ -128,7 +134,7 @@ static void test_nvcc(void)
 {
     const char *nvcc = getenv("UPRES_NVCC") != NULL ? getenv("UPRES_NVCC") : "nvcc";
     char command[512], path[] = "/tmp/upres-probe-XXXXXX";
-    snprintf(command, sizeof command, "%s --version >/dev/null 2>&1", nvcc);
+    snprintf(command, sizeof command, "%s --version " QUIET, nvcc);
     if (system(command) != 0) {
         test_skip("PTX from nvcc", "no nvcc on the path, none in UPRES_NVCC");
         return;

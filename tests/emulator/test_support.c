@@ -1,6 +1,7 @@
 /*
  * The support of the emulated driver's tests: see test_driver.h.
  */
+#include "tests/child.h"
 #include "tests/emulator/test_driver.h"
 
 #include <dlfcn.h>
@@ -8,20 +9,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct driver cu;
 static const char *library_path;
 static int passed_count, failed_count, skipped_count; /* tests */
 static int complaints;                                /* of the case that runs */
-static bool be_quiet;
+static struct {
+    bool quiet, has_options;
+    char options[1100];
+} asked; /* of the case that runs */
 static FILE *kept_stderr;
 
 void complain(const char *format, ...)
 {
     enum { SHOWN = 8 };
-    if (++complaints > SHOWN || be_quiet) return;
+    if (++complaints > SHOWN || asked.quiet) return;
     va_list args;
     va_start(args, format);
     printf("  ");
@@ -64,13 +67,11 @@ static bool open_library(void)
 /* Exit statuses of a case's process: up to MOST failed checks, or no library. */
 enum { MOST = 100, UNOPENED = 101 };
 
-static int child(const char *options, void (*body)(void), bool quiet)
+static int run(void (*body)(void))
 {
     complaints = 0;
-    be_quiet = quiet;
-    alarm(60);
-    if (options != NULL)
-        setenv("UPRES_EMULATOR", options, 1);
+    if (asked.has_options)
+        setenv("UPRES_EMULATOR", asked.options, 1);
     else
         unsetenv("UPRES_EMULATOR");
     kept_stderr = tmpfile();
@@ -83,7 +84,7 @@ static int child(const char *options, void (*body)(void), bool quiet)
         return UNOPENED;
     }
     body();
-    if (complaints > 0 && !quiet) {
+    if (complaints > 0 && !asked.quiet) {
         told(""); /* reads it */
         rewind(kept_stderr);
         char line[2048];
@@ -94,18 +95,11 @@ static int child(const char *options, void (*body)(void), bool quiet)
 
 int run_case(const char *options, void (*body)(void), bool quiet)
 {
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        int n = child(options, body, quiet);
-        fflush(stdout);
-        exit(n); /* not _exit: the library's work at exit is tested too */
-    }
-    int status;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0) return CASE_BROKEN;
-    if (WIFEXITED(status)) return WEXITSTATUS(status) <= MOST ? WEXITSTATUS(status) : CASE_BROKEN;
-    printf("  ended by signal %d\n", WTERMSIG(status));
-    return CASE_BROKEN;
+    asked.quiet = quiet;
+    asked.has_options = options != NULL;
+    snprintf(asked.options, sizeof asked.options, "%s", options != NULL ? options : "");
+    int status = child_run(60, run, body);
+    return status >= 0 && status <= MOST ? status : CASE_BROKEN;
 }
 
 void test_result(const char *name, bool passed)
@@ -132,6 +126,8 @@ void test_skip(const char *name, const char *why)
 void test_begin(const char *library)
 {
     library_path = library;
+    child_keep(&asked, sizeof asked);
+    child_begin();
 }
 
 int test_end(void)
