@@ -14,7 +14,7 @@ struct WeightFile {
     char *path;
     const char *container;
     Map map;
-    uint8_t *zeros; /* of a blank file, which has no map */
+    uint16_t *blank; /* of a blank file, which has no map */
     Contents contents;
 };
 
@@ -105,8 +105,18 @@ static void add_blank(void *user, const char *name, const char *other, int rank,
     t->bytes = (uint64_t)t->count * 2;
 }
 
-/* All tensors share one stretch of zeros, as long as the longest. */
-WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit)
+/* Half floats of up to about 0.03 and of both signs: what a product of a thousand of them gives stays near 1. */
+static void fill_blank(uint16_t *values, uint64_t count)
+{
+    uint32_t state = 1;
+    for (uint64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        values[i] = (uint16_t)((state >> 16 & 0x8000) | (0x2000 + (state >> 8 & 0x7ff)));
+    }
+}
+
+/* All tensors share one stretch of numbers, as long as the longest. */
+WeightFile *weight_file_blank(const BlankNetworks *n)
 {
     WeightFile *f = calloc(1, sizeof *f);
     if (f) f->path = calloc(1, sizeof "(blank)");
@@ -116,18 +126,25 @@ WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit)
     }
     memcpy(f->path, "(blank)", sizeof "(blank)");
     f->container = "blank";
-    if (vae) layout_vae(vae, add_blank, &f->contents);
-    if (dit) layout_dit(dit, add_blank, &f->contents);
+    if (n->vae) layout_vae(n->vae, add_blank, &f->contents);
+    if (n->dit) layout_dit(n->dit, add_blank, &f->contents);
+    if (n->flash_layers) {
+        layout_flash_dit(n->flash_layers, add_blank, &f->contents);
+        layout_flash_lq(1, add_blank, &f->contents);
+    }
+    if (n->tcdecoder) layout_tcdecoder(add_blank, &f->contents);
+    if (n->wan_vae) layout_wan_vae(add_blank, &f->contents);
     uint64_t longest = 1;
     for (size_t i = 0; i < f->contents.tensor_count; i++) {
         if (f->contents.tensors[i].bytes > longest) longest = f->contents.tensors[i].bytes;
     }
-    f->zeros = calloc((size_t)longest, 1);
-    if (!f->zeros || f->contents.fault[0] || !contents_index(&f->contents)) {
+    f->blank = malloc((size_t)longest);
+    if (!f->blank || f->contents.fault[0] || !contents_index(&f->contents)) {
         weight_file_close(f);
         return NULL;
     }
-    for (size_t i = 0; i < f->contents.tensor_count; i++) f->contents.tensors[i].data = f->zeros;
+    fill_blank(f->blank, longest / sizeof *f->blank);
+    for (size_t i = 0; i < f->contents.tensor_count; i++) f->contents.tensors[i].data = (const uint8_t *)f->blank;
     return f;
 }
 
@@ -136,7 +153,7 @@ void weight_file_close(WeightFile *f)
     if (!f) return;
     contents_free(&f->contents);
     map_close(&f->map);
-    free(f->zeros);
+    free(f->blank);
     free(f->path);
     free(f);
 }

@@ -56,11 +56,11 @@ WeightSet *weight_set_open(const char *const *paths, size_t count, char *error, 
     return s;
 }
 
-WeightSet *weight_set_blank(const VaeConfig *vae, const DitConfig *dit)
+WeightSet *weight_set_blank(const BlankNetworks *n)
 {
     WeightSet *s = calloc(1, sizeof *s);
     if (s) s->files = calloc(1, sizeof *s->files);
-    if (s && s->files && (s->files[0] = weight_file_blank(vae, dit))) {
+    if (s && s->files && (s->files[0] = weight_file_blank(n))) {
         s->count = 1;
         if (recognise_file(s->files[0], 0, &s->list)) return s;
     }

@@ -90,8 +90,16 @@ typedef struct DitConfig {
     bool shared[256];  /* per block: one weight set (`all`) for video and text */
 } DitConfig;
 
+/* Networks without a file: SeedVR2's of given forms, FlashVSR's as released. */
+typedef struct BlankNetworks {
+    const VaeConfig *vae; /* NULL: none */
+    const DitConfig *dit; /* NULL: none */
+    int flash_layers;     /* blocks of FlashVSR's transformer, which comes with its projection; 0: none */
+    bool tcdecoder, wan_vae;
+} BlankNetworks;
+
 /* A file of weight_set_blank. */
-WeightFile *weight_file_blank(const VaeConfig *vae, const DitConfig *dit);
+WeightFile *weight_file_blank(const BlankNetworks *n);
 
 typedef struct WeightPart {
     WeightNetwork network;
@@ -111,8 +119,9 @@ typedef struct WeightSet WeightSet;
 
 /* Opens all files and recognises their networks. Error: NULL and a sentence. */
 WeightSet *weight_set_open(const char *const *paths, size_t count, char *error, size_t error_size);
-/* Networks of given forms whose values are all zero, held nowhere: for timing code without weights. NULL: no memory. */
-WeightSet *weight_set_blank(const VaeConfig *vae, const DitConfig *dit);
+/* Networks that no file holds, for timing code without weights: small numbers at random, the same ones in every tensor.
+ * NULL: no memory. */
+WeightSet *weight_set_blank(const BlankNetworks *n);
 void weight_set_close(WeightSet *s);
 size_t weight_set_file_count(const WeightSet *s);
 const WeightFile *weight_set_file(const WeightSet *s, size_t index);

@@ -371,7 +371,7 @@ static void vae_body(void *context)
 static bool vae_case(Bench *b, const int *s)
 {
     char error[256];
-    WeightSet *w = weight_set_blank(&RELEASED_VAE, NULL);
+    WeightSet *w = weight_set_blank(&(BlankNetworks){.vae = &RELEASED_VAE});
     VaeParts parts;
     VaeRun r = {b->device, NULL, s[0] != 0, s[1], s[2], s[3]};
     if (w && weight_set_require_vae(w, !r.decode, r.decode, &parts, error, sizeof error)) r.vae = vae_open(parts, error, sizeof error);
@@ -403,7 +403,7 @@ static bool dit_case(Bench *b, const int *s)
                    .head_dim = 128, .text_width = 5120, .mlp_hidden = s[0] == 7 ? 12288 : 6912, .time_width = 256,
                    .in_channels = 33, .out_channels = 16};
     for (int i = 1; i < s[1] && !c.is_7b; i++) c.shared[i] = true;
-    WeightSet *w = weight_set_blank(NULL, &c);
+    WeightSet *w = weight_set_blank(&(BlankNetworks){.dit = &c});
     const WeightPart *part = w ? weight_set_require(w, NET_SEEDVR2_DIT, false, 0, error, sizeof error) : NULL;
     OwnWeight text = {0};
     const int64_t shape[2] = {58, 5120};

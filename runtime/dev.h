@@ -121,6 +121,10 @@ bool dev_no_memory(const Dev *d);                    /* that failure was one of 
 void dev_fail(Dev *d, const char *format, ...);      /* latch a failure (networks: non-finite weights and the like) */
 DevTotals dev_totals(const Dev *d);
 void dev_wait(Dev *d);                               /* until all enqueued work is done; faults of it latch */
+/* Seconds that the work enqueued between the two takes; the end waits for it, as dev_wait. On a GPU by its own clock, from when it
+ * is handed the first of it. 0 on a plan and after a failure. */
+void dev_time_begin(Dev *d);
+double dev_time_end(Dev *d);
 void dev_phase(Dev *d);                              /* the arena must be empty again: a check between phases */
 /* Weights met from here on belong to that group (0 .. 3, 0 at first). While one is at work, the others make room where
  * not all weights can be kept. */

@@ -1,5 +1,6 @@
 /* The CPU device: its memory, its operations by pixel, and its table. */
 #include "runtime/dev_internal.h"
+#include "runtime/system.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -206,6 +207,8 @@ static void cpu_stats(Dev *d, const StatsArgs *a)
 /* ------------------------------------------------------------------------------------------------------------ device */
 
 static void cpu_wait(Dev *d) { (void)d; }
+static void cpu_time_begin(Dev *d) { d->began = system_seconds(); }
+static double cpu_time_end(Dev *d) { return system_seconds() - d->began; }
 
 static void cpu_close(Dev *d)
 {
@@ -248,6 +251,8 @@ static const DevOps cpu_ops = {
     .write = cpu_write,
     .write_end = cpu_write_end,
     .wait = cpu_wait,
+    .time_begin = cpu_time_begin,
+    .time_end = cpu_time_end,
     .close = cpu_close,
 };
 

@@ -1,5 +1,5 @@
 /* Products on the CUDA device: which tile, and how many blocks of it. */
-#include "runtime/cuda/dev_gemm.h"
+#include "runtime/cuda/watch.h"
 
 /*
  * speed: what a multiprocessor gets done with this tile, from how often operands are fetched for it and how much of its
@@ -208,5 +208,6 @@ void cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
 void cuda_gemm(Dev *d, const CudaGemm *g, Element type)
 {
     const CudaGemmTile tile = cuda_gemm_choose(d, g, type);
+    cuda_watch_product(cuda_watch_of(d), g, type, &tile);
     cuda_gemm_with(d, g, &tile);
 }

@@ -32,6 +32,8 @@ struct CudaRecorder {
     Graph graphs[GRAPHS_MAX];
     uint64_t clock;
     CudaRecorderCounts counts;
+    CUevent begin, end; /* NULL until time is taken */
+    bool begins;        /* the next that is handed over comes after `begin` */
 };
 
 static size_t padded(size_t bytes) { return (bytes + 15) / 16 * 16; }
@@ -56,6 +58,8 @@ void cuda_recorder_close(CudaRecorder *r)
 {
     if (r == NULL) return;
     for (int i = 0; i < GRAPHS_MAX; i++) graph_drop(r, &r->graphs[i]);
+    if (r->begin != NULL) r->driver->event_destroy(r->begin);
+    if (r->end != NULL) r->driver->event_destroy(r->end);
     free(r->list);
     free(r);
 }
@@ -138,6 +142,14 @@ static CUresult enqueue(const CudaRecorder *r, const uint8_t *list, size_t bytes
     return 0;
 }
 
+/* Ahead of what is handed over. */
+static CUresult begin_time(CudaRecorder *r)
+{
+    if (!r->begins) return 0;
+    r->begins = false;
+    return r->driver->event_record(r->begin, r->stream);
+}
+
 static void count_entries(CudaRecorder *r)
 {
     for (size_t at = 0; at < r->bytes;) {
@@ -203,7 +215,8 @@ static void remember(CudaRecorder *r, Graph *g, uint64_t hash)
 CUresult cuda_recorder_flush_once(CudaRecorder *r)
 {
     count_entries(r);
-    const CUresult status = enqueue(r, r->list, r->bytes);
+    CUresult status = r->count > 0 ? begin_time(r) : 0;
+    if (status == 0) status = enqueue(r, r->list, r->bytes);
     r->bytes = 0;
     r->count = 0;
     return status;
@@ -223,7 +236,8 @@ CUresult cuda_recorder_flush(CudaRecorder *r)
         g->used = r->clock;
         /* A graph that cannot be had (memory, an old driver) is done without. */
         if (known && (g->exec != NULL || make_graph(r, g) == 0)) {
-            status = r->driver->graph_launch(g->exec, r->stream);
+            status = begin_time(r);
+            if (status == 0) status = r->driver->graph_launch(g->exec, r->stream);
             r->counts.graph_launches++;
             r->bytes = 0;
             r->count = 0;
@@ -231,4 +245,31 @@ CUresult cuda_recorder_flush(CudaRecorder *r)
         }
     }
     return cuda_recorder_flush_once(r);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- time */
+
+CUresult cuda_recorder_time_begin(CudaRecorder *r)
+{
+    CUresult status = cuda_recorder_flush(r);
+    if (status == 0) status = r->driver->stream_synchronize(r->stream);
+    if (status == 0 && r->begin == NULL) status = r->driver->event_create(&r->begin, 0);
+    if (status == 0 && r->end == NULL) status = r->driver->event_create(&r->end, 0);
+    r->begins = status == 0;
+    return status;
+}
+
+CUresult cuda_recorder_time_end(CudaRecorder *r, double *seconds)
+{
+    float milliseconds = 0;
+    CUresult status = cuda_recorder_flush(r);
+    const bool nothing = r->begins;
+    r->begins = false;
+    *seconds = 0;
+    if (status == 0) status = r->driver->event_record(r->end, r->stream);
+    if (status == 0) status = r->driver->stream_synchronize(r->stream);
+    if (status != 0 || nothing) return status;
+    status = r->driver->event_elapsed(&milliseconds, r->begin, r->end);
+    *seconds = (double)milliseconds * 1e-3;
+    return status;
 }

@@ -35,6 +35,11 @@ CUresult cuda_recorder_flush(CudaRecorder *r);
 /* The same, for what is not expected to come again: it is not looked for among the graphs and not remembered. */
 CUresult cuda_recorder_flush_once(CudaRecorder *r);
 
+/* Seconds on the device from the first that is handed over after the one call until all before the other is done, for which that
+ * waits; 0 where nothing was. */
+CUresult cuda_recorder_time_begin(CudaRecorder *r);
+CUresult cuda_recorder_time_end(CudaRecorder *r, double *seconds);
+
 enum { RECORD_COPY_MAX = 256 << 10 };
 
 /* What went to the driver so far. */
