@@ -1,7 +1,7 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
-#include "runtime/cuda/dev.h"
+#include "runtime/cuda/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@ struct Cuda {
     CudaKernels *kernels;
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_weights.c */
+    CudaWatch *watch;
 };
 
 /* ------------------------------------------------------------------------------------------------------------ status */
@@ -28,6 +29,8 @@ bool cuda_planning(const Dev *d) { return d->plan; }
 const CudaDevice *cuda_device_of(const Dev *d) { return &d->cuda->device; }
 const DevSetup *cuda_setup_of(const Dev *d) { return &d->cuda->setup; }
 struct CudaWeights **cuda_weights_of(const Dev *d) { return &d->cuda->weights; }
+CudaWatch *cuda_watch_of(const Dev *d) { return d->cuda->watch; }
+void cuda_watch(Dev *d, CudaWatch *w) { d->cuda->watch = w; }
 
 /* The context is made current around the driver's calls alone: a program may have its own. */
 static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }
@@ -117,6 +120,23 @@ void cuda_wait(Dev *d)
         cuda_weights_check(d);
     }
     leave(d->cuda);
+}
+
+static void cuda_time_begin(Dev *d)
+{
+    enter(d->cuda);
+    worked(d, "the work on the GPU", cuda_recorder_time_begin(d->cuda->recorder));
+    leave(d->cuda);
+}
+
+static double cuda_time_end(Dev *d)
+{
+    double seconds;
+    enter(d->cuda);
+    worked(d, "the work on the GPU", cuda_recorder_time_end(d->cuda->recorder, &seconds));
+    leave(d->cuda);
+    cuda_wait(d);
+    return seconds;
 }
 
 CUdeviceptr cuda_memory_take(Dev *d, uint64_t bytes)
@@ -290,7 +310,9 @@ static void count_kernels(Dev *d)
 
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
 {
-    if (d->plan || d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
+    if (d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
+    cuda_watch_launch(d->cuda->watch, function, g);
+    if (d->plan) return;
     char error[1024];
     struct Cuda *c = d->cuda;
     enter(c);
@@ -401,6 +423,8 @@ static const DevOps cuda_ops = {
     .write = cuda_write,
     .write_end = cuda_write_end,
     .wait = cuda_wait,
+    .time_begin = cuda_time_begin,
+    .time_end = cuda_time_end,
     .close = cuda_close,
 };
 
