@@ -100,13 +100,6 @@ void dev_time_begin(Dev *d)
 
 double dev_time_end(Dev *d) { return d->plan || d->failed ? 0 : d->ops->time_end(d); }
 
-void dev_time_begin(Dev *d)
-{
-    if (!d->plan && !d->failed) d->ops->time_begin(d);
-}
-
-double dev_time_end(Dev *d) { return d->plan || d->failed ? 0 : d->ops->time_end(d); }
-
 void dev_phase(Dev *d)
 {
     if (d->arena.count != 0) dev_fail(d, "internal error: %zu tensors were not given back", d->arena.count);
