@@ -158,6 +158,7 @@ Pictures *pictures_open(const PictureSetup *s, Fault *f)
     p->scratch = malloc((scratch_floats(p) + 1) * sizeof(float));
     p->unit = malloc(unit_floats(s) * sizeof(float));
     if (!p->scratch || !p->unit) goto no_memory;
+    if (s->inputs_only) return p;
     if (needs_style(s)) {
         p->resized = malloc(color_frames(s) * result_floats(s) * sizeof(float));
         p->color_scratch_memory = malloc(color_bytes + 1);
@@ -198,6 +199,7 @@ uint64_t pictures_bytes(const PictureSetup *s)
     floats += 3 * (uint64_t)z->resized_w * (uint64_t)(s->height + z->resized_h); /* between and after the two axes */
     if (pictures_has_alpha(s)) floats += 8 * (uint64_t)z->true_w * (uint64_t)z->true_h; /* box means of the filter */
     uint64_t bytes = floats * sizeof(float);
+    if (s->inputs_only) return bytes;
     if (needs_style(s)) bytes += color_frames(s) * result_floats(s) * sizeof(float) + color_scratch_bytes(s);
     if (color_by_slice(s)) bytes += color_frames(s) * result_floats(s) * sizeof(float);
     return bytes;

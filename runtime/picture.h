@@ -21,6 +21,7 @@ typedef struct PictureSetup {
     SizePlan size;
     int slice_frames;         /* the most a slice holds */
     PictureDevice *device;    /* that is asked for colours first; NULL: none. Outlives the Pictures */
+    bool inputs_only;         /* pictures_input is all that will be asked for */
     bool alpha_zeros_outside; /* box means of the alpha filter count zeros outside the picture, as in the sources */
 } PictureSetup;
 

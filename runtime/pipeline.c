@@ -1,10 +1,15 @@
 #include "runtime/pipeline.h"
 
-#include "kernels/cpu/noise.h"
+#include "runtime/batch_work.h"
+#include "runtime/crew.h"
 #include "runtime/frame_store.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+    WAIT_MS = 50, /* between looks at what the caller wants, while devices work */
+};
 
 /* A decoded picture on its way to a result. */
 typedef struct Held {
@@ -13,76 +18,51 @@ typedef struct Held {
     bool in_slice; /* its slice is complete and has been seen to as one */
 } Held;
 
+/* Where batches are computed. */
+typedef struct PipelineDevice {
+    PipelineNetworks networks;
+    BatchMeans means;
+    Pictures *pictures; /* the pipeline's own with one device */
+} PipelineDevice;
+
+/* A batch that one of several devices works on. */
+typedef struct Piece {
+    BatchWork *work;
+    Fault fault; /* that ended it */
+} Piece;
+
 struct Pipeline {
     PipelineSetup setup;
     Pictures *pictures;
+    PipelineDevice device[PIPELINE_DEVICES_MAX];
+    int device_count;
     Schedule schedule;
     bool sealed;
 
     FrameStore sources;
     int64_t last_pushed; /* -1 before the first */
 
-    int64_t k; /* the batch that runs or comes next; -1: none */
-    Batch batch;
-    bool decoding;
-    int keep;        /* pictures of it that are decoded */
-    float *latent;   /* [t][h][w][c]: posterior mean, then the restored latent */
-    float **input;   /* transformed frames while the encoder reads: all when it is tiled, else one */
-    int input_frame; /* which one */
-    float **decoded; /* [keep], as far as begun */
-    int complete, taken;
+    int64_t k;       /* the batch that comes next; -1: none */
+    BatchWork *work; /* the one whose pictures are taken; NULL: none */
+    Crew *crew;      /* several devices: of Pieces, in the order of their batches */
 
     Held *held; /* positions rising */
     size_t held_count, held_capacity;
     int64_t final_before; /* positions no later batch changes */
     Held given;           /* what the caller holds */
 
-    Fault *fault; /* of the call in progress, for callbacks */
+    Fault *fault; /* of the call in progress */
 };
-
-static int latent_height(const Pipeline *p)
-{
-    return p->setup.picture.size.padded_h / PIPELINE_SPATIAL;
-}
-
-static int latent_width(const Pipeline *p)
-{
-    return p->setup.picture.size.padded_w / PIPELINE_SPATIAL;
-}
-
-static int latent_frames(const Batch *b)
-{
-    return (b->frames - 1) / PIPELINE_TEMPORAL + 1;
-}
-
-static size_t latent_floats(const Pipeline *p) /* of one latent frame */
-{
-    return (size_t)latent_height(p) * (size_t)latent_width(p) * (size_t)p->setup.networks.latent_channels;
-}
 
 static size_t true_pixels(const Pipeline *p)
 {
     return (size_t)p->setup.picture.size.true_h * (size_t)p->setup.picture.size.true_w;
 }
 
-static size_t padded_pixels(const Pipeline *p)
-{
-    return (size_t)p->setup.picture.size.padded_h * (size_t)p->setup.picture.size.padded_w;
-}
-
-static float *floats(size_t count, Fault *f)
-{
-    float *x = malloc(count * sizeof *x);
-    if (!x)
-        fault(f, UPRES_E_MEMORY, "no memory for %zu bytes of frames; use a smaller --batch-size or --resolution",
-              count * sizeof *x);
-    return x;
-}
-
 static void enter(const Pipeline *p, PipelinePhase phase)
 {
     const PipelineWatch *w = &p->setup.watch;
-    if (w->phase) w->phase(w->user, phase);
+    if (w->phase) w->phase(w->user, PIPELINE_CALLER, phase);
 }
 
 /* -------------------------------------------------------------------------------------------------- open and close */
@@ -91,6 +71,43 @@ int pipeline_slice_frames(const upres_options *o, int64_t frames)
 {
     int64_t positions = frames + o->prepend;
     return frames && positions < o->batch_size ? (int)positions : o->batch_size;
+}
+
+/* On the thread of a device. */
+static void work_on(void *user, int index, void *piece)
+{
+    Pipeline *p = user;
+    Piece *x = piece;
+    const PipelineWatch *watch = &p->setup.watch;
+    const int64_t k = batch_work_number(x->work);
+    bool more = true;
+    if (watch->batch_begins) watch->batch_begins(watch->user, index, k, batch_work_batch(x->work));
+    if (!batch_work_begin(x->work, &p->device[index].means, &x->fault)) return;
+    while (more)
+        if (!batch_work_step(x->work, &more, &x->fault)) return;
+    if (watch->batch_ends) watch->batch_ends(watch->user, index, k, batch_work_batch(x->work));
+}
+
+/* Pictures of its own for each of several devices: they hold scratch. */
+static bool open_devices(Pipeline *p, Fault *f)
+{
+    const PipelineSetup *s = &p->setup;
+    PictureSetup inputs = s->picture;
+    inputs.inputs_only = true;
+    inputs.device = NULL;
+    p->device_count = 1 + s->other_count;
+    for (int i = 0; i < p->device_count; i++) {
+        PipelineDevice *d = &p->device[i];
+        d->networks = i == 0 ? s->networks : s->others[i - 1];
+        if (p->device_count > 1 && !(d->pictures = pictures_open(&inputs, f))) return false;
+        d->means = (BatchMeans){.picture = &s->picture, .networks = &d->networks, .user = s->watch.user,
+                                .pictures = d->pictures ? d->pictures : p->pictures, .phase = s->watch.phase, .device = i};
+    }
+    p->setup.others = NULL;
+    if (p->device_count == 1) return true;
+    /* One more than there are devices: a fast one need not wait until a slow one's batch, which comes before, is taken. */
+    p->crew = crew_open(p->device_count, p->device_count + 1, work_on, p);
+    return p->crew || fault(f, UPRES_E_MEMORY, "no threads for %d devices", p->device_count) == UPRES_OK;
 }
 
 Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
@@ -107,39 +124,24 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f)
     schedule_init(&p->schedule, s->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend,
                   pictures_whole_slices(&p->setup.picture));
     p->pictures = pictures_open(&p->setup.picture, f);
-    if (!p->pictures) {
+    if (!p->pictures || !open_devices(p, f)) {
         pipeline_close(p);
         return NULL;
     }
     return p;
 }
 
-static void free_list(float **list, int count)
+static void free_piece(Piece *x)
 {
-    if (!list) return;
-    for (int i = 0; i < count; i++) free(list[i]);
-    free(list);
+    batch_work_close(x->work);
+    free(x);
 }
 
-static int input_slots(const Pipeline *p)
+static void close_crew(Pipeline *p)
 {
-    return p->setup.networks.encode_tiled ? p->batch.frames : 1;
-}
-
-static void drop_inputs(Pipeline *p)
-{
-    free_list(p->input, input_slots(p));
-    p->input = NULL;
-}
-
-static void end_decoding(Pipeline *p)
-{
-    if (p->decoding) p->setup.networks.decode_close(p->setup.networks.user);
-    p->decoding = false;
-    free_list(p->decoded, p->keep);
-    p->decoded = NULL;
-    free(p->latent);
-    p->latent = NULL;
+    void *left[PIPELINE_DEVICES_MAX + 1];
+    const int count = crew_close(p->crew, left);
+    for (int i = 0; i < count; i++) free_piece(left[i]);
 }
 
 static void free_given(Pipeline *p)
@@ -152,8 +154,8 @@ static void free_given(Pipeline *p)
 void pipeline_close(Pipeline *p)
 {
     if (!p) return;
-    drop_inputs(p);
-    end_decoding(p);
+    close_crew(p);
+    batch_work_close(p->work);
     free_given(p);
     for (size_t i = 0; i < p->held_count; i++) {
         free(p->held[i].rgb);
@@ -162,41 +164,77 @@ void pipeline_close(Pipeline *p)
     free(p->held);
     frame_store_free(&p->sources);
     schedule_free(&p->schedule);
+    for (int i = 0; i < p->device_count; i++) pictures_close(p->device[i].pictures);
     pictures_close(p->pictures);
     free(p);
 }
 
-uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
+/* Sizes that the memory of a pipeline is made of, in bytes but for the counts. */
+typedef struct Amounts {
+    uint64_t batch, padded_frames; /* frames */
+    uint64_t padded, result, latents, source;
+    uint64_t inputs; /* transformed frames of a batch while the encoder reads */
+    uint64_t waiting; /* pictures that wait for a later batch */
+    bool slices;
+} Amounts;
+
+static Amounts amounts_of(const PipelineSetup *s)
 {
     const PictureSetup *picture = &s->picture;
     const upres_options *o = picture->options;
     PictureSetup with_slice = *picture;
     with_slice.slice_frames = pipeline_slice_frames(o, s->frames);
-    uint64_t batch = (uint64_t)with_slice.slice_frames;
-    int64_t computed = o->uniform_batch ? o->batch_size : with_slice.slice_frames;
-    uint64_t padded_frames = (uint64_t)(computed + pad_4n1(computed));
-    uint64_t padded = (uint64_t)picture->size.padded_h * (uint64_t)picture->size.padded_w * 3 * sizeof(float);
-    uint64_t result = (uint64_t)picture->size.true_h * (uint64_t)picture->size.true_w * 3 * sizeof(float);
-    uint64_t latent =
-        padded / (PIPELINE_SPATIAL * PIPELINE_SPATIAL) / 3 * ((padded_frames - 1) / PIPELINE_TEMPORAL + 1);
-    uint64_t sample = picture->bits == 0 ? sizeof(float) : picture->bits > 8 ? 2 : 1;
-    uint64_t source = (uint64_t)picture->width * (uint64_t)picture->height * (uint64_t)picture->channels * sample;
+    Amounts a = {.batch = (uint64_t)with_slice.slice_frames, .slices = pictures_whole_slices(&with_slice)};
+    const int64_t computed = o->uniform_batch ? o->batch_size : with_slice.slice_frames;
+    const uint64_t sample = picture->bits == 0 ? sizeof(float) : picture->bits > 8 ? 2 : 1;
+    a.padded_frames = (uint64_t)(computed + pad_4n1(computed));
+    a.padded = (uint64_t)picture->size.padded_h * (uint64_t)picture->size.padded_w * 3 * sizeof(float);
+    a.result = (uint64_t)picture->size.true_h * (uint64_t)picture->size.true_w * 3 * sizeof(float);
+    a.source = (uint64_t)picture->width * (uint64_t)picture->height * (uint64_t)picture->channels * sample;
+    const uint64_t latent =
+        a.padded / (PIPELINE_SPATIAL * PIPELINE_SPATIAL) / 3 * ((a.padded_frames - 1) / PIPELINE_TEMPORAL + 1);
+    a.latents = latent * (uint64_t)(3 * s->networks.latent_channels + 1); /* latent, noise, condition */
+    a.inputs = (s->networks.encode_tiled ? a.padded_frames : 1) * a.padded;
+    /* Those shared with the next batch, or the whole slice they belong to, or more where batches advance by less than they
+     * share. */
+    const uint64_t shared = (uint64_t)o->overlap;
+    const bool few = 2 * o->overlap > o->batch_size;
+    a.waiting = !a.slices || !shared ? shared : few ? 2 * a.batch : a.batch;
+    return a;
+}
 
-    uint64_t sources = (batch + 1 + (uint64_t)o->overlap + (uint64_t)o->prepend) * source;
-    uint64_t latents = latent * (uint64_t)(3 * s->networks.latent_channels + 1); /* latent, noise, condition */
-    /* Pictures that wait for a later batch: those shared with it, or the whole slice they belong to, or more where batches
-     * advance by less than they share. Then those in work, and the one being finished. */
-    uint64_t shared = (uint64_t)o->overlap;
-    bool slices = pictures_whole_slices(&with_slice), few = 2 * o->overlap > o->batch_size;
-    uint64_t waiting = !slices || !shared ? shared : few ? 2 * batch : batch;
-    uint64_t in_work = decode_tiled || (slices && !shared) ? batch : 1;
+static uint64_t alpha_bytes(const PipelineSetup *s, const Amounts *a)
+{
+    return pictures_has_alpha(&s->picture) ? (a->slices ? a->batch : 1) * a->result / 3 : 0;
+}
+
+/* With several devices. Nothing is set against anything else: who is how far is not known. */
+static uint64_t shared_bytes(const PipelineSetup *s, const Amounts *a)
+{
+    const uint64_t devices = 1 + (uint64_t)s->other_count, batches = devices + 1;
+    PictureSetup inputs = s->picture;
+    inputs.inputs_only = true;
+    return devices * (pictures_bytes(&inputs) + a->latents + a->inputs) +
+           (batches + 1) * a->batch * a->source + /* the next batch's too */
+           batches * a->batch * a->result + (a->waiting + a->batch + 1) * a->result + alpha_bytes(s, a);
+}
+
+uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
+{
+    const upres_options *o = s->picture.options;
+    const Amounts a = amounts_of(s);
+    PictureSetup with_slice = s->picture;
+    with_slice.slice_frames = pipeline_slice_frames(o, s->frames);
+    const uint64_t shared = (uint64_t)o->overlap, sources = (a.batch + 1 + shared + (uint64_t)o->prepend) * a.source;
+    if (s->other_count) return pictures_bytes(&with_slice) + (shared + (uint64_t)o->prepend) * a.source + shared_bytes(s, &a);
+    /* Pictures that wait, those in work, and the one being finished. */
+    uint64_t in_work = decode_tiled || (a.slices && !shared) ? a.batch : 1;
     uint64_t all = (uint64_t)s->frames + (uint64_t)o->prepend + shared; /* a short clip has no more */
-    uint64_t pictures = s->frames && waiting + in_work > all ? all : waiting + in_work;
-    uint64_t inputs = waiting * result + (s->networks.encode_tiled ? padded_frames : 1) * padded;
-    uint64_t held = (pictures + 1) * result;
-    if (pictures_has_alpha(picture)) held += (slices ? batch : 1) * result / 3;
+    uint64_t pictures = s->frames && a.waiting + in_work > all ? all : a.waiting + in_work;
+    uint64_t inputs = a.waiting * a.result + a.inputs;
+    uint64_t held = (pictures + 1) * a.result + alpha_bytes(s, &a);
     uint64_t busiest = inputs > held ? inputs : held;
-    return pictures_bytes(&with_slice) + sources + latents + busiest;
+    return pictures_bytes(&with_slice) + sources + a.latents + busiest;
 }
 
 /* ------------------------------------------------------------------------------------------------- source frames */
@@ -225,7 +263,7 @@ int64_t pipeline_wants(Pipeline *p)
 int64_t pipeline_latency(Pipeline *p)
 {
     schedule_seal(&p->schedule);
-    return schedule_latency(&p->schedule);
+    return schedule_latency(&p->schedule, p->crew ? p->device_count : 0);
 }
 
 const Schedule *pipeline_schedule(const Pipeline *p)
@@ -248,6 +286,9 @@ static bool batch_ready(const Pipeline *p)
 static void drop_sources(Pipeline *p)
 {
     int64_t position = p->k < 0 ? INT64_MAX : p->k * p->schedule.plan.step;
+    const Piece *oldest = p->crew ? crew_oldest(p->crew) : NULL;
+    const BatchWork *running = p->work ? p->work : oldest ? oldest->work : NULL;
+    if (running && batch_work_batch(running)->start < position) position = batch_work_batch(running)->start;
     if (p->held_count && p->held[0].position < position) position = p->held[0].position;
     frame_store_drop_before(&p->sources, position == INT64_MAX ? position : position - p->schedule.prepend);
 }
@@ -255,7 +296,7 @@ static void drop_sources(Pipeline *p)
 upres_status pipeline_push(Pipeline *p, const void *data, ptrdiff_t stride, Fault *f)
 {
     seal(p);
-    if (p->k < 0 || batch_ready(p)) return UPRES_AGAIN;
+    if (p->k < 0 || p->work || batch_ready(p)) return UPRES_AGAIN;
     const PictureSetup *s = &p->setup.picture;
     int64_t number = pipeline_wants(p);
     size_t row = (size_t)s->width * (size_t)s->channels * (s->bits > 8 ? 2 : 1), rows = (size_t)s->height;
@@ -290,153 +331,50 @@ upres_status pipeline_drain(Pipeline *p, Fault *f)
                  (long long)missing, (long long)p->schedule.frames);
 }
 
-/* ---------------------------------------------------------------------------------------------------- one batch */
-
-static int64_t noise_start(const Pipeline *p)
-{
-    if (p->setup.picture.options->noise_per_batch) return 0;
-    return p->setup.frame0 + p->batch.start - p->schedule.prepend;
-}
+/* ------------------------------------------------------------------------------------------------------- batches */
 
 static const void *source_at(const Pipeline *p, int64_t position)
 {
     return frame_store_get(&p->sources, schedule_source(&p->schedule, position));
 }
 
-static bool read_input(void *user, const VaeRegion *r)
+/* The batch that comes next, ready to be worked on; the one after it is next from now on. NULL: no memory. */
+static BatchWork *next_batch(Pipeline *p)
 {
-    Pipeline *p = user;
-    int frame = (int)r->frame, slot = p->setup.networks.encode_tiled ? frame : 0;
-    if (!p->input[slot] || (slot == 0 && p->input_frame != frame)) {
-        if (!p->input[slot] && !(p->input[slot] = floats(3 * padded_pixels(p), p->fault))) return false;
-        pictures_input(p->pictures, source_at(p, batch_frame(&p->batch, frame)), noise_start(p) + frame,
-                       p->input[slot]);
-        if (slot == 0) p->input_frame = frame;
+    const Batch b = batch_at(&p->schedule.plan, p->k);
+    const int keep = (int)(schedule_last_kept(&p->schedule, &b) - b.start) + 1;
+    const int64_t noise = p->setup.picture.options->noise_per_batch ? 0 : p->setup.frame0 + b.start - p->schedule.prepend;
+    BatchWork *w = batch_work_open(p->k, &b, keep, noise);
+    if (!w) {
+        fault(p->fault, UPRES_E_MEMORY, "no memory for a batch of %d frames", keep);
+        return NULL;
     }
-    size_t width = (size_t)p->setup.picture.size.padded_w;
-    for (int c = 0; c < r->channels; c++)
-        for (int y = 0; y < r->height; y++)
-            memcpy(r->data + c * r->plane + y * r->row,
-                   p->input[slot] + (size_t)c * padded_pixels(p) + (size_t)(r->y + y) * width + (size_t)r->x,
-                   (size_t)r->width * sizeof(float));
-    return true;
-}
-
-/* Where sample (y, x) of a latent frame begins. */
-static float *latent_at(const Pipeline *p, int64_t frame, int y, int x)
-{
-    size_t pixel = (size_t)y * (size_t)latent_width(p) + (size_t)x;
-    return p->latent + (size_t)frame * latent_floats(p) + pixel * (size_t)p->setup.networks.latent_channels;
-}
-
-static bool write_moments(void *user, const VaeRegion *r, bool add)
-{
-    Pipeline *p = user;
-    for (int c = 0; c < p->setup.networks.latent_channels; c++) /* the log-variance behind them is not used */
-        for (int y = 0; y < r->height; y++)
-            for (int x = 0; x < r->width; x++) {
-                float *z = latent_at(p, r->frame, r->y + y, r->x + x) + c;
-                float mean = r->data[c * r->plane + y * r->row + x] * VAE_SCALING;
-                *z = add ? *z + mean : mean;
-            }
-    return true;
-}
-
-static bool encode(Pipeline *p)
-{
-    enter(p, PHASE_ENCODE);
-    const SizePlan *z = &p->setup.picture.size;
-    p->latent = floats((size_t)latent_frames(&p->batch) * latent_floats(p), p->fault);
-    p->input = calloc((size_t)input_slots(p), sizeof *p->input);
-    if (!p->latent || !p->input) return false;
-    p->input_frame = -1;
-    PipelineNetworks *n = &p->setup.networks;
-    bool ok = n->encode(n->user, z->padded_h, z->padded_w, p->batch.frames, (VaeVideo){p, read_input, NULL},
-                        (VaeVideo){p, NULL, write_moments}, p->fault);
-    drop_inputs(p);
-    return ok;
-}
-
-static void fill_noise(const Pipeline *p, uint32_t stream, float *out)
-{
-    for (int l = 0; l < latent_frames(&p->batch); l++)
-        position_noise(p->setup.picture.options->seed, stream, latent_frame(noise_start(p), l), 0, 0, latent_height(p),
-                       latent_width(p), p->setup.networks.latent_channels, out + (size_t)l * latent_floats(p));
-}
-
-static bool restore(Pipeline *p)
-{
-    enter(p, PHASE_TRANSFORMER);
-    const upres_options *o = p->setup.picture.options;
-    int t = latent_frames(&p->batch), h = latent_height(p), w = latent_width(p), c = p->setup.networks.latent_channels;
-    size_t count = (size_t)t * latent_floats(p);
-    float *noise = floats(count, p->fault), *augment = NULL, *conditioned = NULL;
-    bool ok = noise != NULL;
-    if (ok && o->latent_noise > 0) ok = (augment = floats(count, p->fault)) != NULL;
-    if (ok) ok = (conditioned = floats(count / (size_t)c * (size_t)(c + 1), p->fault)) != NULL;
-    if (ok) {
-        fill_noise(p, NOISE_BASE, noise);
-        if (augment) fill_noise(p, NOISE_AUGMENT, augment);
-        condition(p->latent, noise, augment, t, h, w, c, o->latent_noise, conditioned, c + 1);
-        free(p->latent);
-        p->latent = noise; /* the sampler turns the noise into the restored latent in place */
-        noise = NULL;
-        ok = p->setup.networks.restore(p->setup.networks.user, t, h, w, p->latent, conditioned, p->fault);
-    }
-    free(noise);
-    free(augment);
-    free(conditioned);
-    return ok;
-}
-
-static bool read_latent(void *user, const VaeRegion *r)
-{
-    const Pipeline *p = user;
-    for (int c = 0; c < r->channels; c++)
-        for (int y = 0; y < r->height; y++)
-            for (int x = 0; x < r->width; x++)
-                r->data[c * r->plane + y * r->row + x] = latent_at(p, r->frame, r->y + y, r->x + x)[c] / VAE_SCALING;
-    return true;
-}
-
-/* Keep what lies inside the size that is written; the filling on the right and at the bottom falls away. */
-static bool write_picture(void *user, const VaeRegion *r, bool add)
-{
-    Pipeline *p = user;
-    const SizePlan *z = &p->setup.picture.size;
-    if (r->frame >= p->keep) return true;
-    float **picture = &p->decoded[r->frame];
-    if (!*picture && !(*picture = floats(3 * true_pixels(p), p->fault))) return false;
-    int height = r->y + r->height > z->true_h ? z->true_h - r->y : r->height;
-    int width = r->x + r->width > z->true_w ? z->true_w - r->x : r->width;
-    if (height <= 0 || width <= 0) return true;
-    for (int c = 0; c < 3; c++)
-        for (int y = 0; y < height; y++) {
-            float *out = *picture + (size_t)c * true_pixels(p) + (size_t)(r->y + y) * (size_t)z->true_w + (size_t)r->x;
-            const float *in = r->data + c * r->plane + y * r->row;
-            for (int x = 0; x < width; x++) out[x] = add ? out[x] + in[x] : in[x];
-        }
-    bool whole = !add && r->y == 0 && r->x == 0 && r->height == z->padded_h && r->width == z->padded_w;
-    if (whole && r->frame == p->complete) p->complete++;
-    return true;
+    for (int64_t position = b.start; position < b.end; position++) batch_work_source(w, position, source_at(p, position));
+    p->k = schedule_next_batch(&p->schedule, p->k + 1);
+    return w;
 }
 
 static bool begin_batch(Pipeline *p)
 {
-    const SizePlan *z = &p->setup.picture.size;
-    PipelineNetworks *n = &p->setup.networks;
-    p->batch = batch_at(&p->schedule.plan, p->k);
-    int keep = (int)(schedule_last_kept(&p->schedule, &p->batch) - p->batch.start) + 1;
     const PipelineWatch *watch = &p->setup.watch;
-    if (watch->batch_begins) watch->batch_begins(watch->user, p->k, &p->batch);
-    if (!encode(p) || !restore(p)) return false;
-    p->decoded = calloc((size_t)keep, sizeof *p->decoded);
-    if (!p->decoded) return fault(p->fault, UPRES_E_MEMORY, "no memory for a batch of %d frames", keep) == UPRES_OK;
-    p->keep = keep;
-    p->complete = p->taken = 0;
-    p->decoding = n->decode_open(n->user, z->padded_h, z->padded_w, latent_frames(&p->batch), keep,
-                                 (VaeVideo){p, read_latent, NULL}, (VaeVideo){p, NULL, write_picture}, p->fault);
-    return p->decoding;
+    p->work = next_batch(p);
+    if (!p->work) return false;
+    if (watch->batch_begins)
+        watch->batch_begins(watch->user, 0, batch_work_number(p->work), batch_work_batch(p->work));
+    return batch_work_begin(p->work, &p->device[0].means, p->fault);
+}
+
+/* The next batch for whichever of several devices is free first. */
+static bool hand_over(Pipeline *p)
+{
+    Piece *x = calloc(1, sizeof *x);
+    if (x) x->work = next_batch(p);
+    if (x && x->work) {
+        crew_hand_over(p->crew, x);
+        return true;
+    }
+    free(x);
+    return fault(p->fault, UPRES_E_MEMORY, "no memory for a batch") == UPRES_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------- held pictures */
@@ -462,46 +400,74 @@ static Held *held_at(Pipeline *p, int64_t position)
     return NULL;
 }
 
-/* Take over the next complete picture of the batch: blended into the one the batch before left there, or as it is. */
-static bool take_picture(Pipeline *p)
+/* Take over a picture of the batch: blended into the one the batch before left there, or as it is. */
+static bool take_picture(Pipeline *p, int64_t position, float *picture)
 {
     const upres_options *o = p->setup.picture.options;
-    int i = p->taken++;
-    int64_t position = p->batch.start + i;
-    int64_t final_from = schedule_final_from(&p->schedule, p->k);
+    const int64_t k = batch_work_number(p->work), final_from = schedule_final_from(&p->schedule, k);
     p->final_before = position + 1 < final_from ? position + 1 : final_from;
     if (!schedule_keeps(&p->schedule, position)) {
-        free(p->decoded[i]);
-        p->decoded[i] = NULL;
+        free(picture);
         return true;
     }
     Held *earlier = held_at(p, position);
-    if (earlier) {
-        float weight = blend_weight(o->blend_linear ? BLEND_LINEAR : BLEND_HANN3, o->overlap, i);
-        crossfade(earlier->rgb, p->decoded[i], 3 * true_pixels(p), weight);
-        free(p->decoded[i]);
-    } else if (!hold(p, position, p->decoded[i])) {
+    if (!earlier) {
+        if (hold(p, position, picture)) return true;
+        free(picture);
         return false;
     }
-    p->decoded[i] = NULL;
+    const int i = (int)(position - batch_work_batch(p->work)->start);
+    float weight = blend_weight(o->blend_linear ? BLEND_LINEAR : BLEND_HANN3, o->overlap, i);
+    crossfade(earlier->rgb, picture, 3 * true_pixels(p), weight);
+    free(picture);
     return true;
+}
+
+static bool take_pictures(Pipeline *p)
+{
+    float *picture;
+    int64_t position;
+    while ((picture = batch_work_take(p->work, &position)))
+        if (!take_picture(p, position, picture)) return false;
+    return true;
+}
+
+/* All pictures of the batch are taken. */
+static void finish_batch(Pipeline *p)
+{
+    p->final_before = schedule_final_from(&p->schedule, batch_work_number(p->work));
+    batch_work_close(p->work);
+    p->work = NULL;
+    drop_sources(p);
 }
 
 static bool step_batch(Pipeline *p)
 {
     bool more = true;
-    enter(p, PHASE_DECODE);
-    if (!p->setup.networks.decode_step(p->setup.networks.user, &more, p->fault)) return false;
-    if (!more) p->complete = p->keep;
-    while (p->taken < p->complete)
-        if (!take_picture(p)) return false;
+    if (!batch_work_step(p->work, &more, p->fault) || !take_pictures(p)) return false;
     if (more) return true;
-    end_decoding(p);
-    p->final_before = schedule_final_from(&p->schedule, p->k);
     const PipelineWatch *watch = &p->setup.watch;
-    if (watch->batch_ends) watch->batch_ends(watch->user, p->k, &p->batch);
-    p->k = schedule_next_batch(&p->schedule, p->k + 1);
-    drop_sources(p);
+    if (watch->batch_ends) watch->batch_ends(watch->user, 0, batch_work_number(p->work), batch_work_batch(p->work));
+    finish_batch(p);
+    return true;
+}
+
+/* The pictures of the oldest batch that several devices work on; its failure is the job's. */
+static bool take_batch(Pipeline *p)
+{
+    const PipelineWatch *watch = &p->setup.watch;
+    do {
+        if (watch->waiting && !watch->waiting(watch->user))
+            return fault(p->fault, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
+    } while (!crew_oldest_done(p->crew, WAIT_MS));
+    Piece *x = crew_oldest(p->crew);
+    crew_take_back(p->crew);
+    p->work = x->work;
+    const Fault failed = x->fault;
+    free(x);
+    if (failed.status != UPRES_OK) return fault(p->fault, failed.status, "%s", failed.text) == UPRES_OK;
+    if (!take_pictures(p)) return false;
+    finish_batch(p);
     return true;
 }
 
@@ -532,8 +498,9 @@ static bool complete_slice(Pipeline *p, size_t count)
         pictures_slice_gather(p->pictures, source[i], rgb[i]);
     }
     for (size_t i = 0; ok && i < count && pictures_has_alpha(&p->setup.picture); i++) {
-        p->held[i].alpha = floats(true_pixels(p), p->fault);
+        p->held[i].alpha = malloc(true_pixels(p) * sizeof(float));
         ok = p->held[i].alpha != NULL;
+        if (!ok) fault(p->fault, UPRES_E_MEMORY, "no memory for the alpha of a picture; use a smaller --resolution");
         if (ok) pictures_alpha(p->pictures, source[i], rgb[i], p->held[i].alpha);
     }
     if (ok) pictures_color_slice(p->pictures, source, rgb, (int)count);
@@ -554,30 +521,56 @@ static void give_front(Pipeline *p)
     drop_sources(p);
 }
 
+/* The next result, where a picture at the front changes no more; UPRES_AGAIN: none does. */
+static upres_status give(Pipeline *p, PipelineResult *r)
+{
+    for (;;) {
+        size_t ready = p->held_count && p->held[0].in_slice ? 1 : slice_ready(p);
+        if (!ready) return UPRES_AGAIN;
+        enter(p, PHASE_COLOR);
+        if (!p->held[0].in_slice && !complete_slice(p, ready)) return p->fault->status;
+        give_front(p);
+        if (schedule_gives(&p->schedule, p->given.position)) break;
+        free_given(p);
+    }
+    *r = (PipelineResult){p->given.position - p->schedule.prepend, p->given.rgb, p->given.alpha};
+    return UPRES_OK;
+}
+
+/* One device: what can be given is given before anything else is computed. */
+static upres_status pull_alone(Pipeline *p, PipelineResult *r)
+{
+    for (;;) {
+        upres_status status = give(p, r);
+        if (status != UPRES_AGAIN) return status;
+        if (!p->work && p->k < 0) return UPRES_END;
+        if (!p->work && !batch_ready(p)) return UPRES_AGAIN;
+        if (!(p->work ? step_batch(p) : begin_batch(p))) return p->fault->status;
+    }
+}
+
+/* Several devices: they get their batches first, so that they work while the caller sees to the results. */
+static upres_status pull_shared(Pipeline *p, PipelineResult *r)
+{
+    upres_status status;
+    do {
+        while (p->k >= 0 && crew_has_room(p->crew)) {
+            if (!batch_ready(p)) return UPRES_AGAIN;
+            if (!hand_over(p)) return p->fault->status;
+        }
+        status = give(p, r);
+        if (status != UPRES_AGAIN) return status;
+        if (!crew_oldest(p->crew)) return UPRES_END;
+        if (!take_batch(p)) return p->fault->status;
+        status = give(p, r);
+    } while (status == UPRES_AGAIN);
+    return status;
+}
+
 upres_status pipeline_pull(Pipeline *p, PipelineResult *r, Fault *f)
 {
     seal(p);
     p->fault = f;
     free_given(p);
-    for (;;) {
-        size_t ready = p->held_count && p->held[0].in_slice ? 1 : slice_ready(p);
-        if (ready) {
-            enter(p, PHASE_COLOR);
-            if (!p->held[0].in_slice && !complete_slice(p, ready)) return f->status;
-            give_front(p);
-            if (!schedule_gives(&p->schedule, p->given.position)) {
-                free_given(p);
-                continue;
-            }
-            *r = (PipelineResult){p->given.position - p->schedule.prepend, p->given.rgb, p->given.alpha};
-            return UPRES_OK;
-        }
-        if (p->decoding) {
-            if (!step_batch(p)) return f->status;
-            continue;
-        }
-        if (p->k < 0) return UPRES_END;
-        if (!batch_ready(p)) return UPRES_AGAIN;
-        if (!begin_batch(p)) return f->status;
-    }
+    return p->crew ? pull_shared(p, r) : pull_alone(p, r);
 }

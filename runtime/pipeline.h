@@ -7,6 +7,11 @@
  * A batch runs when its frames are there. Its decoder stays open between pulls: a picture that no later batch can change
  * is finished and handed out before the next one is decoded. Results that depend on a whole slice (guided alpha,
  * histograms over batches) wait for it. Memory: one batch, whatever the length of the clip.
+ *
+ * Batches know nothing of each other, so several devices can work on them at once, each with a thread and networks of its
+ * own. What joins batches (crossfade, alpha, colour) stays with the caller's thread and takes them in their order, so the
+ * results are those of one device, bit for bit. Memory: a batch a device and one more.
+ *
  * The networks are function pointers, so that a test can put simple arithmetic in their place.
  * A Pipeline belongs to one thread. Rules: numz/ComfyUI-SeedVR2_VideoUpscaler; noise by absolute position.
  */
@@ -39,12 +44,19 @@ typedef struct PipelineNetworks {
 
 typedef enum PipelinePhase { PHASE_ENCODE, PHASE_TRANSFORMER, PHASE_DECODE, PHASE_COLOR, PHASE_COUNT } PipelinePhase;
 
-/* Told of the course of things. Functions may be NULL. */
+enum { PIPELINE_DEVICES_MAX = 16, PIPELINE_CALLER = -1 };
+
+/*
+ * Told of the course of things. Functions may be NULL. Those that name a device run on the thread that works on it: with one
+ * device the caller's, as does whatever is PIPELINE_CALLER's.
+ */
 typedef struct PipelineWatch {
     void *user;
-    void (*batch_begins)(void *user, int64_t k, const Batch *b);
-    void (*phase)(void *user, PipelinePhase phase); /* what is worked on from now on */
-    void (*batch_ends)(void *user, int64_t k, const Batch *b);
+    void (*batch_begins)(void *user, int device, int64_t k, const Batch *b);
+    void (*phase)(void *user, int device, PipelinePhase phase); /* what is worked on from now on */
+    void (*batch_ends)(void *user, int device, int64_t k, const Batch *b);
+    /* With several devices: on the caller's thread, again and again while it waits for them. false: stop, cancelled. */
+    bool (*waiting)(void *user);
 } PipelineWatch;
 
 typedef struct PipelineSetup {
@@ -52,6 +64,8 @@ typedef struct PipelineSetup {
     int64_t frames;       /* of the clip; 0: not known */
     int64_t frame0;       /* absolute number of the clip's first frame, for noise */
     PipelineNetworks networks;
+    const PipelineNetworks *others; /* of further devices, which compute the same; read when the pipeline is opened */
+    int other_count;
     PipelineWatch watch;
 } PipelineSetup;
 
@@ -70,7 +84,7 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f); /* NULL and a fault *
 void pipeline_close(Pipeline *p);
 
 /* Working memory outside the networks' own, about: frames, latents, scratch. decode_tiled: pictures stay incomplete until
- * a batch's decoder is through. */
+ * a batch's decoder is through. Of the setup's networks it takes latent_channels, encode_tiled, and how many others there are. */
 uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled);
 
 bool pipeline_select(Pipeline *p, int64_t first, int64_t last); /* before the first push; false: no memory */

@@ -199,7 +199,7 @@ int64_t schedule_next_source(const Schedule *s, int64_t after)
     return -1;
 }
 
-int64_t schedule_latency(const Schedule *s)
+int64_t schedule_latency(const Schedule *s, int ahead)
 {
     int64_t first = schedule_next_batch(s, 0);
     if (first < 0) return 0;
@@ -207,6 +207,7 @@ int64_t schedule_latency(const Schedule *s)
     int64_t needed = s->whole_slices ? schedule_slice_end(s, position) : position + 1;
     int64_t k = (needed - 1) / s->plan.step; /* the batch after which nothing before `needed` changes any more */
     if (k >= s->plan.count) k = s->plan.count - 1;
+    for (int64_t next; ahead > 0 && (next = schedule_next_batch(s, k + 1)) >= 0; ahead--) k = next;
     int64_t reach = k * s->plan.step + s->plan.size + (s->frames < 0) - s->prepend;
     if (s->prepend && reach < s->prepend + 1) reach = s->prepend + 1;
     int64_t end = s->frames < 0 ? reach : smaller(reach, s->frames);

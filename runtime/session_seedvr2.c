@@ -50,23 +50,26 @@ static void network_progress(void *user, double done)
     session_report(s, done);
 }
 
-static void batch_begins(void *user, int64_t k, const Batch *b)
+static void batch_begins(void *user, int device, int64_t k, const Batch *b)
 {
     Seedvr2Session *j = user;
     (void)k;
+    (void)device;
     for (int i = 0; i < PHASE_COUNT; i++) j->session->spent[i] = 0;
     j->cost = b->frames == j->plan.batch.frames ? &j->plan.batch : &j->plan.last;
     count_work(j);
 }
 
-static void phase_begins(void *user, PipelinePhase phase)
+static void phase_begins(void *user, int device, PipelinePhase phase)
 {
+    (void)device;
     Seedvr2Session *j = user;
     session_turn_to(j->session, (int)phase);
 }
 
-static void batch_ends(void *user, int64_t k, const Batch *b)
+static void batch_ends(void *user, int device, int64_t k, const Batch *b)
 {
+    (void)device;
     Seedvr2Session *j = user;
     upres_session *s = j->session;
     session_turn_to(s, -1);
@@ -169,7 +172,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     j->pictures = picture_device_open(seedvr2_setup(j->networks), room);
     j->setup.picture.device = j->pictures;
     j->setup.networks = seedvr2_networks(j->networks, &j->plan);
-    j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends};
+    j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends, NULL};
     j->pipeline = pipeline_open(&j->setup, f);
     if (!j->pipeline) return f->status;
     s->width = j->setup.picture.size.true_w;

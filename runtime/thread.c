@@ -1,60 +1,19 @@
 #include "runtime/thread.h"
 
+#include "runtime/sync.h"
+
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #ifdef _WIN32
-#include <windows.h>
-
-typedef HANDLE Thread;
-typedef SRWLOCK Lock;
-typedef CONDITION_VARIABLE Signal;
-#define THREAD_RESULT DWORD WINAPI
-static void lock_init(Lock *l) { InitializeSRWLock(l); }
-static void lock_take(Lock *l) { AcquireSRWLockExclusive(l); }
-static void lock_give(Lock *l) { ReleaseSRWLockExclusive(l); }
-static void lock_free(Lock *l) { (void)l; }
-static void signal_init(Signal *s) { InitializeConditionVariable(s); }
-static void signal_wait(Signal *s, Lock *l) { SleepConditionVariableSRW(s, l, INFINITE, 0); }
-static void signal_all(Signal *s) { WakeAllConditionVariable(s); }
-static void signal_free(Signal *s) { (void)s; }
-static bool thread_start(Thread *t, DWORD(WINAPI *run)(void *), void *argument)
-{
-    *t = CreateThread(NULL, 0, run, argument, 0, NULL);
-    return *t != NULL;
-}
-static void thread_join(Thread t)
-{
-    WaitForSingleObject(t, INFINITE);
-    CloseHandle(t);
-}
 int cpu_count(void)
 {
     return (int)GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
 }
 #else
-#include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
-typedef pthread_t Thread;
-typedef pthread_mutex_t Lock;
-typedef pthread_cond_t Signal;
-#define THREAD_RESULT void *
-static void lock_init(Lock *l) { pthread_mutex_init(l, NULL); }
-static void lock_take(Lock *l) { pthread_mutex_lock(l); }
-static void lock_give(Lock *l) { pthread_mutex_unlock(l); }
-static void lock_free(Lock *l) { pthread_mutex_destroy(l); }
-static void signal_init(Signal *s) { pthread_cond_init(s, NULL); }
-static void signal_wait(Signal *s, Lock *l) { pthread_cond_wait(s, l); }
-static void signal_all(Signal *s) { pthread_cond_broadcast(s); }
-static void signal_free(Signal *s) { pthread_cond_destroy(s); }
-static bool thread_start(Thread *t, void *(*run)(void *), void *argument)
-{
-    return pthread_create(t, NULL, run, argument) == 0;
-}
-static void thread_join(Thread t) { pthread_join(t, NULL); }
 int cpu_count(void)
 {
 #ifdef __linux__

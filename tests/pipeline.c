@@ -10,23 +10,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { W = 9, H = 7, C = 4, FRAMES_MAX = 24 };
+enum { W = 9, H = 7, C = 4, FRAMES_MAX = 24, DEVICES = 4, BATCHES_MAX = FRAMES_MAX + 128 };
 
 /* Networks that mix all frames of a batch, so that a batch cut wrongly shows everywhere. */
 typedef struct Toy {
     VaeVideo latents, pictures;
     int h, w, next, keep;
-    int64_t ran[FRAMES_MAX + 128]; /* how often each batch ran */
+    uint32_t pace;      /* of a random wait before each picture; 0: none */
+    int64_t fails_from; /* the first batch that this one cannot do; 0: it can do all */
+    int64_t batch;      /* at work */
+    int64_t ran[BATCHES_MAX]; /* how often each batch ran */
 } Toy;
+
+/* Some 0 to 0.3 ms, so that devices overtake each other. */
+static void dawdle(Toy *t)
+{
+    if (!t->pace) return;
+    t->pace = t->pace * 1664525u + 1013904223u;
+    nanosleep(&(struct timespec){0, (long)(t->pace >> 24) * 1200}, NULL);
+}
 
 static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
+    Toy *toy = user;
     float *x = malloc((size_t)(3 * h * w) * sizeof *x), *z = calloc((size_t)(C * h * w / 64), sizeof *z);
     bool ok = x && z;
     float so_far = 0;
-    (void)user;
-    (void)f;
+    if (toy->fails_from && toy->batch >= toy->fails_from) ok = fault(f, UPRES_E_RUNTIME, "a toy broke") == UPRES_OK;
     for (int i = 0; ok && i < frames; i++) {
         VaeRegion in = {i, 0, 0, h, w, 3, x, (int64_t)h * w, w};
         ok = pictures.read(pictures.user, &in);
@@ -71,6 +83,7 @@ static bool decode_step(void *user, bool *more, Fault *f)
     float *z = malloc(C * cells * sizeof *z), *x = malloc(3 * pixels * sizeof *x);
     bool ok = z && x;
     (void)f;
+    dawdle(toy);
     VaeRegion in = {(toy->next + 3) / 4, 0, 0, toy->h / 8, toy->w / 8, C, z, (int64_t)cells, toy->w / 8};
     VaeRegion out = {toy->next, 0, 0, toy->h, toy->w, 3, x, (int64_t)pixels, toy->w};
     ok = ok && toy->latents.read(toy->latents.user, &in);
@@ -88,10 +101,11 @@ static void decode_close(void *user)
     (void)user;
 }
 
-static void batch_begins(void *user, int64_t k, const Batch *b)
+static void batch_begins(void *user, int device, int64_t k, const Batch *b)
 {
-    Toy *toy = user;
+    Toy *toy = (Toy *)user + device;
     (void)b;
+    toy->batch = k;
     toy->ran[k]++;
 }
 
@@ -103,14 +117,28 @@ typedef struct Job {
     bool known;
     FrameRange select[2];
     int selects;
+    int devices;         /* 0: one */
+    int64_t fails_from;  /* batches from here on break the last device */
+    int64_t cancel_after; /* results; 0: none */
 } Job;
 
 typedef struct Outcome {
     float *result[FRAMES_MAX]; /* NULL: not given out */
-    int64_t ran[FRAMES_MAX + 128];
+    int64_t ran[BATCHES_MAX];
     int64_t asked;   /* source frames handed over */
+    int64_t given;   /* results */
+    upres_status status;
+    char said[160];  /* of a failure */
     char wrong[160]; /* "" when the run kept to the rules */
 } Outcome;
+
+static bool cancelled;
+
+static bool waiting(void *user)
+{
+    (void)user;
+    return !cancelled;
+}
 
 static uint64_t random_state = 1;
 
@@ -151,18 +179,23 @@ static size_t result_bytes(const Job *j)
 static void run(const Job *j, Outcome *out)
 {
     char error[128];
-    Toy toy = {0};
+    static Toy toy[DEVICES];
+    PipelineNetworks networks[DEVICES];
+    const int devices = j->devices ? j->devices : 1;
     Fault f = {.status = UPRES_OK};
     memset(out, 0, sizeof *out);
-    PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {&toy, batch_begins, NULL, NULL}};
+    memset(toy, 0, sizeof toy);
+    cancelled = false;
+    toy[devices - 1].fails_from = j->fails_from;
+    PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {toy, batch_begins, NULL, NULL, waiting}};
     s.picture = (PictureSetup){.options = &j->o, .width = W, .height = H, .channels = j->channels, .bits = 8};
-    s.networks = (PipelineNetworks){.user = &toy,
-                                    .latent_channels = C,
-                                    .encode = encode,
-                                    .restore = restore,
-                                    .decode_open = decode_open,
-                                    .decode_step = decode_step,
-                                    .decode_close = decode_close};
+    for (int i = 0; i < devices; i++) {
+        networks[i] = (PipelineNetworks){&toy[i], C, false, encode, restore, decode_open, decode_step, decode_close};
+        if (devices > 1) toy[i].pace = 1 + (uint32_t)random_below(1 << 20);
+    }
+    s.networks = networks[0];
+    s.others = networks + 1;
+    s.other_count = devices - 1;
     size_shortest_edge(H, W, j->o.resolution, 0, false, &s.picture.size, error, sizeof error);
     Pipeline *p = pipeline_open(&s, &f);
     for (int i = 0; p && i < j->selects; i++) pipeline_select(p, j->select[i].first, j->select[i].last);
@@ -177,6 +210,8 @@ static void run(const Job *j, Outcome *out)
                 snprintf(out->wrong, sizeof out->wrong, "%d frames before the first result, %d promised",
                          (int)out->asked, (int)latency);
             take_result(out, &r, &s, &last);
+            out->given++;
+            cancelled = j->cancel_after && out->given >= j->cancel_after;
         } else if (status == UPRES_AGAIN) {
             int64_t wants = pipeline_wants(p);
             if (wants <= last_pushed || (j->known && wants >= j->frames)) {
@@ -196,8 +231,11 @@ static void run(const Job *j, Outcome *out)
         snprintf(out->wrong, sizeof out->wrong, "ended with %d: %.100s", (int)status, f.text);
     if (p && pipeline_wants(p) != -1 && !out->wrong[0])
         snprintf(out->wrong, sizeof out->wrong, "wants a frame after the end");
-    memcpy(out->ran, toy.ran, sizeof out->ran);
     pipeline_close(p);
+    out->status = status;
+    snprintf(out->said, sizeof out->said, "%.150s", f.text);
+    for (int i = 0; i < devices; i++)
+        for (int k = 0; k < BATCHES_MAX; k++) out->ran[k] += toy[i].ran[k];
 }
 
 static void discard(Outcome *out)
@@ -244,8 +282,8 @@ static bool compare(const char *what, const Job *j, const Outcome *whole, const 
         if (part->ran[k] != batch_needed(j, slices, k))
             snprintf(wrong, sizeof wrong, "batch %d of %d ran %d times", (int)k, (int)plan.count, (int)part->ran[k]);
     if (!wrong[0]) return true;
-    printf("FAIL %s: %s (frames %d, batch %d, overlap %d, prepend %d, uniform %d, color %d %s, channels %d", what,
-           wrong, j->frames, j->o.batch_size, j->o.overlap, j->o.prepend, j->o.uniform_batch, (int)j->o.color,
+    printf("FAIL %s: %s (devices %d, frames %d, batch %d, overlap %d, prepend %d, uniform %d, color %d %s, channels %d", what,
+           wrong, j->devices, j->frames, j->o.batch_size, j->o.overlap, j->o.prepend, j->o.uniform_batch, (int)j->o.color,
            j->o.color_batch ? "batch" : "frame", j->channels);
     for (int i = 0; i < j->selects; i++) printf(", select %d-%d", (int)j->select[i].first, (int)j->select[i].last);
     printf(")\n");
@@ -269,6 +307,63 @@ static Job random_job(void)
     j.o.alpha = (upres_alpha)random_below(4);
     j.o.strength = random_below(3) ? 1 : 0.6;
     return j;
+}
+
+/* The job whole, by several devices, and a part of it with the end known or not. */
+static bool shared_out(const Job *j, const Outcome *whole, bool slices)
+{
+    bool ok = true;
+    for (int part = 0; part < 2; part++) {
+        Outcome other;
+        Job several = *j;
+        several.devices = 2 + random_below(DEVICES - 1);
+        several.known = random_below(2) != 0;
+        several.selects = part;
+        several.select[0].first = random_below(j->frames);
+        several.select[0].last = several.select[0].first + random_below(6);
+        run(&several, &other);
+        ok &= compare(part ? "part on several devices" : "several devices", &several, whole, &other, slices);
+        discard(&other);
+    }
+    return ok;
+}
+
+/* What ends before its end: the results until then are right, and there is a sentence. */
+static bool ended(const char *what, const Job *j, const Outcome *whole, upres_status status, const char *said)
+{
+    Outcome other;
+    run(j, &other);
+    bool ok = other.status == status && strstr(other.said, said) != NULL;
+    for (int i = 0; i < j->frames; i++)
+        ok &= !other.result[i] || !memcmp(other.result[i], whole->result[i], result_bytes(j));
+    if (!ok)
+        printf("FAIL %s: ended with %d, '%s', after %d results (frames %d, batch %d, overlap %d)\n", what, (int)other.status,
+               other.said, (int)other.given, j->frames, j->o.batch_size, j->o.overlap);
+    discard(&other);
+    return ok;
+}
+
+static bool ends_early(const Job *j, const Outcome *whole)
+{
+    Job several = *j;
+    const BatchPlan plan = batch_plan(j->frames + j->o.prepend, j->o.batch_size, j->o.overlap, false);
+    several.devices = 2 + random_below(DEVICES - 1);
+    if (several.o.prepend || plan.count < 2) return true;
+    several.cancel_after = 1;
+    /* With few batches all may be done before anybody waits. */
+    if (plan.count > 3 * DEVICES && !ended("cancelled", &several, whole, UPRES_E_CANCELLED, "cancelled")) return false;
+    several.cancel_after = 0;
+    several.fails_from = plan.count / 2 + 1;
+    several.devices = 1;
+    if (several.fails_from >= plan.count) return true;
+    if (!ended("one that breaks", &several, whole, UPRES_E_RUNTIME, "a toy broke")) return false;
+    several.devices = 2; /* of which the other may be fast enough to do without it */
+    Outcome other;
+    run(&several, &other);
+    const bool ok = other.status == UPRES_END || (other.status == UPRES_E_RUNTIME && strstr(other.said, "a toy broke"));
+    if (!ok) printf("FAIL one of two breaks: ended with %d, '%s'\n", (int)other.status, other.said);
+    discard(&other);
+    return ok;
 }
 
 int main(int argc, char **argv)
@@ -302,6 +397,7 @@ int main(int argc, char **argv)
             ok &= compare(known ? "part" : "part, unknown end", &part, &whole, &other, slices);
             discard(&other);
         }
+        ok &= shared_out(&j, &whole, slices) && ends_early(&j, &whole);
         discard(&whole);
         if (ok)
             passed++;
