@@ -41,6 +41,7 @@ static void cuda_tests(void)
     test_cuda_norm();
     test_cuda_picture();
     test_cuda_fp8();
+    test_cuda_layers();
 }
 
 void run_kernel_tests(void)

@@ -1,6 +1,6 @@
 /*
- * 8-bit floats on parts that have them: frames and weights to the bytes of kernels/cpu/fp8.h, and layers of networks in
- * DEV_FP8 and DEV_FP8X3 against the CPU's. What tiles of products do is tests/kernels/cuda_gemm.c's.
+ * 8-bit floats on parts that have them: frames and weights to the bytes of kernels/cpu/fp8.h. What tiles of products do is
+ * tests/kernels/cuda_gemm.c's, what layers lose tests/kernels/cuda_layers.c's.
  */
 #include "kernels/cpu/fp8.h"
 #include "runtime/cuda/dev.h"
@@ -173,116 +173,6 @@ static void check_weights(const WeightCase *k)
     check_end();
 }
 
-/* -------------------------------------------------------------------------------------------------------------- layers */
-
-/* snr: decibels that a layer's result has to keep. */
-static const struct {
-    const char *name;
-    DevPrecision precision;
-    double loss, snr;
-} versions[] = {{"fp8", DEV_FP8, 1e-1, 28.0}, {"fp8x3", DEV_FP8X3, 1e-2, 45.0}};
-
-static double snr(const float *want, const float *got, size_t count)
-{
-    double signal = 0, noise = 1e-30;
-    for (size_t i = 0; i < count; i++) {
-        signal += (double)want[i] * (double)want[i];
-        noise += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
-    }
-    return 10.0 * log10(signal / noise);
-}
-
-/* A residual block's convolution with its shortcut, edges repeated, and linear layers with and without a gated unit. */
-typedef struct Layers {
-    int ci, co, frames, h, w;
-    const float *x;
-    TestWeight gamma, beta, conv, bias, shortcut, linear, glu;
-    float *out;
-} Layers;
-
-static size_t out_floats(const Layers *l) { return (size_t)(3 * l->frames * l->h * l->w * l->co); }
-
-static void run_conv(const Layers *l, Dev *d, Tensor x, Tensor y)
-{
-    ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = &l->conv.bound, .bias = &l->bias.bound, .kt = 3, .kh = 3,
-                  .kw = 3, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1,
-                  .pad_right = 1, .pad_edge = true, .start = true};
-    Tensor stats = dev_floats(d, x.t, 1, 1, 2 * 16);
-    dev_stats(d, &(StatsArgs){.x = x, .stats = stats, .groups = 16});
-    a.pre = (Pre){.norm = NORM_GROUP, .groups = 16, .eps = 1e-6f, .stats = stats, .gamma = &l->gamma.bound,
-                  .beta = &l->beta.bound, .act = ACT_SILU};
-    a.post = (Post){.shortcut = &l->shortcut.bound, .shortcut_x = x};
-    a.state = dev_conv_state(d, &a, x.t);
-    dev_conv3d(d, &a);
-    dev_state_free(d, a.state);
-    dev_free(d, &stats);
-}
-
-static void work(const Layers *l, Dev *d)
-{
-    Tensor x = upload(d, l->x, l->frames, l->h, l->w, l->ci), y = dev_floats(d, 3 * l->frames, l->h, l->w, l->co);
-    const Tensor part[3] = {tensor_frames(y, 0, l->frames), tensor_frames(y, l->frames, l->frames),
-                            tensor_frames(y, 2 * l->frames, l->frames)};
-    run_conv(l, d, x, part[0]);
-    LinearArgs a = {.stage = STAGES_DIT + TEST_STAGE, .x = x, .y = part[1], .weight = &l->linear.bound, .bias = &l->bias.bound};
-    dev_linear(d, &a);
-    a = (LinearArgs){.stage = STAGES_DIT + TEST_STAGE, .x = x, .y = part[2], .weight = &l->linear.bound, .glu = &l->glu.bound,
-                     .pre = {.norm = NORM_RMS, .eps = 1e-6f, .gamma = &l->gamma.bound}, .post = {.act = ACT_SILU}};
-    dev_linear(d, &a);
-    if (!dev_is_plan(d)) download(d, y, l->out);
-    dev_free(d, &y);
-    dev_free(d, &x);
-}
-
-static void run(const Layers *l, const DevSetup *setup, const char *version)
-{
-    char error[512] = "";
-    Dev *plan = dev_plan_open(setup);
-    work(l, plan);
-    const uint64_t planned = dev_totals(plan).arena_peak;
-    check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
-    dev_close(plan);
-    Dev *d = dev_open(setup, planned, error, sizeof error);
-    check_true(d != NULL, "%s: %s", version, error);
-    if (d == NULL) return;
-    work(l, d);
-    dev_phase(d);
-    check_true(dev_ok(d) && dev_totals(d).arena_peak == planned, "%s: %llu bytes, planned %llu; %s", version,
-               (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned, dev_error(d));
-    dev_close(d);
-}
-
-static void check_layers(int ci, int co, int frames, int h, int w)
-{
-    if (!check_begin("cuda_fp8_layers_%d_%d_%dx%dx%d", ci, co, frames, h, w)) return;
-    Layers l = {.ci = ci, .co = co, .frames = frames, .h = h, .w = w,
-                .x = check_random_floats((size_t)(frames * h * w * ci), 2.0f)};
-    const int64_t vector[] = {ci}, bias[] = {co}, conv[] = {co, ci, 3, 3, 3}, one[] = {co, ci, 1, 1, 1}, matrix[] = {co, ci};
-    const float size = 1.0f / sqrtf((float)ci);
-    test_weight(&l.gamma, check_random_floats((size_t)ci, 1.0f), 1, vector);
-    test_weight(&l.beta, check_random_floats((size_t)ci, 0.3f), 1, vector);
-    test_weight(&l.bias, check_random_floats((size_t)co, 0.3f), 1, bias);
-    test_weight(&l.conv, check_random_floats((size_t)(27 * ci * co), size / sqrtf(27.0f)), 5, conv);
-    test_weight(&l.shortcut, check_random_floats((size_t)(ci * co), size), 5, one);
-    test_weight(&l.linear, check_random_floats((size_t)(ci * co), size), 2, matrix);
-    test_weight(&l.glu, check_random_floats((size_t)(ci * co), size), 2, matrix);
-    float *want = check_floats(out_floats(&l)), *got = check_floats(out_floats(&l));
-    l.out = want;
-    run(&l, &(DevSetup){.threads = 1}, "cpu");
-    l.out = got;
-    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-        check_poison(got, out_floats(&l));
-        run(&l, &(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name);
-        for (int part = 0; part < 3; part++) { /* each has its own largest value */
-            const size_t count = out_floats(&l) / 3, first = (size_t)part * count;
-            check_close(versions[i].name, want + first, got + first, count, versions[i].loss);
-            const double kept = snr(want + first, got + first, count) + (part == 2 ? 4.0 : 0.0); /* a product of two results */
-            check_true(kept >= versions[i].snr, "%s: layer %d keeps %.1f dB", versions[i].name, part, kept);
-        }
-    }
-    check_end();
-}
-
 /* ------------------------------------------------------------------------------------------------------------- choices */
 
 static void check_choices(void)
@@ -322,7 +212,5 @@ void test_cuda_fp8(void)
     check_set_loss(0);
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) check_frames(&frames[i]);
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) check_weights(&weights[i]);
-    check_layers(128, 48, 2, 5, 7);
-    check_layers(160, 72, 1, 9, 17);
     check_choices();
 }

@@ -31,6 +31,7 @@ void test_cuda_gemm(void);
 void test_cuda_norm(void);
 void test_cuda_picture(void);
 void test_cuda_fp8(void);
+void test_cuda_layers(void);
 
 void run_kernel_tests(void);
 
