@@ -1,10 +1,11 @@
 /*
  * The golden runner: walks golden cases, has the product compute each and compares.
  *
- *     goldens [--device D] [--precision P] [--threads N] PATH...
+ *     goldens [--device D] [--precision P] [--threads N] [--fidelity] PATH...
  *
  * One line a case, "ok|FAIL|skip NAME max_abs mean_abs where", and the closing "N passed, N failed, N skipped". Exit 0:
- * none failed; 1: one did, or there was no case at all; 2: usage.
+ * none failed; 1: one did, or there was no case at all; 2: usage. --fidelity computes small pictures, too, in that precision and
+ * adds " snr X dB psnr X dB max N codes", of the case's result `out`, to its line.
  */
 #include "tests/goldens.h"
 
@@ -66,6 +67,33 @@ static void name_element(const WeightTensor *t, int64_t index, char *out, size_t
     if (used > 0 && (size_t)used < size) snprintf(out + used, size - (size_t)used, "]");
 }
 
+/* -1 .. 1 to 0 .. 255. */
+static int code_of(float x)
+{
+    const float code = rintf((x + 1) * 127.5f);
+    return code < 0 ? 0 : code > 255 ? 255 : (int)code;
+}
+
+static double decibels(double power, double noise) { return noise > 0 ? 10 * log10(power / noise) : INFINITY; }
+
+static void note_fidelity(GoldenFidelity *f, const float *got, const float *want, int64_t count)
+{
+    double power = 0, noise = 0, codes = 0;
+    int largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double difference = (double)got[i] - (double)want[i];
+        const int code = abs(code_of(got[i]) - code_of(want[i]));
+        power += (double)want[i] * (double)want[i];
+        noise += difference * difference;
+        codes += (double)code * code;
+        largest = code > largest ? code : largest;
+    }
+    const double snr = decibels(power, noise), psnr = decibels(255.0 * 255 * (double)count, codes);
+    if (f->snr == 0 || snr < f->snr) f->snr = snr;
+    if (f->psnr == 0 || psnr < f->psnr) f->psnr = psnr;
+    if (largest > f->max_codes) f->max_codes = largest;
+}
+
 bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t)
 {
     const WeightTensor *expected = golden_expected(g, name);
@@ -100,6 +128,7 @@ bool golden_compare(Golden *g, const char *name, const float *got, int64_t count
         over += d > 1e-3;
         different += d > 0;
     }
+    if (nan_at < 0 && count > 0 && !strncmp(name, "out", 3)) note_fidelity(&g->fidelity, got, want, count);
     free(want);
     double mean = count ? sum / (double)count : 0;
     double total = (double)(count ? count : 1);
@@ -263,7 +292,10 @@ static void report(void *user, const Golden *g)
     const char *words[] = {"ok", "FAIL", "skip"};
     int *counts[] = {&r->passed, &r->failed, &r->skipped};
     ++*counts[g->verdict];
-    printf("%-4s %s %.3g %.3g %s\n", words[g->verdict], g->name, g->max_abs, g->mean_abs, g->where[0] ? g->where : "-");
+    printf("%-4s %s %.3g %.3g %s", words[g->verdict], g->name, g->max_abs, g->mean_abs, g->where[0] ? g->where : "-");
+    if (r->device.setup.few_too && g->fidelity.snr != 0)
+        printf(" snr %.2f dB psnr %.2f dB max %d codes", g->fidelity.snr, g->fidelity.psnr, g->fidelity.max_codes);
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -434,7 +466,7 @@ static void walk(Runner *r, const char *path)
 
 static int usage(const char *problem, const char *what)
 {
-    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu|cuda[:N]] [--precision P] [--threads N] PATH...\n", problem,
+    fprintf(stderr, "goldens: %s%s\nusage: goldens [--device cpu|cuda[:N]] [--precision P] [--threads N] [--fidelity] PATH...\n", problem,
             what);
     return 2;
 }
@@ -468,11 +500,17 @@ int main(int argc, char **argv)
     upres_options_default(&o, sizeof o);
     o.device = UPRES_DEVICE_CPU; /* a GPU only when it is asked for */
     int at = 1;
+    bool fidelity = false;
     for (; at < argc && !strncmp(argv[at], "--", 2); at += 2) {
         const char *option = argv[at], *value = argv[at + 1];
         if (!strcmp(option, "--")) {
             at++;
             break;
+        }
+        if (!strcmp(option, "--fidelity")) {
+            fidelity = true;
+            at--;
+            continue;
         }
         if (strcmp(option, "--device") && strcmp(option, "--precision") && strcmp(option, "--threads"))
             return usage("unknown option ", option);
@@ -489,6 +527,7 @@ int main(int argc, char **argv)
     Fault f = {0};
     if (!device_choose(&o, &r.device, &f)) return usage(f.text, "");
     if (at >= argc) return usage("no path was given", "");
+    r.device.setup.few_too = fidelity;
     for (; at < argc; at++) {
         if (is_folder(argv[at]))
             walk(&r, argv[at]);

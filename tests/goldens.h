@@ -7,7 +7,6 @@
 #include "loader/weights.h"
 #include "runtime/dev.h"
 #include "tests/json_tree.h"
-#include "runtime/dev.h"
 #include "tests/synth.h"
 
 #include <stddef.h>
@@ -15,6 +14,13 @@
 typedef enum GoldenVerdict { GOLDEN_OK, GOLDEN_FAIL, GOLDEN_SKIP } GoldenVerdict;
 
 typedef struct GoldenStore GoldenStore; /* the temporary weight file of the last case */
+
+/* How close a result is to what is expected, in decibels; infinite: equal. */
+typedef struct GoldenFidelity {
+    double snr;  /* the expected values' power over that of the differences */
+    double psnr; /* of both as 8-bit pictures, values -1 .. 1: peak over root of the mean square of all channels' differences */
+    int max_codes; /* largest of those */
+} GoldenFidelity;
 
 /* What the line of a case says. An area compares tensor after tensor with golden_compare; the worst one is reported. */
 typedef struct Golden {
@@ -28,6 +34,7 @@ typedef struct Golden {
     GoldenVerdict verdict;
     double max_abs, mean_abs; /* of the first tensor that differs; when all is well, of the one that is furthest off */
     char where[256];          /* that tensor and its worst element, or why the case failed or was skipped */
+    GoldenFidelity fidelity;  /* of `out`, the worst where it was computed more than once; snr 0: there was none */
 } Golden;
 
 typedef struct GoldenTolerance {
