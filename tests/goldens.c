@@ -5,7 +5,7 @@
  *
  * One line a case, "ok|FAIL|skip NAME max_abs mean_abs where", and the closing "N passed, N failed, N skipped". Exit 0:
  * none failed; 1: one did, or there was no case at all; 2: usage. --fidelity computes small pictures, too, in that precision and
- * adds " snr X dB psnr X dB max N codes", of the case's result `out`, to its line.
+ * adds " snr X dB", and of pictures " rgb X dB luma X dB max N codes", of the case's result `out`, to its line.
  */
 #include "tests/goldens.h"
 
@@ -76,22 +76,41 @@ static int code_of(float x)
 
 static double decibels(double power, double noise) { return noise > 0 ? 10 * log10(power / noise) : INFINITY; }
 
-static void note_fidelity(GoldenFidelity *f, const float *got, const float *want, int64_t count)
+static void keep_least(double *kept, double found)
 {
-    double power = 0, noise = 0, codes = 0;
-    int largest = 0;
-    for (int64_t i = 0; i < count; i++) {
+    if (*kept == 0 || found < *kept) *kept = found;
+}
+
+/* Pictures: [n][3][pixels]. */
+static void note_pictures(GoldenFidelity *f, const float *got, const float *want, int64_t n, int64_t pixels)
+{
+    static const double weights[] = {0.299, 0.587, 0.114};
+    double rgb = 0, luma = 0;
+    for (int64_t i = 0; i < n * pixels; i++) {
+        const int64_t at = i / pixels * 3 * pixels + i % pixels;
+        double difference = 0;
+        for (int c = 0; c < 3; c++) {
+            const int codes = code_of(got[at + c * pixels]) - code_of(want[at + c * pixels]);
+            rgb += (double)codes * codes;
+            difference += weights[c] * codes;
+            if (abs(codes) > f->max_codes) f->max_codes = abs(codes);
+        }
+        luma += difference * difference;
+    }
+    keep_least(&f->rgb, decibels(255.0 * 255 * 3 * (double)(n * pixels), rgb));
+    keep_least(&f->luma, decibels(255.0 * 255 * (double)(n * pixels), luma));
+}
+
+static void note_fidelity(GoldenFidelity *f, const float *got, const float *want, const WeightTensor *t)
+{
+    double power = 0, noise = 0;
+    for (int64_t i = 0; i < t->count; i++) {
         const double difference = (double)got[i] - (double)want[i];
-        const int code = abs(code_of(got[i]) - code_of(want[i]));
         power += (double)want[i] * (double)want[i];
         noise += difference * difference;
-        codes += (double)code * code;
-        largest = code > largest ? code : largest;
     }
-    const double snr = decibels(power, noise), psnr = decibels(255.0 * 255 * (double)count, codes);
-    if (f->snr == 0 || snr < f->snr) f->snr = snr;
-    if (f->psnr == 0 || psnr < f->psnr) f->psnr = psnr;
-    if (largest > f->max_codes) f->max_codes = largest;
+    keep_least(&f->snr, decibels(power, noise));
+    if (t->rank >= 4 && t->shape[1] == 3) note_pictures(f, got, want, t->shape[0], t->count / t->shape[0] / 3);
 }
 
 bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t)
@@ -128,7 +147,7 @@ bool golden_compare(Golden *g, const char *name, const float *got, int64_t count
         over += d > 1e-3;
         different += d > 0;
     }
-    if (nan_at < 0 && count > 0 && !strncmp(name, "out", 3)) note_fidelity(&g->fidelity, got, want, count);
+    if (nan_at < 0 && count > 0 && !strncmp(name, "out", 3)) note_fidelity(&g->fidelity, got, want, expected);
     free(want);
     double mean = count ? sum / (double)count : 0;
     double total = (double)(count ? count : 1);
@@ -293,8 +312,9 @@ static void report(void *user, const Golden *g)
     int *counts[] = {&r->passed, &r->failed, &r->skipped};
     ++*counts[g->verdict];
     printf("%-4s %s %.3g %.3g %s", words[g->verdict], g->name, g->max_abs, g->mean_abs, g->where[0] ? g->where : "-");
-    if (r->device.setup.few_too && g->fidelity.snr != 0)
-        printf(" snr %.2f dB psnr %.2f dB max %d codes", g->fidelity.snr, g->fidelity.psnr, g->fidelity.max_codes);
+    const GoldenFidelity *f = &g->fidelity;
+    if (r->device.setup.few_too && f->snr != 0) printf(" snr %.2f dB", f->snr);
+    if (r->device.setup.few_too && f->rgb != 0) printf(" rgb %.2f dB luma %.2f dB max %d codes", f->rgb, f->luma, f->max_codes);
     putchar('\n');
     fflush(stdout);
 }

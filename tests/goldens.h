@@ -17,9 +17,11 @@ typedef struct GoldenStore GoldenStore; /* the temporary weight file of the last
 
 /* How close a result is to what is expected, in decibels; infinite: equal. */
 typedef struct GoldenFidelity {
-    double snr;  /* the expected values' power over that of the differences */
-    double psnr; /* of both as 8-bit pictures, values -1 .. 1: peak over root of the mean square of all channels' differences */
-    int max_codes; /* largest of those */
+    double snr; /* the expected values' power over that of the differences */
+    /* Of both as 8-bit pictures [n][3][...] of values -1 .. 1: peak over root of the mean square of the differences of all
+     * channels, and of luma (BT.601), which is how the goals of a precision are given. 0: no pictures. */
+    double rgb, luma;
+    int max_codes; /* the largest difference of a channel */
 } GoldenFidelity;
 
 /* What the line of a case says. An area compares tensor after tensor with golden_compare; the worst one is reported. */
