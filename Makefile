@@ -64,10 +64,10 @@ endif
 # Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
 flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) \
-        $(if $(WINDOWS),$(if $(filter tests/%,$(1)),-Itests/windows -include tests/windows/posix.h)) $(CFLAGS)
+        $(if $(WINDOWS),$(if $(filter tests/% tools/sass.c,$(1)),-Itests/windows -include tests/windows/posix.h)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
-TOOL_SRC := $(filter-out tools/embed_kernels.c,$(wildcard tools/*.c))
+TOOL_SRC := $(filter-out tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
 CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
@@ -81,7 +81,8 @@ SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c) $(P
 SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
-GEN_OBJ := $(patsubst %,$(B)/obj/gen/%.o,kernel_table $(basename $(notdir $(CUDA_SRC))))
+KERNELS := $(basename $(notdir $(CUDA_SRC)))
+GEN_OBJ := $(patsubst %,$(B)/obj/gen/%.o,kernel_table count_table $(KERNELS) $(KERNELS:=_counts))
 TESTS := $(patsubst tests/%.c,$(B)/tests/%$(EXE),$(SINGLE_TEST_SRC)) \
          $(if $(KERNEL_TEST_SRC),$(B)/tests/kernels$(EXE)) \
          $(if $(wildcard tests/goldens.c),$(B)/tests/goldens$(EXE)) \
@@ -89,7 +90,7 @@ TESTS := $(patsubst tests/%.c,$(B)/tests/%$(EXE),$(SINGLE_TEST_SRC)) \
          $(if $(EMULATOR_SRC),$(DRIVER)) \
          $(if $(EMULATOR_CORE_TEST_SRC),$(B)/tests/emulator/test_core$(EXE)) \
          $(if $(EMULATOR_DRIVER_TEST_SRC),$(B)/tests/emulator/test_driver$(EXE))
-ALL_SRC := $(LIB_SRC) $(TOOL_SRC) $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_CORE_TEST_SRC) $(EMULATOR_DRIVER_TEST_SRC) \
+ALL_SRC := $(LIB_SRC) $(TOOL_SRC) tools/sass.c $(KERNEL_TEST_SRC) $(EMULATOR_SRC) $(EMULATOR_CORE_TEST_SRC) $(EMULATOR_DRIVER_TEST_SRC) \
            $(wildcard tests/*.c) $(POSIX_SRC)
 
 .PHONY: all library command tests clean FORCE
@@ -134,7 +135,19 @@ $(GEN)/kernel_list: FORCE
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(GEN)/kernel_table.c: $(CUDA_HEADERS) $(GEN)/embed_kernels $(GEN)/kernel_list
 	@$(GEN)/embed_kernels table $@ $(CUDA_SRC) $(CUDA_HEADERS)
-$(B)/obj/gen/%.o: $(GEN)/%.c runtime/cuda/kernels.h $(B)/obj/flags
+# What they are in machine code, where ptxas and nvdisasm are found; else nothing.
+$(GEN)/count_sass: tools/count_sass.c tools/sass.c tools/sass.h runtime/cuda/counts.h runtime/cuda/library.c runtime/cuda/library.h
+	@mkdir -p $(@D)
+	@echo "  CC   tools/count_sass.c"
+	@$(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O1 -Wall -Wextra -Werror -pthread -o $@ $(filter %.c,$^) -ldl
+$(GEN)/disassembler: $(GEN)/count_sass FORCE
+	@$< tools > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(GEN)/%_counts.c: $(GEN)/%.c $(GEN)/count_sass $(GEN)/disassembler
+	@$(GEN)/count_sass file $< $@
+$(GEN)/count_table.c: $(GEN)/count_sass $(GEN)/kernel_list
+	@$(GEN)/count_sass table $@ $(KERNELS)
+$(B)/obj/gen/%.o: $(GEN)/%.c runtime/cuda/kernels.h runtime/cuda/counts.h $(B)/obj/flags
 	@mkdir -p $(@D)
 	@$(CC) $(BASE) -c -o $@ $<
 
@@ -187,6 +200,8 @@ $(patsubst tests/%.c,$(B)/tests/%$(EXE),$(filter-out tests/api.c,$(SINGLE_TEST_S
 	$(test_program)
 # Sample files are judged by the golden runner's own code.
 $(B)/tests/loader$(EXE): $(call obj,tests/goldens_formats.c)
+# Machine code is read as the build reads it.
+$(B)/tests/sass_checks$(EXE) $(B)/tests/predict$(EXE): $(call obj,tools/sass.c)
 
 $(B)/tests/cuda_driver$(EXE) $(B)/tests/cuda_cache$(EXE): | $(DRIVER)
 

@@ -1,0 +1,65 @@
+/*
+ * The time that kernels ought to take on a device, from their machine code (runtime/cuda/counts.h), from what a launch works
+ * (runtime/cuda/work.h) and from what the device can do in a clock (runtime/cuda/rates.h). A model, nothing measured:
+ *
+ *   products   per block and multiprocessor the largest of: matrix instructions at their rate; instructions issued, four a
+ *              clock, or the busiest unit; bytes to and from shared memory; bytes from the second-level cache. Then once what
+ *              stands outside the main loop, and a memory's latency to begin with; where two blocks fit a multiprocessor, one
+ *              does that while the other multiplies. The multiprocessor with most blocks is what is waited for.
+ *   attention  the same of its loop over keys, but that a warp multiplies or does all else, in turn.
+ *   others     the largest of: bytes at the memory's rate; instructions issued for them; bytes in flight against latency.
+ *
+ * Every launch adds LAUNCH_SECONDS. Clocks are the ones given: no card's power limit is known here.
+ */
+#ifndef UPRES_RUNTIME_CUDA_PREDICT_H
+#define UPRES_RUNTIME_CUDA_PREDICT_H
+
+#include "runtime/cuda/counts.h"
+#include "runtime/cuda/work.h"
+
+/* Assumptions: of nominal bandwidth what streams reach; from a load to its value; between a launch and the next; and what part
+ * of the tensor cores' rate the better published 8-bit products reach, for a second, soberer figure. */
+#define PREDICT_DRAM_REACH 0.92
+#define PREDICT_LATENCY 700e-9
+#define PREDICT_LAUNCH 2e-6
+#define PREDICT_PUBLISHED 0.60
+
+typedef enum Bound { BOUND_TENSOR, BOUND_ISSUE, BOUND_SHARED, BOUND_L2, BOUND_DRAM, BOUND_LATENCY, BOUND_COUNT } Bound;
+const char *bound_name(Bound b); /* "tensor", "issue", ... */
+
+typedef struct KernelTime {
+    double seconds;
+    double term[BOUND_COUNT]; /* seconds that each alone would take, with full multiprocessors */
+    Bound bound;              /* the largest */
+    double limit;             /* seconds at the device's rate for what it is: products, or bytes at the nominal bandwidth */
+    double published;         /* seconds where products stay at PREDICT_PUBLISHED of their rate; else as above */
+} KernelTime;
+
+/* Blocks of a launch that a multiprocessor holds at a time, at least 1. */
+int predict_resident(const CudaDevice *d, const KernelCount *k, const KernelWork *w);
+KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const KernelWork *w);
+
+/* ---------------------------------------------------------------------------------------------------- many launches */
+
+enum { PREDICTION_LINES = 48 };
+
+typedef struct PredictionLine {
+    const char *function; /* lasts as long as the program */
+    double launches, flop, bytes, seconds, limit, published;
+    double bound[BOUND_COUNT]; /* seconds of the launches that each one bounds */
+} PredictionLine;
+
+/* Zero at first. Empty where nothing was counted. */
+typedef struct Prediction {
+    int count;
+    PredictionLine line[PREDICTION_LINES];
+} Prediction;
+
+/* One launch more. flop: of attention, whose arguments do not tell. */
+void prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args, double flop);
+/* The other's launches so many times more. */
+void prediction_add(Prediction *p, const Prediction *other, double times);
+PredictionLine prediction_sum(const Prediction *p);
+Bound prediction_bound(const PredictionLine *l);
+
+#endif
