@@ -29,12 +29,16 @@ static bool find_tool(const char *name, const char *variable, char *found, size_
     static const char *const folders[] = {
         "/usr/local/cuda/bin",
         "/usr/local/cuda-*/bin",
+        "/usr/local/lib/python3*/*-packages/nvidia/cu*/bin",
+        "/usr/lib/python3*/*-packages/nvidia/cu*/bin",
         "/usr/local/lib/python3*/*-packages/triton/backends/nvidia/bin",
         "/usr/lib/python3*/*-packages/triton/backends/nvidia/bin",
     };
     static const char *const of_homes[][2] = {
         {"CUDA_PATH", "bin"},
+        {"VIRTUAL_ENV", "lib/python3*/site-packages/nvidia/cu*/bin"},
         {"VIRTUAL_ENV", "lib/python3*/site-packages/triton/backends/nvidia/bin"},
+        {"HOME", ".local/lib/python3*/site-packages/nvidia/cu*/bin"},
         {"HOME", ".local/lib/python3*/site-packages/triton/backends/nvidia/bin"},
     };
     const char *named = getenv(variable);
