@@ -31,6 +31,8 @@ static bool find_tool(const char *name, const char *variable, char *found, size_
         "/usr/local/cuda-*/bin",
         "/usr/local/lib/python3*/*-packages/nvidia/cu*/bin",
         "/usr/lib/python3*/*-packages/nvidia/cu*/bin",
+        "/usr/local/lib/python3*/*-packages/nvidia/*/bin",
+        "/usr/lib/python3*/*-packages/nvidia/*/bin",
         "/usr/local/lib/python3*/*-packages/triton/backends/nvidia/bin",
         "/usr/lib/python3*/*-packages/triton/backends/nvidia/bin",
     };

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 
 /*
- * Those that UPRES_PTXAS and UPRES_NVDISASM name ("none": none), or on the PATH, or in the toolkits' usual folders, or those that
- * PyPI's triton brings along.
+ * Those that UPRES_PTXAS and UPRES_NVDISASM name ("none": none), or on the PATH, or in the toolkits' usual folders, or those of
+ * PyPI's nvidia-cuda-nvdisasm, nvidia-cuda-nvcc or triton.
  */
 typedef struct SassTools {
     char ptxas[1024], nvdisasm[1024];
