@@ -53,7 +53,7 @@ ifneq ($(WINDOWS),)
 # Windows aligns a stack to 16 bytes, GCC spills wider vectors to it as if it were theirs (GCC bug 54412): the assembler makes
 # moves of all that need no alignment. Formats are checked by the other builds, as they are GNU's and this GCC expects
 # Microsoft's in functions of our own.
-BASE += -Wa,-muse-unaligned-vector-move -Wno-format
+BASE += -D_FILE_OFFSET_BITS=64 -Wa,-muse-unaligned-vector-move -Wno-format
 LDFLAGS += -static
 endif
 ifneq ($(filter x86_64%,$(MACHINE)),)
@@ -64,7 +64,9 @@ endif
 # Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
 flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) \
-        $(if $(WINDOWS),$(if $(filter tests/% tools/sass.c,$(1)),-Itests/windows -include tests/windows/posix.h)) $(CFLAGS)
+        $(if $(WINDOWS),$(if $(filter tests/% tools/sass.c,$(1)),-Itests/windows -include tests/windows/posix.h)) \
+        $(if $(filter tools/deflate.c,$(1)),$(if $(WINDOWS),-DUPRES_ZLIB)) \
+        $(if $(filter tools/io_png.c,$(1)),$(if $(WINDOWS),-isystem $(B)/include)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
 TOOL_SRC := $(filter-out tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
@@ -111,6 +113,14 @@ $(B)/obj/%.o: %.c $(B)/obj/flags
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(call flags,$<) $(if $(filter $<,$(LIB_SRC)),-DUPRES_BUILD) -MMD -MP -c -o $@ $<
+
+# stb is headers alone: this system's serve any other. STB: their folder.
+STB ?= /usr/include/stb
+ifneq ($(WINDOWS),)
+$(B)/obj/tools/io_png.o: | $(B)/include/stb
+$(B)/include/stb:
+	@mkdir -p $(@D) && ln -sfn $(STB) $@
+endif
 
 # Sources and PTX of the kernels. A file is compiled anew when it, a header, or the compiler changes.
 $(GEN)/embed_kernels: tools/embed_kernels.c runtime/cuda/nvrtc.c runtime/cuda/nvrtc.h runtime/cuda/library.c runtime/cuda/library.h
@@ -176,7 +186,7 @@ $(B)/upres.dll: $(call obj,$(LIB_SRC)) $(GEN_OBJ) $(B)/obj/upres.def
 # The library is found beside the command (build tree) or in ../lib (installed); by Windows beside it.
 RPATH = $(if $(WINDOWS),,-Wl,-rpath,'$(1)')
 SHARED := $(if $(WINDOWS),$(B)/libupres.dll.a,-L$(B) -lupres)
-$(B)/upres$(EXE): $(call obj,$(TOOL_SRC)) $(LIBRARY_FILES)
+$(B)/upres$(EXE): $(call obj,$(TOOL_SRC) $(if $(WINDOWS),loader/wide.c)) $(LIBRARY_FILES)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN:$$ORIGIN/../lib) -o $@ $(filter %.o,$^) $(SHARED) $(DEFLATE) -lm
 

@@ -13,19 +13,16 @@ enum { ALIGNMENT = 32, V_U32 = 4, V_I32 = 5, V_STRING = 8, V_ARRAY = 9, GGML_RAN
 
 #ifdef _WIN32
 
+#include "loader/wide.h"
+
 #include <io.h>
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
-static bool wide(const char *path, wchar_t out[4096])
-{
-    return MultiByteToWideChar(CP_UTF8, 0, path, -1, out, 4096) != 0;
-}
-
 static FILE *create_file(const char *path)
 {
-    wchar_t name[4096];
-    return wide(path, name) ? _wfopen(name, L"wb") : NULL;
+    wchar_t name[WIDE_MOST];
+    return wide_text(path, name) ? _wfopen(name, L"wb") : NULL;
 }
 
 static bool to_disk(FILE *f)
@@ -35,14 +32,14 @@ static bool to_disk(FILE *f)
 
 static bool replace_file(const char *from, const char *to)
 {
-    wchar_t a[4096], b[4096];
-    return wide(from, a) && wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
+    wchar_t a[WIDE_MOST], b[WIDE_MOST];
+    return wide_text(from, a) && wide_text(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
 }
 
 static void remove_file(const char *path)
 {
-    wchar_t name[4096];
-    if (wide(path, name)) DeleteFileW(name);
+    wchar_t name[WIDE_MOST];
+    if (wide_text(path, name)) DeleteFileW(name);
 }
 
 #else

@@ -11,24 +11,28 @@ static bool fail(char *error, size_t size, const char *what, const char *reason)
 
 #ifdef _WIN32
 
+#include "loader/wide.h"
+
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
 bool map_open(Map *m, const char *path, char *error, size_t error_size)
 {
     *m = (Map){0};
-    wchar_t wide[4096];
-    if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, 4096)) {
+    wchar_t wide[WIDE_MOST];
+    if (!wide_text(path, wide)) {
         return fail(error, error_size, "the file cannot be opened", "its name is not UTF-8 or too long");
     }
     HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
     if (file == INVALID_HANDLE_VALUE) {
-        DWORD attributes = GetFileAttributesW(wide);
+        const DWORD why = GetLastError(), attributes = GetFileAttributesW(wide);
         bool folder = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY;
         return fail(error, error_size, "the file cannot be opened",
-                    folder                                   ? "it is a folder; name a file"
-                    : GetLastError() == ERROR_FILE_NOT_FOUND ? "there is no such file"
-                                                             : "access was refused");
+                    folder                         ? "it is a folder; name a file"
+                    : why == ERROR_FILE_NOT_FOUND  ? "there is no such file"
+                    : why == ERROR_PATH_NOT_FOUND  ? "there is no such folder"
+                    : why == ERROR_SHARING_VIOLATION ? "another program writes to it"
+                                                     : "access was refused");
     }
     LARGE_INTEGER size;
     bool ok = GetFileType(file) == FILE_TYPE_DISK && GetFileSizeEx(file, &size);

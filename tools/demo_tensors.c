@@ -127,7 +127,7 @@ static char *header_text(const DemoTensors *d, bool half, const char *note, size
     return text;
 }
 
-static bool put_tensor(WriteFile *file, uint64_t at, const DemoTensor *t, bool half, Problem *p)
+static bool put_tensor(OutputFile *file, uint64_t at, const DemoTensor *t, bool half, Problem *p)
 {
     size_t width = half ? 2 : 4;
     uint8_t *bytes = need_memory((size_t)t->count * width);
@@ -147,7 +147,7 @@ bool demo_write(const DemoTensors *d, const char *path, bool half, const char *n
 {
     size_t size = 0;
     char *text = header_text(d, half, note, &size);
-    WriteFile file;
+    OutputFile file;
     if (!writefile_create(&file, path, p)) {
         free(text);
         return false;

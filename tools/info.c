@@ -1,9 +1,9 @@
 /* upres info: what a weight file holds, for people or as one JSON object. */
 #include <inttypes.h>
-#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/deflate.h"
 #include "tools/json_out.h"
 #include "tools/options.h"
 #include "tools/verbs.h"
@@ -26,7 +26,7 @@ static bool checksum(const upres_weights *w, size_t index, const upres_tensor_in
         uint64_t n = count - first < CHECKSUM_VALUES ? count - first : CHECKSUM_VALUES;
         upres_status s = upres_weights_read(w, 0, index, first, n, values);
         fine = s == UPRES_OK || problem_library(p, s);
-        if (fine) *crc = libdeflate_crc32(*crc, values, n * sizeof *values);
+        if (fine) *crc = deflate_crc32(*crc, values, n * sizeof *values);
     }
     free(values);
     return fine;

@@ -1,6 +1,5 @@
 #include "tools/io_png.h"
 
-#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #define STBI_MAX_DIMENSIONS 16384
 #include <stb/stb_image.h>
 
+#include "tools/deflate.h"
 #include "tools/platform.h"
 
 enum {
@@ -20,8 +20,7 @@ enum {
     RGB = 2,
     PALETTE = 3,
     GREY_ALPHA = 4,
-    RGBA = 6,   /* colour types */
-    FASTEST = 1 /* of libdeflate: beyond it, files of photographs shrink by a tenth for three times the time */
+    RGBA = 6 /* colour types */
 };
 
 static const uint8_t signature[SIGNATURE_BYTES] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
@@ -65,7 +64,7 @@ size_t png_row_bytes(const PngForm *f)
 
 bool png_has_signature(const char *path)
 {
-    ReadFile f;
+    InputFile f;
     Problem unread;
     uint8_t b[SIGNATURE_BYTES];
     if (!readfile_open(&f, path, &unread)) return false;
@@ -83,7 +82,7 @@ static bool parse_header(const char *path, const uint8_t *b, uint64_t size, Head
     const uint8_t *chunk = b + SIGNATURE_BYTES;
     if (size < HEADER_BYTES || get32(chunk) != 13 || !kind_is(chunk + 4, "IHDR"))
         return problem(p, EXIT_INPUT, "%s: broken PNG, it does not begin with a whole IHDR chunk; copy it again", path);
-    if (libdeflate_crc32(0, chunk + 4, 17) != get32(chunk + 21))
+    if (deflate_crc32(0, chunk + 4, 17) != get32(chunk + 21))
         return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its IHDR chunk; copy it again", path);
     uint32_t width = get32(chunk + 8), height = get32(chunk + 12);
     if (width < 1 || height < 1 || width > PNG_LARGEST_SIDE || height > PNG_LARGEST_SIDE)
@@ -112,7 +111,7 @@ static bool can_be_transparent(int colour)
     return colour == GREY || colour == RGB || colour == PALETTE;
 }
 
-static bool probe(ReadFile *f, PngForm *form, Problem *p)
+static bool probe(InputFile *f, PngForm *form, Problem *p)
 {
     uint8_t b[HEADER_BYTES] = {0};
     Header h;
@@ -140,7 +139,7 @@ static bool probe(ReadFile *f, PngForm *form, Problem *p)
 
 bool png_probe(const char *path, PngForm *form, Problem *p)
 {
-    ReadFile f;
+    InputFile f;
     if (!readfile_open(&f, path, p)) return false;
     bool fine = probe(&f, form, p);
     readfile_close(&f);
@@ -162,7 +161,7 @@ static bool next_chunk(const char *path, const uint8_t *file, size_t size, size_
     c->size = get32(file + *at);
     c->kind = file + *at + 4;
     c->data = c->kind + 4;
-    if (libdeflate_crc32(0, c->kind, c->size + 4) != get32(c->data + c->size))
+    if (deflate_crc32(0, c->kind, c->size + 4) != get32(c->data + c->size))
         return problem(p, EXIT_INPUT, "%s: broken PNG, wrong checksum in its %.4s chunk at byte %zu; copy it again",
                        path, (const char *)c->kind, *at);
     *at += CHUNK_OVERHEAD + c->size;
@@ -171,7 +170,7 @@ static bool next_chunk(const char *path, const uint8_t *file, size_t size, size_
 
 static bool load(const char *path, uint8_t **file, size_t *size, Problem *p)
 {
-    ReadFile f;
+    InputFile f;
     *file = NULL;
     if (!readfile_open(&f, path, p)) return false;
     bool fine = f.size < (uint64_t)1 << 31 ||
@@ -233,10 +232,7 @@ static bool unpacks(const char *path, const Body *b, Problem *p)
         return problem(p, EXIT_INPUT, "%s: broken PNG, %zu packed bytes cannot hold its %dx%d pixels; copy it again",
                        path, b->packed_size, h->width, h->height);
     uint8_t *raw = need_memory(most);
-    struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
-    bool fine = d != NULL && libdeflate_zlib_decompress(d, b->packed, b->packed_size, raw, most, &actual) ==
-                                 LIBDEFLATE_SUCCESS && actual >= least;
-    libdeflate_free_decompressor(d);
+    bool fine = deflate_unpack(b->packed, b->packed_size, raw, most, &actual) && actual >= least;
     free(raw);
     return fine || problem(p, EXIT_INPUT, "%s: broken PNG, its pixels cannot be unpacked to %dx%d; copy it again", path,
                            h->width, h->height);
@@ -293,7 +289,7 @@ static void append_chunk(Buffer *b, const void *kind, const void *data, size_t s
     put32(at, (uint32_t)size);
     memcpy(at + 4, kind, 4);
     if (size > 0) memcpy(at + 8, data, size);
-    put32(at + 8 + size, libdeflate_crc32(0, at + 4, size + 4));
+    put32(at + 8 + size, deflate_crc32(0, at + 4, size + 4));
 }
 
 /* Does a chunk stay true when the pixels are made anew in another size and depth? */
@@ -367,11 +363,8 @@ static void append_pixels(Buffer *b, const PngForm *form, const void *pixels, pt
     }
     free(rows);
 
-    struct libdeflate_compressor *c = libdeflate_alloc_compressor(FASTEST);
-    size_t bound = libdeflate_zlib_compress_bound(c, raw_size);
-    uint8_t *packed = need_memory(bound);
-    size_t packed_size = c != NULL ? libdeflate_zlib_compress(c, raw, raw_size, packed, bound) : 0;
-    libdeflate_free_compressor(c);
+    size_t packed_size = 0;
+    uint8_t *packed = deflate_pack(raw, raw_size, &packed_size);
     free(raw);
     /* a chunk's length has 31 bits */
     const size_t most = (size_t)1 << 30;
@@ -393,7 +386,7 @@ bool png_write(const char *path, const PngForm *form, const void *pixels, ptrdif
     Buffer b = {0};
     memcpy(append(&b, SIGNATURE_BYTES), signature, SIGNATURE_BYTES);
     append_chunk(&b, "IHDR", head, sizeof head);
-    WriteFile f = {.handle = -1};
+    OutputFile f = {.handle = -1};
     bool fine = metadata_from == NULL || append_metadata(&b, metadata_from, form->channels >= 3, p);
     if (fine) {
         append_pixels(&b, form, pixels, stride);

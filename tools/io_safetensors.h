@@ -31,7 +31,7 @@ void tensor_source_close(TensorSource *s);
 
 /* float32 samples in a file, addressed by (channel, frame, y, x). */
 typedef struct TensorStore {
-    WriteFile file;
+    OutputFile file;
     uint64_t start;                     /* of the samples */
     uint64_t channel_step, frame_step;  /* in samples */
     TensorShape shape;

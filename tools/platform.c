@@ -1,3 +1,4 @@
+#ifndef _WIN32
 #include "tools/platform.h"
 
 #include <dirent.h>
@@ -124,13 +125,13 @@ void folder_remove_if_empty(const char *folder)
 /* ----------------------------------------------------------------------------------------------------------- reading
  */
 
-bool readfile_open(ReadFile *f, const char *path, Problem *p)
+bool readfile_open(InputFile *f, const char *path, Problem *p)
 {
     f->path = path;
     f->handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block here */
     if (f->handle < 0) return problem(p, EXIT_INPUT, "%s: cannot be opened (%s)", path, strerror(errno));
     struct stat s;
-    if (fstat(f->handle, &s) != 0 || !S_ISREG(s.st_mode)) {
+    if (fstat((int)f->handle, &s) != 0 || !S_ISREG(s.st_mode)) {
         readfile_close(f);
         return problem(p, EXIT_INPUT, "%s: not a regular file", path);
     }
@@ -138,10 +139,10 @@ bool readfile_open(ReadFile *f, const char *path, Problem *p)
     return true;
 }
 
-bool readfile_at(ReadFile *f, uint64_t offset, void *data, size_t size, Problem *p)
+bool readfile_at(InputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
 {
     for (char *at = data; size > 0;) {
-        ssize_t n = pread(f->handle, at, size, (off_t)offset);
+        ssize_t n = pread((int)f->handle, at, size, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return problem(p, EXIT_INPUT, "%s: cannot be read (%s)", f->path, strerror(errno));
         if (n == 0) return problem(p, EXIT_INPUT, "%s: ends in the middle of its data; copy it again", f->path);
@@ -152,21 +153,21 @@ bool readfile_at(ReadFile *f, uint64_t offset, void *data, size_t size, Problem 
     return true;
 }
 
-void readfile_close(ReadFile *f)
+void readfile_close(InputFile *f)
 {
-    if (f->handle >= 0) close(f->handle);
+    if (f->handle >= 0) close((int)f->handle);
     f->handle = -1;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- writing
  */
 
-static bool write_failed(const WriteFile *f, Problem *p)
+static bool write_failed(const OutputFile *f, Problem *p)
 {
     return problem(p, EXIT_FAILED, "%s: cannot be written (%s)", f->path, strerror(errno));
 }
 
-bool writefile_create(WriteFile *f, const char *path, Problem *p)
+bool writefile_create(OutputFile *f, const char *path, Problem *p)
 {
     f->path = new_text("%s", path);
     f->part = new_text("%s.part", path);
@@ -177,7 +178,7 @@ bool writefile_create(WriteFile *f, const char *path, Problem *p)
     return false;
 }
 
-bool writefile_scratch(WriteFile *f, const char *folder, Problem *p)
+bool writefile_scratch(OutputFile *f, const char *folder, Problem *p)
 {
     f->path = path_join(folder, "upres-XXXXXX.part");
     f->part = NULL;
@@ -191,10 +192,10 @@ bool writefile_scratch(WriteFile *f, const char *folder, Problem *p)
     return false;
 }
 
-bool writefile_put(WriteFile *f, uint64_t offset, const void *data, size_t size, Problem *p)
+bool writefile_put(OutputFile *f, uint64_t offset, const void *data, size_t size, Problem *p)
 {
     for (const char *at = data; size > 0;) {
-        ssize_t n = pwrite(f->handle, at, size, (off_t)offset);
+        ssize_t n = pwrite((int)f->handle, at, size, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return write_failed(f, p);
         at += n;
@@ -204,10 +205,10 @@ bool writefile_put(WriteFile *f, uint64_t offset, const void *data, size_t size,
     return true;
 }
 
-bool writefile_get(WriteFile *f, uint64_t offset, void *data, size_t size, Problem *p)
+bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
 {
     for (char *at = data; size > 0;) {
-        ssize_t n = pread(f->handle, at, size, (off_t)offset);
+        ssize_t n = pread((int)f->handle, at, size, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return problem(p, EXIT_FAILED, "%s: cannot be read back (%s)", f->path, strerror(errno));
         if (n == 0) {
@@ -221,11 +222,11 @@ bool writefile_get(WriteFile *f, uint64_t offset, void *data, size_t size, Probl
     return true;
 }
 
-bool writefile_commit(WriteFile *f, Problem *p)
+bool writefile_commit(OutputFile *f, Problem *p)
 {
-    bool fine = fsync(f->handle) == 0;
+    bool fine = fsync((int)f->handle) == 0;
     /* close() may be the call that reports a full disk on network file systems */
-    fine = close(f->handle) == 0 && fine;
+    fine = close((int)f->handle) == 0 && fine;
     f->handle = -1;
     fine = fine && rename(f->part, f->path) == 0;
     if (!fine) write_failed(f, p);
@@ -237,13 +238,13 @@ bool writefile_commit(WriteFile *f, Problem *p)
     return fine;
 }
 
-void writefile_abandon(WriteFile *f)
+void writefile_abandon(OutputFile *f)
 {
-    if (f->handle >= 0) close(f->handle);
+    if (f->handle >= 0) close((int)f->handle);
     if (f->part != NULL) unlink(f->part);
     free(f->part);
     free(f->path);
-    *f = (WriteFile){.handle = -1};
+    *f = (OutputFile){.handle = -1};
 }
 
 /* ------------------------------------------------------------------------------------------------- signals, clock,
@@ -296,3 +297,16 @@ bool stream_is_terminal(FILE *f)
 {
     return isatty(fileno(f)) != 0;
 }
+
+bool terminal_rewrites(FILE *f)
+{
+    const char *term = getenv("TERM");
+    return stream_is_terminal(f) && term != NULL && strcmp(term, "dumb") != 0;
+}
+
+void platform_start(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+}
+#endif

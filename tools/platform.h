@@ -1,6 +1,7 @@
 /*
  * What the command needs from the operating system: folders, files written by position and renamed when whole, stopping
- * by signal, the clock. The one file of tools/ that differs between systems.
+ * by signal, the clock. platform.c for POSIX and platform_windows.c are all of tools/ that differs between systems. Names
+ * are UTF-8 on Windows, and may have either slash there.
  */
 #ifndef UPRES_TOOLS_PLATFORM_H
 #define UPRES_TOOLS_PLATFORM_H
@@ -32,29 +33,29 @@ bool folder_make(const char *folder, bool *made, Problem *p);
 void folder_remove_if_empty(const char *folder);
 
 /* A file to read from any position. */
-typedef struct ReadFile {
-    int handle;
+typedef struct InputFile {
+    intptr_t handle;
     uint64_t size;
     const char *path; /* the caller's */
-} ReadFile;
+} InputFile;
 
-bool readfile_open(ReadFile *f, const char *path, Problem *p);
-bool readfile_at(ReadFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* all of it, or EXIT_INPUT */
-void readfile_close(ReadFile *f);
+bool readfile_open(InputFile *f, const char *path, Problem *p);
+bool readfile_at(InputFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* all of it, or EXIT_INPUT */
+void readfile_close(InputFile *f);
 
 /* A file that appears under its name only when it is whole: written as PATH.part, then renamed. */
-typedef struct WriteFile {
-    int handle; /* -1: not open */
+typedef struct OutputFile {
+    intptr_t handle; /* -1: not open */
     char *path, *part;
-} WriteFile;
+} OutputFile;
 
-bool writefile_create(WriteFile *f, const char *path, Problem *p);
+bool writefile_create(OutputFile *f, const char *path, Problem *p);
 /* A file without a name in `folder`: gone when closed or when the program ends in any way. */
-bool writefile_scratch(WriteFile *f, const char *folder, Problem *p);
-bool writefile_put(WriteFile *f, uint64_t offset, const void *data, size_t size, Problem *p);
-bool writefile_get(WriteFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* beyond the end: zeros */
-bool writefile_commit(WriteFile *f, Problem *p);
-void writefile_abandon(WriteFile *f); /* nothing stays behind; without effect after commit */
+bool writefile_scratch(OutputFile *f, const char *folder, Problem *p);
+bool writefile_put(OutputFile *f, uint64_t offset, const void *data, size_t size, Problem *p);
+bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* beyond the end: zeros */
+bool writefile_commit(OutputFile *f, Problem *p);
+void writefile_abandon(OutputFile *f); /* nothing stays behind; without effect after commit */
 
 /* From now on SIGINT and SIGTERM only leave word; writing past a limit or into a closed pipe fails instead of killing. */
 void signals_catch(void);
@@ -64,5 +65,9 @@ double clock_seconds(void); /* monotonic */
 void clock_date(char *text, size_t size); /* now, as in 2026-01-31T23:59:59+00:00 */
 uint64_t process_peak_bytes(void);
 bool stream_is_terminal(FILE *f);
+bool terminal_rewrites(FILE *f); /* one that knows how to go back to a line's begin and clear it */
+
+/* First of all in main: arguments in UTF-8, output as it is written. */
+void platform_start(int *argc, char ***argv);
 
 #endif

@@ -85,11 +85,9 @@ static int stop_asked(void *user)
 
 void progress_start(Progress *g, Job *job, int64_t frames_total)
 {
-    const char *term = getenv("TERM");
     *g = (Progress){.console = &job->console, .mode = (ProgressMode)job->progress, .frames_total = frames_total};
     if (g->mode == PROGRESS_AUTO) g->mode = job->json ? PROGRESS_JSON : job->quiet ? PROGRESS_NONE : PROGRESS_PLAIN;
-    g->rewrite = g->mode == PROGRESS_PLAIN && job->progress == PROGRESS_AUTO && stream_is_terminal(stderr) &&
-                 term != NULL && strcmp(term, "dumb") != 0;
+    g->rewrite = g->mode == PROGRESS_PLAIN && job->progress == PROGRESS_AUTO && terminal_rewrites(stderr);
     g->started = clock_seconds();
     job->library.user = g;
     job->library.log = forward_log;

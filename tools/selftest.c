@@ -13,7 +13,7 @@
 
 typedef struct Selftest {
     Job *job;
-    WriteFile report; /* grows line by line, so that REPORT.part tells how far a crash let it come */
+    OutputFile report; /* grows line by line, so that REPORT.part tells how far a crash let it come */
     uint64_t written;
     Problem *problem;
     bool stopped; /* the report cannot be written: *problem says why */

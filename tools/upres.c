@@ -6,6 +6,7 @@
 #include "runtime/upres.h"
 #include "tools/console.h"
 #include "tools/options.h"
+#include "tools/platform.h"
 #include "tools/verbs.h"
 
 static const struct {
@@ -92,5 +93,6 @@ static int run(Console *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
     Console c = {0};
+    platform_start(&argc, &argv);
     return console_finish(&c, run(&c, argc, argv));
 }

@@ -1,6 +1,7 @@
 #include "runtime/cuda/cubin_cache.h"
 
 #include "loader/bytes.h"
+#include "runtime/cuda/library.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,21 +51,62 @@ CubinHash cubin_hash_add(CubinHash h, const void *bytes, size_t count)
 
 /* ------------------------------------------------------------------------------------------------ what the system does */
 
+typedef struct FileInfo {
+    bool folder, regular;
+    uint64_t bytes;
+} FileInfo;
+
 #ifdef _WIN32
+#include "loader/wide.h"
+
 #include <direct.h>
 #include <io.h>
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 #define SLASHES "\\/"
-#define OPEN_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_BINARY)
 
-static bool make_folder(const char *path) { return _mkdir(path) == 0; }
-static bool can_write(const char *folder) { return _access(folder, 2) == 0; }
+/* The name as Windows has it; one that is not UTF-8 is a name of nothing. */
+typedef struct WideName {
+    wchar_t text[WIDE_MOST];
+} WideName;
 
+static WideName wide(const char *path)
+{
+    WideName n;
+    if (!wide_text(path, n.text)) wcscpy(n.text, L"?");
+    return n;
+}
+
+static bool make_folder(const char *path) { return _wmkdir(wide(path).text) == 0; }
+static bool can_write(const char *folder) { return _waccess(wide(folder).text, 2) == 0; }
+static void remove_file(const char *path) { DeleteFileW(wide(path).text); }
+static FILE *open_to_read(const char *path) { return _wfopen(wide(path).text, L"rb"); }
+
+static FILE *create_file(const char *path)
+{
+    const int number = _wopen(wide(path).text, _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY | _O_NOINHERIT, _S_IREAD | _S_IWRITE);
+    FILE *f = number >= 0 ? _fdopen(number, "wb") : NULL;
+    if (f == NULL && number >= 0) _close(number);
+    return f;
+}
+
+static bool file_info(const char *path, FileInfo *info)
+{
+    struct _stat64 s;
+    if (_wstat64(wide(path).text, &s) != 0) return false;
+    *info = (FileInfo){S_ISDIR(s.st_mode), S_ISREG(s.st_mode), (uint64_t)s.st_size};
+    return true;
+}
+
+/* What another program has open cannot be replaced; programs that read an entry are done with it in milliseconds. */
 static bool rename_over(const char *from, const char *to)
 {
-    if (MoveFileExA(from, to, MOVEFILE_REPLACE_EXISTING)) return true;
-    errno = EACCES; /* another program has the old one open: what it reads is as good */
+    const WideName old = wide(from), new = wide(to);
+    for (int i = 0; i < 50; i++) {
+        if (MoveFileExW(old.text, new.text, MOVEFILE_REPLACE_EXISTING)) return true;
+        Sleep(10);
+    }
+    errno = EACCES;
     return false;
 }
 
@@ -86,8 +128,8 @@ static int64_t now(void)
 static void mark_used(const char *path)
 {
     FILETIME t;
-    HANDLE file = CreateFileA(path, FILE_WRITE_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                              OPEN_EXISTING, 0, NULL);
+    HANDLE file = CreateFileW(wide(path).text, FILE_WRITE_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                              NULL, OPEN_EXISTING, 0, NULL);
     if (file == INVALID_HANDLE_VALUE) return;
     GetSystemTimeAsFileTime(&t);
     SetFileTime(file, NULL, NULL, &t);
@@ -97,24 +139,23 @@ static void mark_used(const char *path)
 static void each_file(const CubinCache *c, void (*visit)(void *user, const CacheFile *file), void *user)
 {
     FileName pattern;
-    WIN32_FIND_DATAA found;
+    WIN32_FIND_DATAW found;
     snprintf(pattern.text, sizeof pattern.text, "%s\\*", c->folder);
-    HANDLE search = FindFirstFileA(pattern.text, &found);
+    HANDLE search = FindFirstFileW(wide(pattern.text).text, &found);
     if (search == INVALID_HANDLE_VALUE) return;
     do {
         CacheFile f = {.used = unix_time(found.ftLastWriteTime)};
-        const size_t length = strlen(found.cFileName);
-        if (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY || length >= sizeof f.name) continue;
+        if (found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY || !narrow_text(found.cFileName, f.name, sizeof f.name)) continue;
         f.bytes = (uint64_t)found.nFileSizeHigh << 32 | found.nFileSizeLow;
-        memcpy(f.name, found.cFileName, length + 1);
         visit(user, &f);
-    } while (FindNextFileA(search, &found));
+    } while (FindNextFileW(search, &found));
     FindClose(search);
 }
 
 static bool system_folder(char *folder, size_t size)
 {
-    const char *local = getenv("LOCALAPPDATA");
+    char room[LIBRARY_VALUE];
+    const char *local = library_environment("LOCALAPPDATA", room);
     if (local == NULL || !*local) return false;
     snprintf(folder, size, "%s\\upres\\cache", local);
     return true;
@@ -124,10 +165,28 @@ static bool system_folder(char *folder, size_t size)
 #include <dirent.h>
 #include <unistd.h>
 #define SLASHES "/"
-#define OPEN_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)
 
 static bool make_folder(const char *path) { return mkdir(path, 0700) == 0; }
 static bool can_write(const char *folder) { return access(folder, W_OK | X_OK) == 0; }
+static void remove_file(const char *path) { unlink(path); }
+static FILE *open_to_read(const char *path) { return fopen(path, "rb"); }
+
+static FILE *create_file(const char *path)
+{
+    const int number = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *f = number >= 0 ? fdopen(number, "wb") : NULL;
+    if (f == NULL && number >= 0) close(number);
+    return f;
+}
+
+static bool file_info(const char *path, FileInfo *info)
+{
+    struct stat s;
+    if (stat(path, &s) != 0 || s.st_size < 0) return false;
+    *info = (FileInfo){S_ISDIR(s.st_mode), S_ISREG(s.st_mode), (uint64_t)s.st_size};
+    return true;
+}
+
 static bool rename_over(const char *from, const char *to) { return rename(from, to) == 0; }
 static long process_number(void) { return (long)getpid(); }
 static int64_t nanoseconds(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
@@ -179,7 +238,7 @@ static bool system_folder(char *folder, size_t size)
 static bool make_folders(const char *path)
 {
     char part[1024];
-    struct stat info;
+    FileInfo info;
     for (const char *p = path + 1; *p; p++) {
         if (strchr(SLASHES, *p) == NULL) continue;
         snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
@@ -187,16 +246,16 @@ static bool make_folders(const char *path)
     }
     if (make_folder(path)) return true;
     const int reason = errno;
-    if (stat(path, &info) != 0) errno = reason;
-    else if (!S_ISDIR(info.st_mode)) errno = ENOTDIR;
+    if (!file_info(path, &info)) errno = reason;
+    else if (!info.folder) errno = ENOTDIR;
     else return true;
     return false;
 }
 
 CubinCache *cubin_cache_open(uint64_t most, char *why_not, size_t size)
 {
-    char folder[2048] = "";
-    const char *own = getenv("UPRES_CACHE_DIR");
+    char folder[2048] = "", room[LIBRARY_VALUE];
+    const char *own = library_environment("UPRES_CACHE_DIR", room);
     CubinCache *c = NULL;
     if (own && (!*own || strcmp(own, "none") == 0)) {
         snprintf(why_not, size, "UPRES_CACHE_DIR asks for none");
@@ -226,9 +285,9 @@ bool cubin_cache_writable(const CubinCache *c) { return c->writable; }
 
 /*
  * A file, numbers little-endian: "upres cubin\n", u32 format; u64 bytes of key, notes (with their closing zeros) and image;
- * the checksum's halves, of all bytes but its own; zeros up to FIXED; key, notes, zeros up to a multiple of FIXED; the image.
+ * the checksum's halves, of all bytes but its own; zeros up to UNIT; key, notes, zeros up to a multiple of UNIT; the image.
  */
-enum { FORMAT = 1, AT_LENGTHS = 16, AT_CHECKSUM = 40, AFTER_CHECKSUM = 56, FIXED = 64 };
+enum { FORMAT = 1, AT_LENGTHS = 16, AT_CHECKSUM = 40, AFTER_CHECKSUM = 56, UNIT = 64 };
 static const char magic[] = "upres cubin\n";
 static const uint64_t largest = (uint64_t)1 << 30; /* an image never comes near */
 
@@ -243,7 +302,7 @@ static FileName file_name(const CubinCache *c, const char *key)
 
 static uint64_t image_place(uint64_t key_bytes, uint64_t notes_bytes)
 {
-    return (FIXED + key_bytes + notes_bytes + FIXED - 1) / FIXED * FIXED;
+    return (UNIT + key_bytes + notes_bytes + UNIT - 1) / UNIT * UNIT;
 }
 
 static CubinHash checksum(const uint8_t *file, uint64_t bytes)
@@ -260,14 +319,14 @@ static void fill_start(uint8_t *file, const char *key, const char *notes, uint64
     store_u64(file + AT_LENGTHS, key_bytes);
     store_u64(file + AT_LENGTHS + 8, notes_bytes);
     store_u64(file + AT_LENGTHS + 16, image_bytes);
-    memcpy(file + FIXED, key, key_bytes);
-    memcpy(file + FIXED + key_bytes, notes, notes_bytes);
+    memcpy(file + UNIT, key, key_bytes);
+    memcpy(file + UNIT + key_bytes, notes, notes_bytes);
 }
 
 /* Whether a file's bytes are an entry, whole and unharmed, of that key. */
 static bool read_entry(const uint8_t *file, uint64_t bytes, const char *key, CubinEntry *e)
 {
-    if (bytes < FIXED || memcmp(file, magic, sizeof magic - 1) != 0) return false;
+    if (bytes < UNIT || memcmp(file, magic, sizeof magic - 1) != 0) return false;
     if (load_u32(file + sizeof magic - 1) != FORMAT) return false;
     const uint64_t key_bytes = load_u64(file + AT_LENGTHS), notes_bytes = load_u64(file + AT_LENGTHS + 8);
     const uint64_t image_bytes = load_u64(file + AT_LENGTHS + 16);
@@ -276,7 +335,7 @@ static bool read_entry(const uint8_t *file, uint64_t bytes, const char *key, Cub
     if (bytes != place + image_bytes) return false;
     const CubinHash sum = checksum(file, bytes);
     if (sum.high != load_u64(file + AT_CHECKSUM) || sum.low != load_u64(file + AT_CHECKSUM + 8)) return false;
-    const char *text = (const char *)file + FIXED;
+    const char *text = (const char *)file + UNIT;
     if (memcmp(text, key, (size_t)key_bytes) != 0 || text[key_bytes + notes_bytes - 1] != '\0') return false;
     e->image = file + place;
     e->image_bytes = (size_t)image_bytes;
@@ -287,11 +346,11 @@ static bool read_entry(const uint8_t *file, uint64_t bytes, const char *key, Cub
 /* All of a regular file, to be freed; NULL: it is none or cannot be read. */
 static void *read_file(const char *path, uint64_t *bytes)
 {
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size < 0 || (uint64_t)info.st_size > largest) return NULL;
-    FILE *f = fopen(path, "rb");
+    FileInfo info;
+    if (!file_info(path, &info) || !info.regular || info.bytes > largest) return NULL;
+    FILE *f = open_to_read(path);
     if (f == NULL) return NULL;
-    *bytes = (uint64_t)info.st_size;
+    *bytes = info.bytes;
     void *file = malloc(*bytes > 0 ? (size_t)*bytes : 1);
     const bool whole = file && fread(file, 1, (size_t)*bytes, f) == *bytes && fgetc(f) == EOF;
     fclose(f);
@@ -321,7 +380,7 @@ void cubin_cache_unload(CubinEntry *e)
     *e = (CubinEntry){0};
 }
 
-void cubin_cache_remove(const CubinCache *c, const char *key) { remove(file_name(c, key).text); }
+void cubin_cache_remove(const CubinCache *c, const char *key) { remove_file(file_name(c, key).text); }
 
 /* --------------------------------------------------------------------------------------------------------------- bound */
 
@@ -336,7 +395,7 @@ static void remove_named(const CubinCache *c, const char *name)
 {
     FileName path;
     snprintf(path.text, sizeof path.text, "%s/%s", c->folder, name);
-    remove(path.text);
+    remove_file(path.text);
 }
 
 static bool is_hash(const char *name) { return strspn(name, "0123456789abcdef") == HEX; }
@@ -388,13 +447,8 @@ static void keep_bound(const CubinCache *c, const char *path)
 /* False, and errno says why. */
 static bool write_file(const char *path, const void *bytes, size_t count)
 {
-    const int number = open(path, OPEN_FLAGS, 0600);
-    if (number < 0) return false;
-    FILE *f = fdopen(number, "wb");
-    if (f == NULL) {
-        close(number);
-        return false;
-    }
+    FILE *f = create_file(path);
+    if (f == NULL) return false;
     const bool whole = fwrite(bytes, 1, count, f) == count;
     return (fclose(f) == 0) & whole;
 }
@@ -433,7 +487,7 @@ bool cubin_cache_store(const CubinCache *c, const char *key, const char *notes, 
     free(file);
     if (!ok) {
         snprintf(error, error_size, "%s: %s", c->folder, strerror(errno));
-        remove(unfinished.text);
+        remove_file(unfinished.text);
         return false;
     }
     keep_bound(c, finished.text);

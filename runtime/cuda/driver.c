@@ -48,8 +48,8 @@ static bool meant; /* a driver is there, or was named */
 
 static void open_driver(void)
 {
-    char reason[512] = "";
-    const char *own = getenv("UPRES_CUDA_DRIVER"), *name = own && *own ? own : DRIVER_LIBRARY;
+    char reason[512] = "", room[LIBRARY_VALUE];
+    const char *own = library_environment("UPRES_CUDA_DRIVER", room), *name = own && *own ? own : DRIVER_LIBRARY;
     if (own && strcmp(own, "none") == 0) {
         snprintf(why_not, sizeof why_not, "no CUDA driver: UPRES_CUDA_DRIVER=none forbids it");
         return;

@@ -1,18 +1,40 @@
 #include "runtime/cuda/library.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef _WIN32
+#include "loader/wide.h"
+
+#define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 
 void *library_open(const char *path, char *error, size_t error_size)
 {
     /* With a path the library's own folder is searched for what it needs. */
     DWORD flags = strpbrk(path, "\\/") ? LOAD_WITH_ALTERED_SEARCH_PATH : 0;
-    HMODULE library = LoadLibraryExA(path, NULL, flags);
+    wchar_t wide[WIDE_MOST];
+    HMODULE library = NULL;
+    if (wide_text(path, wide)) {
+        for (wchar_t *c = wide; *c; c++)
+            if (*c == L'/') *c = L'\\'; /* which alone it takes */
+        library = LoadLibraryExW(wide, NULL, flags);
+    }
     if (library == NULL) snprintf(error, error_size, "%s: Windows error %lu", path, (unsigned long)GetLastError());
     return (void *)library;
+}
+
+const char *library_environment(const char *name, char value[LIBRARY_VALUE])
+{
+    wchar_t wide_name[WIDE_MOST], wide[LIBRARY_VALUE];
+    if (!wide_text(name, wide_name)) return NULL;
+    SetLastError(0);
+    const DWORD n = GetEnvironmentVariableW(wide_name, wide, LIBRARY_VALUE);
+    if ((n == 0 && GetLastError() != 0) || n >= LIBRARY_VALUE) return NULL;
+    wide[n] = L'\0';
+    return narrow_text(wide, value, LIBRARY_VALUE) ? value : NULL;
 }
 
 int library_function(void *library, const char *symbol, void *function)
@@ -26,35 +48,44 @@ int library_function(void *library, const char *symbol, void *function)
 void library_own_folder(char *folder, size_t size)
 {
     HMODULE self;
+    wchar_t wide[WIDE_MOST];
     folder[0] = '\0';
-    if (!GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
-                            (const char *)(void *)library_own_folder, &self))
+    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                            (const wchar_t *)(void *)library_own_folder, &self))
         return;
-    DWORD length = GetModuleFileNameA(self, folder, (DWORD)size);
-    if (length == 0 || length >= size) folder[0] = '\0';
+    const DWORD length = GetModuleFileNameW(self, wide, WIDE_MOST);
+    if (length == 0 || length >= WIDE_MOST || !narrow_text(wide, folder, size)) return;
     char *slash = strrchr(folder, '\\');
     if (slash) *slash = '\0';
 }
 
+static bool exists(const char *path)
+{
+    wchar_t wide[WIDE_MOST];
+    return wide_text(path, wide) && GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
+}
+
 void library_matches(const char *pattern, int (*visit)(void *user, const char *path), void *user)
 {
-    char path[MAX_PATH * 2];
+    char path[WIDE_MOST], name[3 * MAX_PATH];
+    wchar_t wide[WIDE_MOST];
     const char *star = strchr(pattern, '*');
     if (star == NULL) {
-        if (GetFileAttributesA(pattern) != INVALID_FILE_ATTRIBUTES) visit(user, pattern);
+        if (exists(pattern)) visit(user, pattern);
         return;
     }
     size_t rest = strcspn(star, "\\/"), head = (size_t)(star - pattern);
     while (head > 0 && pattern[head - 1] != '\\' && pattern[head - 1] != '/') head--;
     snprintf(path, sizeof path, "%.*s", (int)(star + rest - pattern), pattern);
-    WIN32_FIND_DATAA found;
-    HANDLE search = FindFirstFileA(path, &found);
+    WIN32_FIND_DATAW found;
+    HANDLE search = wide_text(path, wide) ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
     if (search == INVALID_HANDLE_VALUE) return;
     int ended = 0;
     do {
-        snprintf(path, sizeof path, "%.*s%s%s", (int)head, pattern, found.cFileName, star + rest);
-        if (GetFileAttributesA(path) != INVALID_FILE_ATTRIBUTES) ended = visit(user, path);
-    } while (!ended && FindNextFileA(search, &found));
+        if (!narrow_text(found.cFileName, name, sizeof name)) continue;
+        snprintf(path, sizeof path, "%.*s%s%s", (int)head, pattern, name, star + rest);
+        if (exists(path)) ended = visit(user, path);
+    } while (!ended && FindNextFileW(search, &found));
     FindClose(search);
 }
 
@@ -80,6 +111,12 @@ void *library_open(const char *path, char *error, size_t error_size)
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) snprintf(error, error_size, "%s", dlerror());
     return library;
+}
+
+const char *library_environment(const char *name, char value[LIBRARY_VALUE])
+{
+    (void)value;
+    return getenv(name);
 }
 
 int library_function(void *library, const char *symbol, void *function)

@@ -9,6 +9,10 @@
 /* By a path, or by a bare name in the system's search. NULL and the system's reason. */
 void *library_open(const char *path, char *error, size_t error_size);
 
+/* An environment variable's value, in UTF-8; NULL: it is not set. value: where it may be kept. */
+enum { LIBRARY_VALUE = 4096 };
+const char *library_environment(const char *name, char value[LIBRARY_VALUE]);
+
 /* Copies the address of an exported function into *function, a function pointer. 0: there is none of that name. */
 int library_function(void *library, const char *symbol, void *function);
 

@@ -135,10 +135,10 @@ static bool expand(const char *folder, char *out, size_t size)
         snprintf(out, size, "%s", folder);
         return true;
     }
-    char name[64];
+    char name[64], room[LIBRARY_VALUE];
     size_t length = strcspn(folder + 1, "\\/");
     snprintf(name, sizeof name, "%.*s", (int)length, folder + 1);
-    const char *value = getenv(name);
+    const char *value = library_environment(name, room);
     if (value == NULL || !*value) return false;
     snprintf(out, size, "%s%s", value, folder + 1 + length);
     return true;
@@ -178,7 +178,8 @@ static void search(void)
 
 static void open_nvrtc(void)
 {
-    const char *own = getenv("UPRES_NVRTC");
+    char room[LIBRARY_VALUE];
+    const char *own = library_environment("UPRES_NVRTC", room);
     if (own && (!*own || strcmp(own, "none") == 0)) {
         snprintf(why_not, sizeof why_not, "UPRES_NVRTC asks for none");
         return;
