@@ -232,9 +232,8 @@ upres_status upres_convert(const char *const *paths, size_t count, const char *o
 /* Checked options whose device, where one is asked for, can be had in that precision: said before any weight is read. */
 static bool take_options(upres_options *checked, const upres_options *o, Fault *f)
 {
-    Device chosen;
     if (options_take(checked, o, f) != UPRES_OK) return false;
-    return (checked->device < 0 && checked->precision == UPRES_PRECISION_AUTO) || device_choose(checked, &chosen, f);
+    return (checked->device < 0 && checked->precision == UPRES_PRECISION_AUTO) || device_choose_all(checked, f);
 }
 
 /* The options of a job that computes. */
@@ -345,7 +344,8 @@ upres_status upres_encode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_encode");
-    if (!take_job(&checked, o, f) || take_videos(&in, frames, &out, latents, f) != UPRES_OK)
+    if (!take_job(&checked, o, f) || !device_is_one(&checked, "encode", f) ||
+        take_videos(&in, frames, &out, latents, f) != UPRES_OK)
         return f->status;
     return stage_encode(w->set, &checked, width, height, count, &in, &out, f);
 }
@@ -357,7 +357,8 @@ upres_status upres_decode(const upres_weights *w, const upres_options *o, int32_
     upres_options checked;
     upres_video in, out;
     if (!w) return null_argument(f, "upres_decode");
-    if (!take_job(&checked, o, f) || take_videos(&in, latents, &out, frames, f) != UPRES_OK)
+    if (!take_job(&checked, o, f) || !device_is_one(&checked, "decode", f) ||
+        take_videos(&in, latents, &out, frames, f) != UPRES_OK)
         return f->status;
     return stage_decode(w->set, &checked, latent_width, latent_height, count, keep, &in, &out, f);
 }
@@ -427,7 +428,7 @@ upres_status upres_bench(const upres_options *o, const char *pattern, void *user
     Fault *f = begin();
     upres_options checked;
     if (!each) return null_argument(f, "upres_bench");
-    if (!take_job(&checked, o, f)) return f->status;
+    if (!take_job(&checked, o, f) || !device_is_one(&checked, "bench", f)) return f->status;
     return bench_run(&checked, pattern, user, each, f);
 }
 
@@ -437,7 +438,7 @@ upres_status upres_selftest(const upres_options *o, const char *pattern, void *u
     Fault *f = begin();
     upres_options checked;
     if (!each) return null_argument(f, "upres_selftest");
-    if (options_take(&checked, o, f) != UPRES_OK) return f->status;
+    if (options_take(&checked, o, f) != UPRES_OK || !device_is_one(&checked, "selftest", f)) return f->status;
     return selftest_run(&checked, pattern, user, each, f);
 }
 

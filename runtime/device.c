@@ -88,6 +88,47 @@ bool device_choose(const upres_options *o, Device *d, Fault *f)
     return cpu_precision(o, d, f);
 }
 
+bool device_agrees(const CudaDevice *first, CudaDevice *d, Fault *f)
+{
+    if (d->major != first->major || d->minor != first->minor || d->target != first->target) {
+        fault(f, UPRES_E_UNSUPPORTED,
+              "cuda:%d is an sm_%d%d and cuda:%d an sm_%d%d, whose results differ in the last bits, so a clip would change from "
+              "batch to batch; name devices of one architecture, or give each its own --frames",
+              first->ordinal, first->major, first->minor, d->ordinal, d->major, d->minor);
+        return false;
+    }
+    /* Products choose between tiles by how many multiprocessors there are, and tiles may differ in the order of their sums. */
+    d->sms = first->sms;
+    return true;
+}
+
+bool device_choose_of(const upres_options *o, int index, Device *d, Fault *f)
+{
+    Device first;
+    upres_options one = *o;
+    if (index < o->device_count) one.device = o->devices[index];
+    if (!device_choose(&one, d, f)) return false;
+    if (index == 0) return true;
+    one.device = o->devices[0];
+    return device_choose(&one, &first, f) && device_agrees(&first.cuda, &d->cuda, f);
+}
+
+bool device_choose_all(const upres_options *o, Fault *f)
+{
+    Device d;
+    for (int i = 0; i < (o->device_count ? o->device_count : 1); i++)
+        if (!device_choose_of(o, i, &d, f)) return false;
+    return true;
+}
+
+bool device_is_one(const upres_options *o, const char *work, Fault *f)
+{
+    if (!o->device_count) return true;
+    fault(f, UPRES_E_UNSUPPORTED, "%s runs on one device, but --device names %d; name one, for example --device cuda:%d", work,
+          (int)o->device_count, (int)o->devices[0]);
+    return false;
+}
+
 void device_log_choice(const Device *d, const upres_options *o)
 {
     if (d->note[0]) options_log(o, cuda_driver_meant() ? UPRES_LOG_NOTE : UPRES_LOG_INFO, "%s", d->note);

@@ -23,6 +23,17 @@ typedef struct Device {
  */
 bool device_choose(const upres_options *o, Device *d, Fault *f);
 
+/*
+ * Device `index` of upres_options.devices. Results are to be the same whichever device computes them, so all must be of one
+ * architecture (UPRES_E_UNSUPPORTED otherwise), and where kernels come in sizes all use those that suit the first.
+ */
+bool device_choose_of(const upres_options *o, int index, Device *d, Fault *f);
+bool device_agrees(const CudaDevice *first, CudaDevice *d, Fault *f); /* the rule itself; fits d to the first */
+/* All of them; the one device where there is no list. */
+bool device_choose_all(const upres_options *o, Fault *f);
+/* UPRES_E_UNSUPPORTED where there is a list: for work that one device does. */
+bool device_is_one(const upres_options *o, const char *work, Fault *f);
+
 /* Says why auto took the CPU: to everybody where a driver is installed, else to those who want to know all. */
 void device_log_choice(const Device *d, const upres_options *o);
 

@@ -157,11 +157,34 @@ const char *options_precision_name(int32_t precision)
     return PRECISION_NAMES[precision];
 }
 
+static bool check_devices(const upres_options *o, Fault *f)
+{
+    if (!within(f, "the number of devices", o->device_count, 0, UPRES_DEVICES_MAX)) return false;
+    if (o->device_count && o->device_model)
+        return refuse(f, "a described device and a list of devices exclude one another, but both are set; keep one");
+    for (int i = 0; i < o->device_count; i++) {
+        if (!within(f, "the number of a CUDA device", o->devices[i], 0, 1023)) return false;
+        for (int k = 0; k < i; k++)
+            if (o->devices[k] == o->devices[i]) {
+                fault(f, UPRES_E_ARGUMENT, "--device names cuda:%d twice; name each device once", (int)o->devices[i]);
+                return false;
+            }
+    }
+    return true;
+}
+
 static bool check_device(const upres_options *o, Fault *f)
 {
     if (!within(f, "--device (-2 auto, -1 cpu, 0 and up cuda)", o->device, UPRES_DEVICE_AUTO, 1023)) return false;
     if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
-    return within(f, "--threads", o->threads, 0, 1024);
+    return check_devices(o, f) && within(f, "--threads", o->threads, 0, 1024);
+}
+
+/* Whoever looks at one device alone finds the first; a list of one is no list. */
+static void settle_device(upres_options *o)
+{
+    if (o->device_count) o->device = o->devices[0];
+    if (o->device_count == 1) o->device_count = 0;
 }
 
 upres_status options_take(upres_options *out, const upres_options *given, Fault *f)
@@ -180,7 +203,7 @@ upres_status options_take(upres_options *out, const upres_options *given, Fault 
         check_tile(f, "decode", out->vae_decode_tile, out->vae_decode_tile_overlap) &&
         within(f, "--tile-debug (0 off, 1 encode, 2 decode)", out->tile_debug, 0, 2) && check_flashvsr(out, f) &&
         check_device(out, f))
-        return UPRES_OK;
+        settle_device(out);
     return f->status;
 }
 

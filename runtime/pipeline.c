@@ -80,12 +80,12 @@ static void work_on(void *user, int index, void *piece)
     Piece *x = piece;
     const PipelineWatch *watch = &p->setup.watch;
     const int64_t k = batch_work_number(x->work);
-    bool more = true;
-    if (watch->batch_begins) watch->batch_begins(watch->user, index, k, batch_work_batch(x->work));
-    if (!batch_work_begin(x->work, &p->device[index].means, &x->fault)) return;
-    while (more)
-        if (!batch_work_step(x->work, &more, &x->fault)) return;
-    if (watch->batch_ends) watch->batch_ends(watch->user, index, k, batch_work_batch(x->work));
+    const Batch *b = batch_work_batch(x->work);
+    if (watch->batch_begins) watch->batch_begins(watch->user, index, k, b);
+    bool ok = batch_work_begin(x->work, &p->device[index].means, &x->fault);
+    for (bool more = ok; more && ok;) ok = batch_work_step(x->work, &more, &x->fault);
+    if (ok && watch->batch_ends) watch->batch_ends(watch->user, index, k, b);
+    if (!ok && watch->batch_fails) watch->batch_fails(watch->user, index, &x->fault);
 }
 
 /* Pictures of its own for each of several devices: they hold scratch. */

@@ -55,6 +55,7 @@ typedef struct PipelineWatch {
     void (*batch_begins)(void *user, int device, int64_t k, const Batch *b);
     void (*phase)(void *user, int device, PipelinePhase phase); /* what is worked on from now on */
     void (*batch_ends)(void *user, int device, int64_t k, const Batch *b);
+    void (*batch_fails)(void *user, int device, Fault *f); /* with several devices: for the sentence to name it */
     /* With several devices: on the caller's thread, again and again while it waits for them. false: stop, cancelled. */
     bool (*waiting)(void *user);
 } PipelineWatch;

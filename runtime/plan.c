@@ -80,6 +80,14 @@ void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *mem
     r->seconds += p->seconds;
 }
 
+void plan_share(upres_plan_report *r, int64_t pieces, int devices)
+{
+    const int64_t rounds = (pieces + devices - 1) / devices;
+    const double share = (double)rounds / (double)pieces;
+    for (size_t i = 0; i < r->phase_count; i++) r->phases[i].seconds *= share;
+    r->seconds *= share;
+}
+
 void plan_set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count)
 {
     *tile = count > 1 ? used.tile_h : 0;
@@ -91,6 +99,7 @@ static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool 
                                upres_plan_report *r, Fault *f)
 {
     Stage s;
+    if (!device_is_one(o, decode ? "decode" : "encode", f)) return f->status;
     if (stage_open(&s, w, o, decode, clip->height, clip->width, clip->frames, f) == UPRES_OK) {
         const TileChoice *c = &s.choice;
         r->resized_width = r->output_width = r->padded_width = clip->width;
@@ -135,8 +144,11 @@ upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job,
         snprintf(report->device, sizeof report->device, "%.40s, as described: memory and operations, no time", o->device_model);
     } else {
         report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
-        snprintf(report->device, sizeof report->device, "%s, %.0f GFLOP/s measured", describe,
+        snprintf(report->device, sizeof report->device, "%.60s, %.0f GFLOP/s measured", describe,
                  report->flop_per_second * 1e-9);
+        if (o->device_count)
+            snprintf(report->device, sizeof report->device, "%d devices, each as %.50s, %.0f GFLOP/s measured",
+                     (int)o->device_count, describe, report->flop_per_second * 1e-9);
     }
     switch (job) {
     case UPRES_JOB_UPSCALE:

@@ -78,7 +78,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
     return true;
 }
 
-Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f)
+Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, int index, Fault *f)
 {
     Seedvr2 *m = calloc(1, sizeof *m);
     if (!m) {
@@ -86,7 +86,7 @@ Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f)
         return NULL;
     }
     m->options = *o;
-    if (device_choose(o, &m->device, f) && bind(m, w, f)) return m;
+    if (device_choose_of(o, index, &m->device, f) && bind(m, w, f)) return m;
     seedvr2_close(m);
     return NULL;
 }
@@ -99,6 +99,12 @@ void seedvr2_close(Seedvr2 *m)
     dit_close(m->dit);
     if (m->dev) dev_close(m->dev);
     free(m);
+}
+
+void seedvr2_watch(Seedvr2 *m, void (*progress)(void *user, double done), void *user)
+{
+    m->progress = progress;
+    m->user = user;
 }
 
 int seedvr2_latent_channels(const Seedvr2 *m)
@@ -200,7 +206,7 @@ static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encod
                       (options_bits(p->options, p->bits) > 8 ? 2 : 1);
     const uint64_t frame = 3 * sizeof(float) * (uint64_t)p->size.padded_w * (uint64_t)p->size.padded_h;
     return pipeline_bytes(&with, decode_tiled) + source + result + cost_program_bytes(m->options.threads) +
-           (m->device.setup.cuda ? cost_staging_bytes(frame) : 0);
+           (m->device.setup.cuda ? (1 + (uint64_t)s->other_count) * cost_staging_bytes(frame) : 0);
 }
 
 static uint64_t larger(uint64_t a, uint64_t b)
@@ -332,9 +338,31 @@ static bool plan_within(Seedvr2 *m, const PipelineSetup *s, uint64_t limit, Seed
     return true;
 }
 
-bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
+/* Bytes that each of the devices can give; 0: not known of any. After a plan of `planned` bytes (0: none) that could not be had:
+ * of something smaller. */
+static uint64_t least_limit(Seedvr2 *const *m, int count, uint64_t planned)
 {
-    return plan_within(m, s, device_limit(&m->device, &m->options), plan, f);
+    uint64_t least = 0;
+    for (int i = 0; i < count; i++) {
+        const Device *d = &m[i]->device;
+        const uint64_t limit = planned ? device_smaller_limit(d, &m[i]->options, planned) : device_limit(d, &m[i]->options);
+        if (limit && (!least || limit < least)) least = limit;
+    }
+    return least;
+}
+
+bool seedvr2_plan(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
+{
+    return plan_within(m[0], s, least_limit(m, count, 0), plan, f);
+}
+
+void seedvr2_name_device(const Seedvr2 *m, Fault *f)
+{
+    char name[16], text[sizeof f->text];
+    snprintf(name, sizeof name, "cuda:%d", m->device.setup.cuda ? m->device.cuda.ordinal : 0);
+    if (f->status == UPRES_OK || f->status == UPRES_E_CANCELLED || strstr(f->text, name)) return;
+    snprintf(text, sizeof text, "%s", f->text);
+    fault(f, f->status, "%s: %.1000s", name, text);
 }
 
 /* *no_memory: the GPU had less than was planned. */
@@ -351,21 +379,33 @@ static bool open_device(Seedvr2 *m, const Seedvr2Plan *plan, bool *no_memory, Fa
     return true;
 }
 
-bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
-                   Fault *f)
+static bool open_devices(Seedvr2 *const *m, int count, const Seedvr2Plan *plan, bool *no_memory, Fault *f)
+{
+    *no_memory = false;
+    for (int i = 0; i < count; i++) {
+        if (open_device(m[i], plan, no_memory, f)) continue;
+        if (count > 1) seedvr2_name_device(m[i], f);
+        while (i > 0) {
+            dev_close(m[--i]->dev);
+            m[i]->dev = NULL;
+        }
+        return false;
+    }
+    return true;
+}
+
+bool seedvr2_start(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f)
 {
     bool no_memory;
-    m->progress = progress;
-    m->user = user;
-    if (!seedvr2_plan(m, s, plan, f)) return false;
-    device_log_choice(&m->device, &m->options);
-    if (open_device(m, plan, &no_memory, f)) return true;
+    if (!seedvr2_plan(m, count, s, plan, f)) return false;
+    device_log_choice(&m[0]->device, &m[0]->options);
+    if (open_devices(m, count, plan, &no_memory, f)) return true;
     if (!no_memory) return false;
-    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
+    options_log(&m[0]->options, UPRES_LOG_NOTE, "%s; trying with less%s", f->text, count > 1 ? " on all of them" : "");
     *f = (Fault){0};
-    m->shrunk = true;
-    return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
-           open_device(m, plan, &no_memory, f);
+    for (int i = 0; i < count; i++) m[i]->shrunk = true;
+    return plan_within(m[0], s, least_limit(m, count, plan->peak_bytes), plan, f) &&
+           open_devices(m, count, plan, &no_memory, f);
 }
 
 /* ------------------------------------------------------------------------------------------ behind the pipeline */

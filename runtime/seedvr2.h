@@ -1,6 +1,6 @@
 /*
  * The networks of an upscaling job: found in the weights, given tiles that fit into memory, and run on a device behind
- * the pipeline's function pointers. Belongs to one thread.
+ * the pipeline's function pointers. Belongs to one thread at a time; each of several devices has one of its own.
  */
 #ifndef UPRES_RUNTIME_SEEDVR2_H
 #define UPRES_RUNTIME_SEEDVR2_H
@@ -29,22 +29,27 @@ typedef struct Seedvr2Plan {
 } Seedvr2Plan;
 
 /*
- * Find the networks and the text, and bind them. Errors: UPRES_E_INPUT (a part is missing or there twice, a tensor is
- * missing, the two networks do not fit one another).
+ * Find the networks and the text, and bind them, for one device: that of the options, or of several the one with this index.
+ * Errors: UPRES_E_INPUT (a part is missing or there twice, a tensor is missing, the two networks do not fit one another).
  */
-Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, Fault *f);
+Seedvr2 *seedvr2_open(const WeightSet *w, const upres_options *o, int index, Fault *f);
 void seedvr2_close(Seedvr2 *m);
 
-/* Choose tiles and add up memory for a pipeline. Errors: UPRES_E_MEMORY with what would help. */
-bool seedvr2_plan(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
+/* Told 0..1 of the phase at work, on the thread that calls. */
+void seedvr2_watch(Seedvr2 *m, void (*progress)(void *user, double done), void *user);
 
-/* The same, and open the device with the memory the plan found; where a GPU has less than it said, once more for a smaller one.
- * progress (may be NULL) is told 0..1 of the phase at work. */
-bool seedvr2_start(Seedvr2 *m, const PipelineSetup *s, Seedvr2Plan *plan, void (*progress)(void *user, double done), void *user,
-                   Fault *f);
+/* Choose tiles and add up memory for a pipeline; of several devices one plan for all, which fits the smallest. Errors:
+ * UPRES_E_MEMORY with what would help. */
+bool seedvr2_plan(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
+
+/* The same, and open the devices with the memory the plan found; where a GPU has less than it said, once more for a smaller one. */
+bool seedvr2_start(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
 const DevSetup *seedvr2_setup(const Seedvr2 *m); /* of the device chosen */
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */
 DevTotals seedvr2_totals(const Seedvr2 *m);     /* of the device, after start */
+
+/* Puts the device's name before the sentence of a failure that lacks it. */
+void seedvr2_name_device(const Seedvr2 *m, Fault *f);
 
 /* For the pipeline's setup; the functions may be called after start. */
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan);

@@ -112,9 +112,20 @@ static void log_start(const FlashSession *j, const WeightSet *w)
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
 
+/* A chunk looks at those before it, so there is nothing to share out but tiles, whose streams live on one device here. */
+static upres_status check_devices(const upres_options *o, Fault *f)
+{
+    if (!o->device_count) return UPRES_OK;
+    return fault(f, UPRES_E_UNSUPPORTED,
+                 "--device names %d devices, but FlashVSR is a stream whose chunks follow from one another and runs on one; "
+                 "name one, and give other scenes of the clip to the others (--frames)",
+                 (int)o->device_count);
+}
+
 static upres_status make_setup(const upres_options *o, const upres_clip *clip, StreamPipelineSetup *setup, Fault *f)
 {
     enum { LONGEST = 16384 };
+    if (check_devices(o, f) != UPRES_OK) return f->status;
     StreamSize size = stream_size(clip->height, clip->width, o->scale);
     if (size.scaled_h > LONGEST || size.scaled_w > LONGEST)
         return fault(f, UPRES_E_ARGUMENT, "the result would be %dx%d; sides up to %d are served, use a smaller --scale",

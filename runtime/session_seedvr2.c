@@ -1,22 +1,51 @@
 #include "runtime/device.h"
+#include "runtime/mailbox.h"
 #include "runtime/plan.h"
 #include "runtime/seedvr2.h"
 #include "runtime/session_kind.h"
+#include "runtime/sync.h"
+#include "runtime/system.h"
 #include "runtime/tile.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* One of the job's devices, and what it is at. */
+typedef struct Course {
+    struct Seedvr2Session *job;
+    Seedvr2 *networks;
+    char name[16];         /* "cuda:1"; with several devices */
+    upres_options options; /* the session's; with several devices with callbacks for their threads */
+    double since, spent[PHASE_COUNT]; /* with several devices: seconds of the present batch */
+    unsigned kernels_told; /* in the log */
+
+    /* under the job's lock */
+    const BatchCost *cost; /* of the present batch; NULL: none */
+    int64_t batch;
+    PipelinePhase phase;
+    double phase_done;
+} Course;
 
 typedef struct Seedvr2Session {
     upres_session *session;
     PipelineSetup setup;
-    Seedvr2 *networks;
     Seedvr2Plan plan;
-    PictureDevice *pictures;
+    PictureDevice *pictures; /* of the first device */
     Pipeline *pipeline;
-    const BatchCost *cost; /* of the present batch */
-    unsigned kernels_told; /* in the log */
+
+    Course course[UPRES_DEVICES_MAX];
+    int device_count;
+    Lock lock;
+    double flop_done; /* of whole batches; under the lock */
+    Mailbox *mailbox; /* several devices: what they have to say */
+    atomic_bool stop; /* several devices: the job was cancelled or is being closed */
 } Seedvr2Session;
+
+static Seedvr2 *first_of(const Seedvr2Session *j)
+{
+    return j->course[0].networks;
+}
 
 /* ---------------------------------------------------------------------------------------------------------- reports */
 
@@ -39,51 +68,140 @@ static void count_work(Seedvr2Session *j)
     }
 }
 
+/* Operations of its batch that a device has done. */
+static double flop_of(const Course *c)
+{
+    const BatchCost *b = c->cost;
+    if (!b) return 0;
+    switch (c->phase) {
+    case PHASE_ENCODE: return b->encode.flop * c->phase_done;
+    case PHASE_TRANSFORMER: return b->encode.flop + b->transformer.flop * c->phase_done;
+    default: return b->encode.flop + b->transformer.flop + b->decode.flop * c->phase_done;
+    }
+}
+
+/* Puts the sums into the session; returns the device with the earliest batch, which speaks for all. NULL: none works. */
+static const Course *sum_up(Seedvr2Session *j)
+{
+    const Course *earliest = NULL;
+    j->session->flop_done = j->flop_done;
+    j->session->flop_part = 0;
+    for (int i = 0; i < j->device_count; i++) {
+        const Course *c = &j->course[i];
+        j->session->flop_part += flop_of(c);
+        if (c->cost && (!earliest || c->batch < earliest->batch)) earliest = c;
+    }
+    return earliest;
+}
+
 static void network_progress(void *user, double done)
+{
+    Course *c = user;
+    Seedvr2Session *j = c->job;
+    lock_take(&j->lock);
+    c->phase_done = done;
+    if (j->device_count == 1) sum_up(j);
+    lock_give(&j->lock);
+    if (j->device_count == 1) session_report(j->session, done);
+}
+
+/* On the caller's thread, while several devices work. */
+static bool waiting(void *user)
 {
     Seedvr2Session *j = user;
     upres_session *s = j->session;
-    const BatchCost *c = j->cost;
-    if (c && s->activity == PHASE_ENCODE) s->flop_part = c->encode.flop * done;
-    if (c && s->activity == PHASE_TRANSFORMER) s->flop_part = c->encode.flop + c->transformer.flop * done;
-    if (c && s->activity == PHASE_DECODE) s->flop_part = c->encode.flop + c->transformer.flop + c->decode.flop * done;
+    count_work(j);
+    lock_take(&j->lock);
+    const Course *c = sum_up(j);
+    const int phase = c ? (int)c->phase : -1;
+    const double done = c ? c->phase_done : 0;
+    lock_give(&j->lock);
+    mailbox_tell(j->mailbox, &s->options);
+    session_turn_to(s, phase);
     session_report(s, done);
+    if (s->options.cancel && s->options.cancel(s->options.user)) atomic_store(&j->stop, true);
+    return !atomic_load(&j->stop);
 }
 
 static void batch_begins(void *user, int device, int64_t k, const Batch *b)
 {
     Seedvr2Session *j = user;
-    (void)k;
-    (void)device;
+    Course *c = &j->course[device];
+    for (int i = 0; i < PHASE_COUNT; i++) c->spent[i] = 0;
+    lock_take(&j->lock);
+    c->cost = b->frames == j->plan.batch.frames ? &j->plan.batch : &j->plan.last;
+    c->batch = k;
+    c->phase = PHASE_ENCODE;
+    c->phase_done = 0;
+    lock_give(&j->lock);
+    c->since = system_seconds();
+    if (j->device_count > 1) return;
     for (int i = 0; i < PHASE_COUNT; i++) j->session->spent[i] = 0;
-    j->cost = b->frames == j->plan.batch.frames ? &j->plan.batch : &j->plan.last;
     count_work(j);
+}
+
+static void spend(Course *c, PipelinePhase phase)
+{
+    const double now = system_seconds();
+    c->spent[phase] += now - c->since;
+    c->since = now;
 }
 
 static void phase_begins(void *user, int device, PipelinePhase phase)
 {
-    (void)device;
     Seedvr2Session *j = user;
-    session_turn_to(j->session, (int)phase);
+    if (device == PIPELINE_CALLER || j->device_count == 1) session_turn_to(j->session, (int)phase);
+    if (device == PIPELINE_CALLER) return;
+    Course *c = &j->course[device];
+    spend(c, c->phase);
+    lock_take(&j->lock);
+    if (phase != c->phase) c->phase_done = 0;
+    c->phase = phase;
+    lock_give(&j->lock);
 }
 
 static void batch_ends(void *user, int device, int64_t k, const Batch *b)
 {
-    (void)device;
     Seedvr2Session *j = user;
     upres_session *s = j->session;
-    session_turn_to(s, -1);
-    const Schedule *schedule = pipeline_schedule(j->pipeline);
-    if (j->cost) s->flop_done += j->cost->encode.flop + j->cost->transformer.flop + j->cost->decode.flop;
-    j->cost = NULL;
-    s->flop_part = 0;
-    options_log(
-        &s->options, UPRES_LOG_INFO,
-        "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s, color %.2f s",
-        (long long)k, (long long)(b->start - schedule->prepend), (long long)(b->end - 1 - schedule->prepend), b->frames,
-        s->spent[PHASE_ENCODE], s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE], s->spent[PHASE_COLOR]);
-    const DevTotals totals = seedvr2_totals(j->networks);
-    device_log_kernels(&s->options, &totals, &j->kernels_told);
+    Course *c = &j->course[device];
+    const int prepend = s->options.prepend;
+    const DevTotals totals = seedvr2_totals(c->networks);
+    const double *spent = j->device_count == 1 ? s->spent : c->spent;
+    char color[32] = "";
+    spend(c, c->phase);
+    if (j->device_count == 1) {
+        session_turn_to(s, -1);
+        snprintf(color, sizeof color, ", color %.2f s", s->spent[PHASE_COLOR]);
+    }
+    lock_take(&j->lock);
+    j->flop_done += c->cost->encode.flop + c->cost->transformer.flop + c->cost->decode.flop;
+    c->cost = NULL;
+    if (j->device_count == 1) sum_up(j);
+    lock_give(&j->lock);
+    options_log(&c->options, UPRES_LOG_INFO,
+                "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s%s",
+                (long long)k, (long long)(b->start - prepend), (long long)(b->end - 1 - prepend), b->frames,
+                spent[PHASE_ENCODE], spent[PHASE_TRANSFORMER], spent[PHASE_DECODE], color);
+    device_log_kernels(&c->options, &totals, &c->kernels_told);
+}
+
+static void batch_fails(void *user, int device, Fault *f)
+{
+    Seedvr2Session *j = user;
+    seedvr2_name_device(j->course[device].networks, f);
+}
+
+/* Callbacks of the networks of several devices, on their threads. */
+static void post(void *user, upres_log_level level, const char *sentence)
+{
+    const Course *c = user;
+    mailbox_post(c->job->mailbox, level, c->name, sentence);
+}
+
+static int stopped(void *user)
+{
+    return atomic_load(&((Course *)user)->job->stop);
 }
 
 static void log_tiles(const upres_options *o, const char *half, VaeTiles tiles, int count)
@@ -114,7 +232,8 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
                     used ? "" : " (not used)", part->summary ? part->summary : "");
     }
     char arena[32], weights[32], fixed[32], limit[32];
-    options_log(o, UPRES_LOG_INFO, "device %s", seedvr2_describe(j->networks));
+    for (int i = 0; i < j->device_count; i++)
+        options_log(o, UPRES_LOG_INFO, "device %s", seedvr2_describe(j->course[i].networks));
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized %dx%d -> written %dx%d, computed %dx%d", clip->width,
                 clip->height, z->resized_w, z->resized_h, z->true_w, z->true_h, z->padded_w, z->padded_h);
     options_log(o, UPRES_LOG_INFO, "batches of %d frames (%d computed), overlap %d, prepended %d", o->batch_size,
@@ -125,7 +244,9 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
     cost_bytes(p->weight_bytes, weights);
     cost_bytes(p->fixed_bytes, fixed);
     options_log(o, UPRES_LOG_INFO,
-                p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
+                j->device_count > 1 ? "memory of each GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can "
+                                      "be had of each"
+                : p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
                                : "memory: networks %s, weights %s, frames and program %s; %s can be had",
                 arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
 }
@@ -159,22 +280,65 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, P
     return pictures_check(&setup->picture, f) ? UPRES_OK : f->status;
 }
 
+/* The devices' networks. Their threads must not call the caller's functions: what they say goes through the mailbox. */
+static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
+{
+    const upres_options *o = &j->session->options;
+    const int count = o->device_count ? o->device_count : 1;
+    if (count > 1 && !(j->mailbox = mailbox_open())) return fault(f, UPRES_E_MEMORY, "no memory for a session") == UPRES_OK;
+    for (int i = 0; i < count; i++) {
+        Course *c = &j->course[i];
+        *c = (Course){.job = j, .options = *o};
+        if (count > 1) {
+            snprintf(c->name, sizeof c->name, "cuda:%d", (int)o->devices[i]);
+            c->options.user = c;
+            c->options.log = o->log ? post : NULL;
+            c->options.cancel = stopped;
+            c->options.progress = NULL;
+        }
+        c->networks = seedvr2_open(w, &c->options, i, f);
+        if (!c->networks) return false;
+        seedvr2_watch(c->networks, network_progress, c);
+        j->device_count = i + 1;
+    }
+    j->setup.other_count = count - 1;
+    return true;
+}
+
+static bool start_networks(Seedvr2Session *j, Fault *f)
+{
+    Seedvr2 *all[UPRES_DEVICES_MAX];
+    for (int i = 0; i < j->device_count; i++) all[i] = j->course[i].networks;
+    const bool started = seedvr2_start(all, j->device_count, &j->setup, &j->plan, f);
+    if (j->mailbox) mailbox_tell(j->mailbox, &j->session->options);
+    return started;
+}
+
+static bool open_pipeline(Seedvr2Session *j, Fault *f)
+{
+    PipelineNetworks others[UPRES_DEVICES_MAX];
+    for (int i = 1; i < j->device_count; i++) others[i - 1] = seedvr2_networks(j->course[i].networks, &j->plan);
+    j->setup.networks = seedvr2_networks(first_of(j), &j->plan);
+    j->setup.others = others;
+    j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends, batch_fails, waiting};
+    j->pipeline = pipeline_open(&j->setup, f);
+    j->setup.others = NULL;
+    return j->pipeline != NULL;
+}
+
 static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
 {
     Seedvr2Session *j = s->job = calloc(1, sizeof *j);
     if (!j) return fault(f, UPRES_E_MEMORY, "no memory for a session");
     j->session = s;
+    lock_init(&j->lock);
     if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
-    j->networks = seedvr2_open(w, &s->options, f);
-    if (!j->networks || !seedvr2_start(j->networks, &j->setup, &j->plan, network_progress, j, f)) return f->status;
+    if (!open_networks(j, w, f) || !start_networks(j, f)) return f->status;
     const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
     const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
-    j->pictures = picture_device_open(seedvr2_setup(j->networks), room);
+    j->pictures = picture_device_open(seedvr2_setup(first_of(j)), room);
     j->setup.picture.device = j->pictures;
-    j->setup.networks = seedvr2_networks(j->networks, &j->plan);
-    j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends, NULL};
-    j->pipeline = pipeline_open(&j->setup, f);
-    if (!j->pipeline) return f->status;
+    if (!open_pipeline(j, f)) return f->status;
     s->width = j->setup.picture.size.true_w;
     s->height = j->setup.picture.size.true_h;
     s->channels = pictures_has_alpha(&j->setup.picture) ? 4 : 3;
@@ -187,9 +351,12 @@ static void close_job(void *job)
 {
     Seedvr2Session *j = job;
     if (!j) return;
+    atomic_store(&j->stop, true);
     pipeline_close(j->pipeline);
     picture_device_close(j->pictures);
-    seedvr2_close(j->networks);
+    for (int i = 0; i < UPRES_DEVICES_MAX; i++) seedvr2_close(j->course[i].networks);
+    mailbox_close(j->mailbox);
+    lock_free(&j->lock);
     free(j);
 }
 
@@ -254,6 +421,7 @@ static upres_status pull(void *job, PipelineResult *r, Fault *f)
 {
     Seedvr2Session *j = job;
     upres_status status = pipeline_pull(j->pipeline, r, f);
+    if (j->mailbox) mailbox_tell(j->mailbox, &j->session->options);
     if (status == UPRES_OK && j->session->options.tile_debug) draw_tiles(j, r->rgb);
     return status;
 }
@@ -271,9 +439,13 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     PipelineSetup setup;
     Seedvr2Plan p;
     if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
-    Seedvr2 *m = seedvr2_open(w, o, f);
-    bool planned = m && seedvr2_plan(m, &setup, &p, f);
-    seedvr2_close(m);
+    Seedvr2 *m[UPRES_DEVICES_MAX] = {NULL};
+    const int count = o->device_count ? o->device_count : 1;
+    int opened = 0;
+    while (opened < count && (m[opened] = seedvr2_open(w, o, opened, f))) opened++;
+    setup.other_count = count - 1;
+    const bool planned = opened == count && seedvr2_plan(m, count, &setup, &p, f);
+    while (opened > 0) seedvr2_close(m[--opened]);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
     bool ends;
@@ -307,7 +479,12 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->fixed_bytes = p.fixed_bytes;
     r->host_peak_bytes = p.weights.all ? p.fixed_bytes : p.peak_bytes;
     const char *one_batch = clip->frames ? "" : "the number of frames is not known: figures are of one batch; ";
-    snprintf(r->note, sizeof r->note, "%s%.185s", one_batch, p.note);
+    if (count == 1) {
+        snprintf(r->note, sizeof r->note, "%s%.185s", one_batch, p.note);
+        return UPRES_OK;
+    }
+    plan_share(r, batches, count);
+    snprintf(r->note, sizeof r->note, "%smemory of each device, time of all%s%.120s", one_batch, p.note[0] ? "; " : "", p.note);
     return UPRES_OK;
 }
 

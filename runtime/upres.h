@@ -143,6 +143,7 @@ UPRES_API upres_status upres_convert(const char *const *paths, size_t count, con
 /* ---------------------------------------------------------------------------------------------------------- options */
 
 enum { UPRES_DEVICE_AUTO = -2, UPRES_DEVICE_CPU = -1 }; /* 0, 1, ...: CUDA device */
+enum { UPRES_DEVICES_MAX = 16 };
 
 typedef enum upres_precision {
     UPRES_PRECISION_AUTO, UPRES_PRECISION_FP32, UPRES_PRECISION_FP16, UPRES_PRECISION_BF16,
@@ -256,6 +257,16 @@ typedef struct upres_options {
     /* upres_plan alone: a GPU that need not be there, "sm_120:SMs:GHz:GB/s:GB"; NULL: device says which (default). Kept by
        the caller for the call. */
     const char *device_model;
+
+    /*
+     * Several GPUs of one architecture, instead of the one that `device` names: the numbers of 1 to UPRES_DEVICES_MAX different
+     * CUDA devices; device_count 0: `device` says which (default). Upscaling with SeedVR2: batches are shared out to them, or,
+     * where the clip is one batch, the tiles of the autoencoder. Every device holds the weights and a working memory, planned
+     * for the one with the least to spare; `memory` is each one's. Results are those of one device with that plan, bit for
+     * bit; more frames are wanted before the first (upres_session_latency).
+     */
+    int32_t device_count;
+    int32_t devices[UPRES_DEVICES_MAX];
 } upres_options;
 
 /* Fill in the defaults. size: sizeof(upres_options) as compiled by the caller. */
@@ -429,19 +440,55 @@ UPRES_API upres_status upres_device(size_t index, upres_device_info *info);
 
 /* -------------------------------------------------------------------------------------------------------- benchmarks */
 
+/* A ceiling of the device: what one kind of multiply-add could do if nothing held it up. */
+typedef struct upres_bench_limit {
+    const char *name;       /* "bf16 mma", "avx512" */
+    double flop_per_clock;  /* of a unit */
+    double flop_per_second; /* of the device; 0: its clock is not known */
+} upres_bench_limit;
+
+/* What the numbers depend on. */
+typedef struct upres_bench_context {
+    uint32_t struct_size;
+    const char *device;        /* "cpu: ..., 2 threads", "cuda:0: NVIDIA GeForce RTX 5090, sm_120, 170 SMs" */
+    const char *driver;        /* of a GPU: "for CUDA 13.0; ..."; else "" */
+    const char *kernels;       /* of a GPU, how they come about: "NVRTC 13.0, cache /home/a/.cache/upres"; else "" */
+    int32_t emulated;          /* the device is an emulator: its times mean nothing */
+    int32_t units;             /* threads that compute; multiprocessors */
+    double clock_ghz;          /* of them; 0: not known */
+    const char *clock_source;  /* where that is from */
+    double bytes_per_second;   /* of memory; 0: not known */
+    const char *memory_source;
+    uint64_t cache_bytes;      /* of the last cache; 0: not known */
+    size_t limit_count;
+    upres_bench_limit limit[12];
+} upres_bench_context;
+
+/* Strings of it and of its context live until the callback returns. */
 typedef struct upres_bench_result {
     uint32_t struct_size;
     const char *name;    /* "conv3d/512x512k333/2x90x160" */
-    const char *version; /* "scalar", "avx2", "avx512" */
-    double seconds;      /* median of one run */
+    const char *version; /* "scalar", "avx2", "avx512"; "fp32", "bf16", "int8", ...; "bf16:128x64": its product by itself, so tiled */
+    double seconds;      /* median of one run, caches warm */
     double spread;       /* (largest - smallest) / median */
     int32_t runs;
-    double flop, bytes;  /* of one run */
+    double flop, bytes;  /* of one run; bytes: that must be read and written, 0 where they are not counted */
+
+    const upres_bench_context *context;
+    const char *kernel;  /* of the largest product: "gemm_bf16_256x128"; on the CPU the instruction set; "" without products */
+    double cold_seconds; /* a run with caches swept; of networks the first run, with what is made ready then; 0: not measured */
+    double cpu_seconds;  /* of processors, for one run; 0: not known */
+    const char *limit;   /* name of the ceiling over its arithmetic; "": none is known, or it has no products */
+    double limit_flop;   /* that, operations a second */
+    int32_t network;     /* a network or phase, with its copies in and out */
 } upres_bench_result;
 
 /*
- * Time kernels, networks and phases at the shapes the released networks use. pattern: shell pattern on names, NULL all.
- * each: called after every measurement; nonzero stops.
+ * Time kernels, networks and phases at the shapes the released networks use, in all versions that o->device has: instruction sets;
+ * with o->precision AUTO precisions, each once where several do the same. pattern: shell pattern on names, with or without
+ * "/version", NULL all. What is too large for the device is left out with a note, unless the pattern is its name.
+ * each: called after every measurement; nonzero stops. Errors: UPRES_E_ARGUMENT when no name fits, UPRES_E_UNSUPPORTED for a
+ * device that cannot be used.
  */
 UPRES_API upres_status upres_bench(const upres_options *o, const char *pattern, void *user,
                                    int (*each)(void *user, const upres_bench_result *r));

@@ -187,7 +187,7 @@ static void run(const Job *j, Outcome *out)
     memset(toy, 0, sizeof toy);
     cancelled = false;
     toy[devices - 1].fails_from = j->fails_from;
-    PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {toy, batch_begins, NULL, NULL, waiting}};
+    PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {toy, batch_begins, NULL, NULL, NULL, waiting}};
     s.picture = (PictureSetup){.options = &j->o, .width = W, .height = H, .channels = j->channels, .bits = 8};
     for (int i = 0; i < devices; i++) {
         networks[i] = (PipelineNetworks){&toy[i], C, false, encode, restore, decode_open, decode_step, decode_close};

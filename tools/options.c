@@ -119,7 +119,7 @@ static const Option options[] = {
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
     {"device", 0, FORM_DEVICE, DEVICES, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
-     "plan: sm_NN:SMs:GHz:GB/s:GB too; selftest: all [auto]"},
+     "upscale: cuda:0,cuda:1 share the work; plan: sm_NN:SMs:GHz:GB/s:GB too; selftest: all [auto]"},
     {"precision", 0, FORM_CHOICE, DEVICES, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
@@ -468,26 +468,49 @@ static bool set_overlap(const Option *o, const char *value, int32_t *field, Prob
     return true;
 }
 
+/* "cuda:1", up to `end`, or to a comma. */
+static bool read_ordinal(const char *text, const char **end, int32_t *ordinal)
+{
+    int64_t number;
+    if (strncmp(text, "cuda:", 5) != 0 || !read_whole(text + 5, end, &number) || number < 0 || number > 1023) return false;
+    *ordinal = (int32_t)number;
+    return **end == '\0' || **end == ',';
+}
+
+/* "cuda:0,cuda:1" */
+static bool set_devices(Job *job, const Option *o, const char *value, VerbBit verb, Problem *p)
+{
+    upres_options *l = &job->library;
+    if ((verb & (VERB_UPSCALE | VERB_PLAN)) == 0)
+        return problem(p, EXIT_USAGE, "--device %s names several devices, which share an upscale alone; name one", value);
+    for (const char *at = value, *end;; at = end + 1) {
+        if (l->device_count == UPRES_DEVICES_MAX || !read_ordinal(at, &end, &l->devices[l->device_count]))
+            return bad_value(p, o, value, "up to 16 CUDA devices with commas between: cuda:0,cuda:1 (upres --list-devices names them)");
+        l->device_count++;
+        if (*end == '\0') return true;
+    }
+}
+
 static bool set_device(Job *job, const Option *o, const char *value, VerbBit verb, Problem *p)
 {
+    const char *end;
     int32_t *field = &job->library.device;
     job->library.device_model = NULL; /* the last one given counts */
+    job->library.device_count = 0;
     if (strcmp(value, "auto") == 0 || (verb == VERB_SELFTEST && strcmp(value, "all") == 0)) {
         *field = UPRES_DEVICE_AUTO;
     } else if (strcmp(value, "cpu") == 0) {
         *field = UPRES_DEVICE_CPU;
     } else if (strcmp(value, "cuda") == 0) {
         *field = 0;
-    } else if (strncmp(value, "cuda:", 5) == 0) {
-        const char *end;
-        int64_t ordinal;
-        if (!read_whole(value + 5, &end, &ordinal) || *end != '\0' || ordinal < 0 || ordinal > 1023)
-            return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
-        *field = (int32_t)ordinal;
     } else if (strncmp(value, "sm_", 3) == 0) {
         if (verb != VERB_PLAN)
             return problem(p, EXIT_USAGE, "--device %s describes a device, which is for plan; use auto, cpu or cuda:N", value);
         job->library.device_model = value;
+    } else if (strchr(value, ',') != NULL) {
+        return set_devices(job, o, value, verb, p);
+    } else if (strncmp(value, "cuda:", 5) == 0) {
+        if (!read_ordinal(value, &end, field)) return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
     } else {
         return bad_value(p, o, value, "auto, cpu, cuda or cuda:N");
     }
