@@ -1,5 +1,6 @@
 #include "runtime/device.h"
 
+#include "runtime/cuda/policy.h"
 #include "runtime/options.h"
 #include "runtime/system.h"
 
@@ -25,7 +26,7 @@ static bool cuda_precision(const upres_options *o, Device *d, Fault *f)
 {
     switch (o->precision) {
     case UPRES_PRECISION_FP32: d->setup.precision = DEV_FP32; return true;
-    case UPRES_PRECISION_AUTO:
+    case UPRES_PRECISION_AUTO: d->setup.precision = DEV_AUTO; return true;
     case UPRES_PRECISION_BF16: d->setup.precision = DEV_BF16; return true;
     case UPRES_PRECISION_INT8: d->setup.precision = DEV_INT8; return true;
     case UPRES_PRECISION_FP8:
@@ -131,7 +132,11 @@ bool device_is_one(const upres_options *o, const char *work, Fault *f)
 
 void device_log_choice(const Device *d, const upres_options *o)
 {
+    char policy[256];
     if (d->note[0]) options_log(o, cuda_driver_meant() ? UPRES_LOG_NOTE : UPRES_LOG_INFO, "%s", d->note);
+    if (d->setup.precision != DEV_AUTO) return;
+    policy_sentence(policy, sizeof policy);
+    options_log(o, UPRES_LOG_INFO, "precision auto: %s", policy);
 }
 
 uint64_t device_limit(const Device *d, const upres_options *o)
