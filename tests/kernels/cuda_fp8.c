@@ -173,6 +173,43 @@ static void check_weights(const WeightCase *k)
     check_end();
 }
 
+/* Weights stored as e4m3 without scales of their own, of small and of full range: their operand has the very same values. */
+static void check_stored(void)
+{
+    enum { ROWS = 17, CI = 96 };
+    if (!check_begin("cuda_fp8_stored")) return;
+    Dev *d = open_device(DEV_FP8);
+    if (d == NULL) return;
+    uint8_t *stored = check_bytes(ROWS * CI);
+    for (int i = 0; i < ROWS * CI; i++) {
+        const uint8_t most = (uint8_t)(0x7e - 4 * (i / CI)); /* each row has a smaller range than the one before */
+        stored[i] = (uint8_t)(check_random() % (most + 1u) | (check_random() & 0x80));
+    }
+    TestWeight weight;
+    const int64_t shape[] = {ROWS, CI};
+    test_weight(&weight, (const float *)(const void *)stored, 2, shape);
+    weight.tensor.type = WT_F8_E4M3;
+    weight.tensor.bytes = ROWS * CI;
+    CudaWeight w;
+    const CudaWeightForm form = {.weight = &weight.bound, .type = ELEMENT_E4M3, .ci = CI, .kt = 1, .khw = 1};
+    check_true(cuda_weight(d, &form, &w), "%s", dev_error(d));
+    const size_t row = (size_t)w.depth;
+    uint8_t *got = check_bytes((size_t)w.n * row);
+    uint32_t *scale = check_bytes((size_t)w.n * 4);
+    float *want_values = check_floats(ROWS * CI), *values = check_floats(ROWS * CI);
+    cuda_copy_out(d, got, w.data, (size_t)w.n * row);
+    cuda_copy_out(d, scale, w.scale, (size_t)w.n * 4);
+    cuda_wait(d);
+    for (int i = 0; i < ROWS * CI; i++) {
+        want_values[i] = fp8_decode(stored[i]);
+        values[i] = fp8_decode(got[(size_t)(i / CI) * row + (size_t)(i % CI)]) * fp8_scale_value((uint8_t)scale[i / CI]);
+    }
+    check_true(dev_ok(d), "%s", dev_error(d));
+    check_close("stored", want_values, values, ROWS * CI, 0);
+    dev_close(d);
+    check_end();
+}
+
 /* ------------------------------------------------------------------------------------------------------------- choices */
 
 static void check_choices(void)
@@ -183,16 +220,16 @@ static void check_choices(void)
         int stage, channels;
         Element want;
     } choices[] = {
-        {DEV_FP8, STAGES_VAE, 128, ELEMENT_BF16},          {DEV_FP8, STAGES_VAE + 1, 512, ELEMENT_BF16},
-        {DEV_FP8, STAGES_VAE + 2, 127, ELEMENT_BF16},      {DEV_FP8, STAGES_VAE + 2, 128, ELEMENT_E4M3},
-        {DEV_FP8, STAGES_WAN + 2, 511, ELEMENT_E4M3},      {DEV_FP8, STAGES_VAE + 2, 512, ELEMENT_I8},
+        {DEV_FP8, STAGES_VAE_DECODER, 128, ELEMENT_BF16},          {DEV_FP8, STAGES_VAE_DECODER + 1, 512, ELEMENT_BF16},
+        {DEV_FP8, STAGES_VAE_DECODER + 2, 127, ELEMENT_BF16},      {DEV_FP8, STAGES_VAE_DECODER + 2, 128, ELEMENT_E4M3},
+        {DEV_FP8, STAGES_WAN + 2, 511, ELEMENT_E4M3},      {DEV_FP8, STAGES_VAE_DECODER + 2, 512, ELEMENT_I8},
         {DEV_FP8, STAGES_DIT + 2, 2560, ELEMENT_E4M3},     {DEV_FP8, STAGES_FLASH_DIT + 9, 512, ELEMENT_E4M3},
-        {DEV_FP8X3, STAGES_VAE + 1, 128, ELEMENT_BF16},    {DEV_FP8X3, STAGES_VAE + 2, 64, ELEMENT_BF16},
-        {DEV_FP8X3, STAGES_VAE + 2, 512, ELEMENT_E4M3_PAIR}, {DEV_FP8X3, STAGES_DIT + 2, 128, ELEMENT_E4M3_PAIR},
+        {DEV_FP8X3, STAGES_VAE_DECODER + 1, 128, ELEMENT_BF16},    {DEV_FP8X3, STAGES_VAE_DECODER + 2, 64, ELEMENT_BF16},
+        {DEV_FP8X3, STAGES_VAE_DECODER + 2, 512, ELEMENT_E4M3_PAIR}, {DEV_FP8X3, STAGES_DIT + 2, 128, ELEMENT_E4M3_PAIR},
     };
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         Dev *plan = dev_plan_open(&(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = choices[i].precision});
-        check_true(cuda_compute(plan, choices[i].stage, choices[i].channels) == choices[i].want, "choice %d", (int)i);
+        check_true(cuda_compute(plan, choices[i].stage, choices[i].channels, NULL) == choices[i].want, "choice %d", (int)i);
         dev_close(plan);
     }
     check_end();
@@ -212,5 +249,6 @@ void test_cuda_fp8(void)
     check_set_loss(0);
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) check_frames(&frames[i]);
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) check_weights(&weights[i]);
+    check_stored();
     check_choices();
 }

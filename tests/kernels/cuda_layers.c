@@ -2,6 +2,7 @@
  * What one layer of a network loses in each precision, against the CPU's float32: a residual block's convolution and linear layers
  * wide enough for 8 bits. A loss that grows shows here before it shows in pictures.
  */
+#include "runtime/cuda/policy.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
@@ -119,9 +120,36 @@ static void check_layers(int ci, int co, int frames, int h, int w)
     check_end();
 }
 
+/* What AUTO multiplies in: 8 bits where that was measured, inside the network, and not of weights stored as 8-bit floats. */
+static void check_auto(void)
+{
+    if (!check_begin("cuda_auto")) return;
+    TestWeight plain, float8;
+    const int64_t shape[] = {4};
+    test_weight(&plain, check_floats(4), 1, shape);
+    test_weight(&float8, check_floats(4), 1, shape);
+    float8.tensor.type = WT_F8_E4M3;
+    const struct {
+        int stage, channels;
+        const BoundWeight *stored;
+        Element want;
+    } choices[] = {
+        {STAGES_VAE_DECODER + 2, 128, &plain.bound, ELEMENT_I8},    {STAGES_VAE_DECODER + 5, 512, NULL, ELEMENT_I8},
+        {STAGES_VAE_DECODER + 2, 127, &plain.bound, ELEMENT_BF16},  {STAGES_VAE_DECODER + 1, 512, &plain.bound, ELEMENT_BF16},
+        {STAGES_VAE_DECODER + 2, 512, &float8.bound, ELEMENT_BF16}, {STAGES_VAE_ENCODER + 2, 512, &plain.bound, ELEMENT_BF16},
+        {STAGES_DIT + 2, 2560, &plain.bound, ELEMENT_BF16},         {STAGES_FLASH_DIT + 3, 1536, &plain.bound, ELEMENT_BF16},
+    };
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        check_true(policy_element(DEV_AUTO, choices[i].stage, choices[i].channels, choices[i].stored) == choices[i].want,
+                   "choice %d", (int)i);
+    }
+    check_end();
+}
+
 void test_cuda_layers(void)
 {
     check_set_loss(0);
     check_layers(128, 48, 2, 5, 7);
     check_layers(160, 72, 1, 9, 17);
+    check_auto();
 }
