@@ -37,7 +37,11 @@ bool cost_vae(const VaeWork *work, VaeTiles tiles, PhaseCost *out, Fault *f)
     if (work->latents == run) return true;
     PhaseCost shorter;
     if (!count_job(work, tiles, run - 1, &shorter, f)) return false;
-    out->flop += (double)(work->latents - run) * (out->flop - shorter.flop);
+    const double more = (double)(work->latents - run);
+    const Prediction longer = out->prediction;
+    out->flop += more * (out->flop - shorter.flop);
+    prediction_add(&out->prediction, &longer, more);
+    prediction_add(&out->prediction, &shorter.prediction, -more);
     return true;
 }
 
@@ -94,7 +98,11 @@ uint64_t cost_room(uint64_t limit, uint64_t taken)
 PhaseCost cost_of(const Dev *d)
 {
     DevTotals t = dev_totals(d);
-    return (PhaseCost){t.arena_peak, t.weights.all ? t.weights.all : t.weight_bytes, t.flop, t.weights};
+    PhaseCost cost = {.arena_bytes = t.arena_peak, .weight_bytes = t.weights.all ? t.weights.all : t.weight_bytes, .flop = t.flop,
+                      .weights = t.weights};
+    const Prediction *predicted = cuda_prediction(d);
+    if (predicted != NULL) cost.prediction = *predicted;
+    return cost;
 }
 
 WeightNeed cost_weights(const PhaseCost *phases, int count)

@@ -7,6 +7,7 @@
 #ifndef UPRES_RUNTIME_COST_H
 #define UPRES_RUNTIME_COST_H
 
+#include "runtime/cuda/prediction.h"
 #include "runtime/fault.h"
 #include "runtime/models/seedvr2_dit.h"
 #include "runtime/models/seedvr2_vae.h"
@@ -16,6 +17,7 @@ typedef struct PhaseCost {
     uint64_t weight_bytes; /* of weight files it touches; on a GPU, of weights as kept there */
     double flop;
     WeightNeed weights;    /* on a GPU */
+    Prediction prediction; /* on a GPU */
 } PhaseCost;
 
 /* One half of the autoencoder at work: pictures of h x w, latent frames. */

@@ -1,5 +1,7 @@
 #include "runtime/plan.h"
 
+#include "runtime/cuda/counts.h"
+#include "runtime/cuda/predict.h"
 #include "runtime/session_kind.h"
 #include "runtime/stages.h"
 #include "runtime/system.h"
@@ -71,11 +73,55 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size)
 
 /* -------------------------------------------------------------------------------------------------------- the report */
 
+static void add_kernel(upres_plan_report *r, const PredictionLine *l, double times)
+{
+    if (r->kernel_count == sizeof r->kernels / sizeof r->kernels[0]) return;
+    upres_plan_kernel *k = &r->kernels[r->kernel_count++];
+    *k = (upres_plan_kernel){.phase = r->phase_count - 1, .launches = times * l->launches, .flop = times * l->flop,
+                             .bytes = times * l->bytes, .seconds = times * l->seconds,
+                             .seconds_published = times * l->published, .share = l->seconds > 0 ? l->limit / l->seconds : 0};
+    snprintf(k->name, sizeof k->name, "%.31s", l->function);
+    snprintf(k->bound, sizeof k->bound, "%s", bound_name(prediction_bound(l)));
+}
+
+static int longer(const void *a, const void *b)
+{
+    const double x = ((const PredictionLine *)a)->seconds, y = ((const PredictionLine *)b)->seconds;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* A phase's kernels, the longest first, and its time. */
+static void add_prediction(upres_plan_report *r, upres_plan_phase *p, const Prediction *prediction, double times)
+{
+    Prediction sorted = *prediction;
+    const PredictionLine sum = prediction_sum(prediction);
+    qsort(sorted.line, (size_t)sorted.count, sizeof sorted.line[0], longer);
+    for (int i = 0; i < sorted.count; i++) add_kernel(r, &sorted.line[i], times);
+    p->seconds = times * sum.seconds;
+    r->seconds_published += times * sum.published;
+}
+
+/* What a prediction for that device rests on. */
+static void describe_model(upres_plan_report *r, const upres_options *o)
+{
+    Device d;
+    Fault ignored = {0}; /* the job itself will say it */
+    if (!device_choose(o, &d, &ignored)) return;
+    if (cuda_counted())
+        snprintf(r->model, sizeof r->model, "%.3f GHz, no limit of power; %s %.0f FLOP a clock and SM (%s); L2 %.0f bytes a clock "
+                 "and SM (%s); DRAM at %.0f %%; latency %.0f ns; %.0f us a launch", d.cuda.clock_ghz, rate_name(RATE_INT8),
+                 rate_per_clock(&d.cuda, RATE_INT8), rate_source(&d.cuda, RATE_INT8), rate_l2_bytes(&d.cuda),
+                 rate_l2_source(&d.cuda), 100 * PREDICT_DRAM_REACH, PREDICT_LATENCY * 1e9, PREDICT_LAUNCH * 1e6);
+    else
+        snprintf(r->model, sizeof r->model, "no time is predicted: upres was built without a disassembler (nvdisasm, ptxas)");
+}
+
 void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop)
 {
     upres_plan_phase *p = &r->phases[r->phase_count++];
     *p = (upres_plan_phase){name, memory->arena_bytes, memory->weight_bytes, flop, 0};
     if (r->flop_per_second > 0) p->seconds = flop / r->flop_per_second;
+    if (r->model[0] && memory->flop > 0) add_prediction(r, p, &memory->prediction, flop / memory->flop);
     r->flop += flop;
     r->seconds += p->seconds;
 }
@@ -141,7 +187,8 @@ upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job,
                                   .source_height = clip->height,
                                   .frames = clip->frames};
     if (o->device_model) {
-        snprintf(report->device, sizeof report->device, "%.40s, as described: memory and operations, no time", o->device_model);
+        snprintf(report->device, sizeof report->device, "%.40s, as described", o->device_model);
+        describe_model(report, o);
     } else {
         report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
         snprintf(report->device, sizeof report->device, "%.60s, %.0f GFLOP/s measured", describe,

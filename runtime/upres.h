@@ -401,6 +401,17 @@ typedef struct upres_plan_phase {
     double seconds;        /* estimate; 0 when the device's rate is unknown */
 } upres_plan_phase;
 
+/* One kernel of a GPU in one phase, predicted. */
+typedef struct upres_plan_kernel {
+    size_t phase;             /* index of phases */
+    char name[32];
+    double launches, flop, bytes;
+    double seconds;
+    double seconds_published; /* if products stay at 60 % of the device's rate for them, as published ones do */
+    double share;             /* of that rate; of kernels that move memory, of its bandwidth */
+    char bound[16];           /* what most of the time is waited for: "tensor", "issue", "shared", "L2", "DRAM", "latency" */
+} upres_plan_kernel;
+
 typedef struct upres_plan_report {
     uint32_t struct_size;
     char device[96];          /* what the plan is for */
@@ -419,6 +430,14 @@ typedef struct upres_plan_report {
     size_t phase_count;
     upres_plan_phase phases[8];
     char note[256];           /* what auto chose and why; "" when nothing */
+    /*
+     * With device_model: `seconds` above are predicted from the kernels' machine code, which was counted when upres was built.
+     * kernels: the longest first in each phase. Builds without a disassembler have none. Uploads are in none.
+     */
+    size_t kernel_count;
+    upres_plan_kernel kernels[128];
+    double seconds_published; /* of all, as above; 0 without a prediction */
+    char model[256];          /* the constants it rests on, or why there is none; "" without device_model */
 } upres_plan_report;
 
 /*

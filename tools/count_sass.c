@@ -119,6 +119,8 @@ static int count_target(FILE *f, const SassTools *tools, const char *ptx, int ta
         write_part(f, &c.loop);
         fputs(",\n     ", f);
         write_part(f, &c.body);
+        fputs(",\n     ", f);
+        write_part(f, &c.other);
         fputs("},\n", f);
     }
     sass_free(&k);

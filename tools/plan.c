@@ -52,6 +52,35 @@ static bool measure_pictures(const Job *job, upres_clip *clip, Problem *p)
 static const char *const job_names[] = {
     [UPRES_JOB_UPSCALE] = "upscale", [UPRES_JOB_ENCODE] = "encode", [UPRES_JOB_DECODE] = "decode"};
 
+static void print_json_prediction(const upres_plan_report *r)
+{
+    fputs(",\"model\":", stdout);
+    json_string(stdout, r->model);
+    fputs(",\"seconds_published\":", stdout);
+    json_number(stdout, r->seconds_published);
+    fputs(",\"kernels\":[", stdout);
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        const upres_plan_kernel *k = &r->kernels[i];
+        const struct {
+            const char *name;
+            double value;
+        } numbers[] = {{"launches", k->launches}, {"flop", k->flop}, {"bytes", k->bytes}, {"seconds", k->seconds},
+                       {"seconds_published", k->seconds_published}, {"share", k->share}};
+        printf("%s{\"phase\":", i > 0 ? "," : "");
+        json_string(stdout, r->phases[k->phase].name);
+        fputs(",\"name\":", stdout);
+        json_string(stdout, k->name);
+        for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++) {
+            printf(",\"%s\":", numbers[n].name);
+            json_number(stdout, numbers[n].value);
+        }
+        fputs(",\"bound\":", stdout);
+        json_string(stdout, k->bound);
+        putchar('}');
+    }
+    fputs("]", stdout);
+}
+
 static void print_json(const upres_plan_report *r, upres_job what)
 {
     printf("{\"type\":\"result\",\"verb\":\"plan\",\"job\":\"%s\",\"device\":", job_names[what]);
@@ -101,7 +130,9 @@ static void print_json(const upres_plan_report *r, upres_job what)
         json_number(stdout, f->seconds);
         putchar('}');
     }
-    fputs("],\"note\":", stdout);
+    fputs("]", stdout);
+    if (r->model[0] != '\0') print_json_prediction(r);
+    fputs(",\"note\":", stdout);
     json_string(stdout, r->note);
     puts("}");
 }
@@ -117,6 +148,29 @@ static void print_tiles(const char *what, int32_t tile, int32_t overlap, int32_t
         printf("%s untiled\n", what);
     else
         printf("%s tiles of %d, overlap %d, %d a frame\n", what, tile, overlap, tiles);
+}
+
+/* A line a kernel; what takes less than a thousandth of all goes together. */
+static void print_prediction(const upres_plan_report *r)
+{
+    double rest = 0, rest_published = 0;
+    if (r->kernel_count > 0)
+        puts("predicted   kernel                    launches     TFLOP        GB   seconds   of limit  bound     at 60 %, s");
+    for (size_t i = 0; i < r->kernel_count; i++) {
+        const upres_plan_kernel *k = &r->kernels[i];
+        if (k->seconds < r->seconds / 1000) {
+            rest += k->seconds;
+            rest_published += k->seconds_published;
+            continue;
+        }
+        printf("  %-9.9s %-24s %9.0f %9.3f %9.2f %9.3f %8.0f %%  %-8s %9.3f\n", r->phases[k->phase].name, k->name, k->launches,
+               k->flop / 1e12, k->bytes / 1e9, k->seconds, 100 * k->share, k->bound, k->seconds_published);
+    }
+    if (r->kernel_count > 0) {
+        printf("            %-24s %39.3f %20s %9.3f\n", "others", rest, "", rest_published);
+        printf("            %-24s %39.3f %20s %9.3f\n", "all", r->seconds, "", r->seconds_published);
+    }
+    printf("model       %s\n", r->model);
 }
 
 static void print_text(const upres_plan_report *r, upres_job what)
@@ -145,8 +199,10 @@ static void print_text(const upres_plan_report *r, upres_job what)
     if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(both), both);
     printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
     printf("work        %.4g TFLOP", r->flop / 1e12);
-    if (r->seconds > 0) printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
+    if (r->seconds > 0 && r->flop_per_second > 0)
+        printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
     putchar('\n');
+    if (r->model[0] != '\0') print_prediction(r);
     if (r->note[0] != '\0') printf("note        %s\n", r->note);
 }
 

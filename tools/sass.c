@@ -229,7 +229,8 @@ static const struct {
     {"UTMA", COUNT_BULK}, {"UBLKCP", COUNT_BULK}, {"BAR.", COUNT_BAR}, {"SYNCS", COUNT_SYNCS}, {"CALL", COUNT_CALL},
     {"BRA", COUNT_BRANCH}, {"BRX", COUNT_BRANCH}, {"EXIT", COUNT_BRANCH}, {"RET", COUNT_BRANCH}, {"BSSY", COUNT_BRANCH},
     {"BSYNC", COUNT_BRANCH}, {"WARPSYNC", COUNT_BRANCH}, {"BREAK", COUNT_BRANCH},
-    {"IADD", COUNT_INT}, {"VIADD", COUNT_INT}, {"IMAD", COUNT_INT}, {"LOP3", COUNT_INT}, {"PLOP3", COUNT_INT}, {"MOV", COUNT_INT},
+    {"IADD", COUNT_INT}, {"VIADD", COUNT_INT}, {"IMAD", COUNT_INT}, {"LOP3", COUNT_INT}, {"PLOP3", COUNT_INT},
+    {"MOV", COUNT_INT},
     {"SEL", COUNT_INT}, {"FSEL", COUNT_INT}, {"ISETP", COUNT_INT}, {"FSETP", COUNT_INT}, {"LEA", COUNT_INT}, {"SHF", COUNT_INT},
     {"PRMT", COUNT_INT}, {"FMNMX", COUNT_INT}, {"IMNMX", COUNT_INT}, {"VIMNMX", COUNT_INT}, {"IABS", COUNT_INT},
     {"CS2R", COUNT_INT}, {"P2R", COUNT_INT}, {"R2P", COUNT_INT}, {"IDP", COUNT_INT}, {"SGXT", COUNT_INT}, {"BMSK", COUNT_INT},
@@ -338,6 +339,12 @@ static int64_t worth_bytes(const SassKernel *k, int first, int last)
     return (int64_t)p.read_bytes + p.written_bytes;
 }
 
+/* Of a loop without others in it. */
+static int64_t worth_shared(const SassKernel *k, int first, int last)
+{
+    return sass_matching(k, first, last, "BRA") == 1 ? sass_count(k, first, last).shared_bytes : 0;
+}
+
 bool sass_main_loop(const SassKernel *k, int *first, int *last) { return best_loop(k, worth_products, first, last); }
 
 /* What ptxas says of a kernel: "Compiling entry function 'NAME' ... Used 168 registers, ..., 40 bytes smem". */
@@ -365,5 +372,7 @@ KernelCount sass_kernel(const SassKernel *k, const char *log)
         best_loop(k, worth_bytes, &first, &last)) {
         c.loop = sass_count(k, first, last);
     }
+    int begin = 0, end = k->count;
+    if (best_loop(k, worth_shared, &begin, &end) && (end < first || begin > last)) c.other = sass_count(k, begin, end);
     return c;
 }

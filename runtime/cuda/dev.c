@@ -1,4 +1,5 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
+#include "runtime/cuda/predict.h"
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
 #include "runtime/cuda/watch.h"
@@ -20,6 +21,8 @@ struct Cuda {
     CudaKernels *kernels;
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_weights.c */
+    Prediction prediction;       /* of a plan's launches */
+    double foreseen;             /* operations that the products among them had */
     CudaWatch *watch;
 };
 
@@ -308,10 +311,21 @@ static void count_kernels(Dev *d)
     d->totals.kernels_origin = cuda_kernels_origin(d->cuda->kernels);
 }
 
+const Prediction *cuda_prediction(const Dev *d) { return d->cuda != NULL ? &d->cuda->prediction : NULL; }
+
+/* What was counted since the last product belongs to this launch, if it is one of attention. */
+static void foresee(Dev *d, const char *function, CudaGrid g, const void *args)
+{
+    struct Cuda *c = d->cuda;
+    const WorkKind kind = prediction_launch(&c->prediction, &c->device, function, g, args, d->totals.flop - c->foreseen);
+    if (kind == WORK_PRODUCT || kind == WORK_FLASH) c->foreseen = d->totals.flop;
+}
+
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
 {
     if (d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
     cuda_watch_launch(d->cuda->watch, function, g);
+    if (d->plan) foresee(d, function, g, args);
     if (d->plan) return;
     char error[1024];
     struct Cuda *c = d->cuda;

@@ -87,7 +87,8 @@ static void loop_terms(const CudaDevice *d, const KernelCount *k, const KernelWo
 /* Seconds of the multiprocessor that has most blocks, whose loops take `loop` seconds if evenly spread. */
 static double with_waves(const CudaDevice *d, const KernelCount *k, const KernelWork *w, double loop)
 {
-    const double blocks = blocks_of(&w->grid), busiest = ceil(blocks / d->sms), warps = (w->grid.threads - w->producers) / WARP;
+    const double blocks = blocks_of(&w->grid), busiest = ceil(blocks / d->sms);
+    const double warps = (w->grid.threads - w->producers) / WARP;
     const double own = loop * d->sms / blocks; /* of one block that has a multiprocessor to itself */
     const double issued = (double)count_issued(&k->body) - count_issued(&k->loop);
     const double outside = issued * warps / QUARTERS / clocks_per_second(d) + PREDICT_LATENCY;
@@ -137,9 +138,12 @@ static KernelTime bytes_time(const CudaDevice *d, const KernelCount *k, const Ke
     KernelTime t = {.limit = 0};
     const bool looping = k->loop.read_bytes + k->loop.written_bytes > 0;
     const CountPart *p = looping ? &k->loop : &k->body;
-    const double warps = blocks_of(&w->grid) * (w->grid.threads + WARP - 1) / WARP, pass = (double)p->read_bytes + p->written_bytes;
+    const double warps = blocks_of(&w->grid) * (w->grid.threads + WARP - 1) / WARP;
+    const double pass = (double)p->read_bytes + p->written_bytes;
     const double bytes = w->kind == WORK_UNKNOWN ? warps * pass : w->bytes, all = d->sms * clocks_per_second(d);
     if (pass > 0) t.term[BOUND_ISSUE] = bytes / pass * clocks_of(d, p) / QUARTERS / all;
+    if (w->shared > 0 && k->other.shared_bytes > 0)
+        t.term[BOUND_ISSUE] += w->shared / k->other.shared_bytes * clocks_of(d, &k->other) / QUARTERS / all;
     if (looping) t.term[BOUND_ISSUE] += warps * ((double)count_issued(&k->body) - count_issued(p)) / QUARTERS / all;
     if (d->bandwidth_gbs > 0) {
         t.limit = bytes / rate_dram_bytes(d);
@@ -189,10 +193,11 @@ static void add_line(PredictionLine *l, const PredictionLine *other, double time
     for (int b = 0; b < BOUND_COUNT; b++) l->bound[b] += times * other->bound[b];
 }
 
-void prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args, double flop)
+WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
+                           double flop)
 {
     const KernelCount *k = cuda_count(function, d->target);
-    if (k == NULL || d->clock_ghz <= 0) return;
+    if (k == NULL || d->clock_ghz <= 0) return WORK_UNKNOWN;
     KernelWork w = cuda_work(d, function, grid, args);
     if (w.kind == WORK_FLASH) w.flop = w.mma_flop = flop;
     const KernelTime t = predict_kernel(d, k, &w);
@@ -200,6 +205,7 @@ void prediction_launch(Prediction *p, const CudaDevice *d, const char *function,
                           .published = t.published};
     one.bound[t.bound] = t.seconds;
     add_line(line_of(p, k->function), &one, 1);
+    return w.kind;
 }
 
 void prediction_add(Prediction *p, const Prediction *other, double times)

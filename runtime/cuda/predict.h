@@ -15,6 +15,7 @@
 #define UPRES_RUNTIME_CUDA_PREDICT_H
 
 #include "runtime/cuda/counts.h"
+#include "runtime/cuda/prediction.h"
 #include "runtime/cuda/work.h"
 
 /* Assumptions: of nominal bandwidth what streams reach; from a load to its value; between a launch and the next; and what part
@@ -23,9 +24,6 @@
 #define PREDICT_LATENCY 700e-9
 #define PREDICT_LAUNCH 2e-6
 #define PREDICT_PUBLISHED 0.60
-
-typedef enum Bound { BOUND_TENSOR, BOUND_ISSUE, BOUND_SHARED, BOUND_L2, BOUND_DRAM, BOUND_LATENCY, BOUND_COUNT } Bound;
-const char *bound_name(Bound b); /* "tensor", "issue", ... */
 
 typedef struct KernelTime {
     double seconds;
@@ -41,25 +39,8 @@ KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const Kerne
 
 /* ---------------------------------------------------------------------------------------------------- many launches */
 
-enum { PREDICTION_LINES = 48 };
-
-typedef struct PredictionLine {
-    const char *function; /* lasts as long as the program */
-    double launches, flop, bytes, seconds, limit, published;
-    double bound[BOUND_COUNT]; /* seconds of the launches that each one bounds */
-} PredictionLine;
-
-/* Zero at first. Empty where nothing was counted. */
-typedef struct Prediction {
-    int count;
-    PredictionLine line[PREDICTION_LINES];
-} Prediction;
-
-/* One launch more. flop: of attention, whose arguments do not tell. */
-void prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args, double flop);
-/* The other's launches so many times more. */
-void prediction_add(Prediction *p, const Prediction *other, double times);
-PredictionLine prediction_sum(const Prediction *p);
-Bound prediction_bound(const PredictionLine *l);
+/* One launch more. flop: of attention, whose arguments do not tell. Returns what kind of launch it is. */
+WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
+                           double flop);
 
 #endif

@@ -95,6 +95,13 @@ static double patches_bytes(const void *args, CudaGrid grid)
     return grid.z * ((double)a->h * a->w * a->c * size_of(a->type) + 16.0 * a->groups * grid.x);
 }
 
+/* Each element for its channel's mean, and once more for the distances from it. */
+static double patches_shared(const void *args, CudaGrid grid)
+{
+    const CudaPatches *a = args;
+    return 2 * 4.0 * a->h * a->w * a->c * grid.z;
+}
+
 static double moments_bytes(const void *args, CudaGrid grid)
 {
     const CudaMoments *a = args;
@@ -283,7 +290,8 @@ static const struct {
     {"pre_vectors", vectors_bytes}, {"pre_edges", edges_bytes}, {"pre", pre_bytes},
     {"stats_patches", patches_bytes}, {"stats_merge", moments_bytes},
     {"axpby", axpby_bytes}, {"rows", rows_bytes}, {"rotate", rotate_bytes}, {"modulation", modulation_bytes},
-    {"guide", guide_bytes}, {"planes_to_codes", codes_bytes}, {"planes_to_", planes_bytes}, {"pixels_to_planes", to_planes_bytes},
+    {"guide", guide_bytes}, {"planes_to_codes", codes_bytes}, {"planes_to_", planes_bytes},
+    {"pixels_to_planes", to_planes_bytes},
     {"noise_over", noise_over_bytes}, {"noise", noise_bytes},
     {"resize_width", resize_width_bytes}, {"resize_height", resize_height_bytes},
     {"codes_to_planes", codes_bytes},
@@ -307,6 +315,7 @@ KernelWork cuda_work(const CudaDevice *d, const char *function, CudaGrid grid, c
         if (!begins(function, known[i].function)) continue;
         w.kind = WORK_BYTES;
         w.bytes = known[i].bytes(args, grid);
+        if (known[i].bytes == patches_bytes) w.shared = patches_shared(args, grid);
         break;
     }
     return w;

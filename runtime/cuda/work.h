@@ -24,6 +24,7 @@ typedef struct KernelWork {
     double mma_flop;    /* what the tiles multiply: with what pads them, three times of a pair of 8-bit floats */
     double bytes;       /* of the device's memory */
     double fill;        /* bytes from the second-level cache into shared memory */
+    double shared;      /* bytes that a loop of its own reads from shared memory, in floats */
 } KernelWork;
 
 KernelWork cuda_work(const CudaDevice *d, const char *function, CudaGrid grid, const void *args);
