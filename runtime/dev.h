@@ -100,7 +100,10 @@ typedef struct DevSetup {
     const char *cpu_set;           /* cpu: "scalar", "avx2", "avx512", one this machine has; NULL: the fastest */
     const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
     DevPrecision precision;        /* the CPU: DEV_FP32 alone */
-    bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32: for tests */
+    bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32, and attention
+                                      of few keys: for tests */
+    bool fp8_scores;               /* cuda, DEV_FP8: attention's scores of e4m3, too, which are less exact than those of int8 at the
+                                      same rate: for tests and measurements */
     WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:
                                       as weights are met */
     uint64_t weight_limit;         /* with weights: bytes for them, 0 for as many as they take. What does not fit is uploaded

@@ -405,6 +405,7 @@ typedef struct CudaCodes {
 /* --------------------------------------------------------------------------------------------------------- attention */
 
 enum { CUDA_FLASH_ROWS = 64, CUDA_KEY_SLICES = 16 }; /* queries of a block of threads; addresses of keys */
+enum { CUDA_FLASH8_DEPTH = 128, CUDA_FLASH8_ROWS = 128, CUDA_FLASH8_THREADS = 384 };
 
 /* Tokens of a grid: channel c of head n of token (t, h, w) at (t * frame + h * row + w) * pitch + n * head_dim + c. */
 typedef struct CudaTokens {
@@ -458,6 +459,50 @@ typedef struct CudaFlash {
     float scale, last_bias;         /* last_bias, divided by scale: added to the very last key's product */
     int32_t unused;
 } CudaFlash;
+
+/*
+ * The same in 8 bits, for heads of 128 channels: kernels/cpu/attention8.h is the definition. Queries are rows of 128 bytes,
+ * [heads][q_rows][128], with a word of scale each: int8 with a float, or, with fp8, e4m3 with a byte for every 32 channels.
+ * Keys and values lie in tiles of 64, [heads][head_tiles][FLASH8_TILE_BYTES]: kernels/cuda/layout.h.
+ *
+ * What makes them of bf16, whose row r of head n stands at r * pitch + n * head. Window y of `windows` has own + text_keys keys
+ * from row `first` on, which begin with tile first / 64 + y. Without windows there are `keys` of them, from row 0 on, which begin
+ * with tile first_tile.
+ *     flash8_sums     of 64 keys: sums [heads][head_tiles][128]. Grid: tiles; windows; heads. 128 threads
+ *     flash8_means    of all keys: means [heads][windows][128]. Grid: 1; windows; heads. 128 threads
+ *     flash8_keys     tiles, the means taken from the keys. Grid: tiles; windows; heads. 256 threads
+ *     flash8_queries  rows of a window, own + text_queries, or q_rows. Grid: 8 rows; windows; heads. 256 threads
+ */
+typedef struct CudaFlash8Pack {
+    uint64_t q, k, v;
+    uint64_t to_q, q_scale, tiles, sums, means;
+    uint64_t windows;
+    int64_t q_head, kv_head;
+    int32_t q_pitch, kv_pitch;
+    int32_t q_rows, keys, text_keys, text_queries;
+    int32_t head_tiles, first_tile;
+    int32_t fp8;
+    int32_t unused;
+} CudaFlash8Pack;
+
+/*
+ * CudaFlash's product by the functions flash8_i8 and flash8_e4m3 of attention8.cu, CUDA_FLASH8_ROWS queries a block of
+ * CUDA_FLASH8_THREADS threads. By windows as there; by query blocks, block y has rows y * queries .. of q. Its keys are `keys`
+ * from tile 0 on, or, with a mask, the blocks of block_tiles whole tiles that it chooses. Dynamic shared memory:
+ * FLASH8_SHARED_BYTES.
+ */
+typedef struct CudaFlash8 {
+    uint64_t q, q_scale, tiles;
+    CudaTokens o;
+    uint64_t text_o, windows, mask;
+    int32_t q_all, head_tiles; /* rows of q, and tiles, of a head */
+    int32_t q_rows, queries;   /* query blocks of a frame of o; queries of one */
+    int32_t text_keys, text_queries;
+    int32_t keys, blocks, block_tiles;
+    int32_t first_head, head_dim;
+    float scale, last_bias;    /* as CudaFlash's */
+    int32_t unused;
+} CudaFlash8;
 
 /*
  * Means over blocks of `tokens` tokens of windows: sums in order, then one division. Channel c of head n of block b of this

@@ -6,7 +6,7 @@
  * A query block walks the chosen key blocks of its mask; a window's keys are one block that is always chosen. Rows past
  * the last are zeros, and their scores minus infinity.
  */
-#include "ptx.cuh"
+#include "attention.cuh"
 
 enum { ROWS = CUDA_FLASH_ROWS, KEYS = 64 };
 #define ALL_LANES 0xffffffffu
@@ -97,42 +97,6 @@ __device__ __forceinline__ int64_t walk_at(const Walk &w, const Problem &p, cons
 {
     const int row = p.k_first + (w.block - w.slice_end + p.slice_blocks) * p.block_keys + w.first;
     return (int64_t)row * a.kv_pitch + blockIdx.z * a.kv_head;
-}
-
-/* ---------------------------------------------------------------------------------------------------------- results */
-
-/* Where the results of a row go; those of the text are floats. */
-struct Place {
-    uint64_t at;
-    int channels; /* those beyond are not stored */
-    bool floats;
-};
-
-template <int DEPTH, bool FLOATS> __device__ __forceinline__ Place place_of(const CudaFlash &a, int row)
-{
-    int token;
-    if (a.windows != 0) {
-        const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.y;
-        if (row >= w->own) {
-            const int64_t pair = (int64_t)blockIdx.y * gridDim.z + blockIdx.z;
-            return {a.text_o + (pair * a.text_queries + row - w->own) * DEPTH * 4, DEPTH, true};
-        }
-        const int line = row / w->wide;
-        token = (w->t + line / w->tall) * a.o.frame + (w->h + line % w->tall) * a.o.row + w->w + row % w->wide;
-    } else {
-        token = (int)blockIdx.y / a.q_rows * a.o.frame + (int)blockIdx.y % a.q_rows * a.o.row + row;
-    }
-    const int64_t element = (int64_t)token * a.o.pitch + (a.first_head + (int)blockIdx.z) * a.head_dim;
-    const bool floats = FLOATS || a.o.type == CUDA_F32; /* few pixels are floats in every precision */
-    return {a.o.at + element * (floats ? 4 : 2), a.head_dim, floats};
-}
-
-/* Channels c and c + 1. */
-template <bool FLOATS> __device__ __forceinline__ void store_pair(const Place &p, int c, float x, float y)
-{
-    if (c >= p.channels) return;
-    if (FLOATS || p.floats) *memory_at<float2>(p.at + c * 4) = make_float2(x, y);
-    else *memory_at<uint32_t>(p.at + c * 2) = bf16_pack(x, y);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- bf16 */

@@ -66,6 +66,14 @@ __device__ __forceinline__ void copy_box_3(uint32_t to, const CudaTensorMap &map
                  : "memory");
 }
 
+/* A run of bytes, a multiple of 16. */
+__device__ __forceinline__ void copy_run(uint32_t to, uint64_t from, int bytes, uint32_t barrier)
+{
+    asm volatile("cp.async.bulk.shared::cta.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from),
+                 "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
 /* How many registers a thread has from here on: for all threads of four warps at once. */
 template <int COUNT> __device__ __forceinline__ void have_fewer_registers()
 {

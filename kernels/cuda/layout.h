@@ -42,6 +42,46 @@ LAYOUT int fragment_b_chunk(int lane) { return lane >> 3 & 1; }
 /* Scales of A with e4m3: of 32 rows, two fragments, a lane holds those of one. */
 LAYOUT int scale_row(int lane) { return ((lane & 1) << 3) + ((lane & 2) << 3) + (lane >> 2); }
 
+/*
+ * Attention in 8 bits: 64 keys and their values in one run of bytes, as they come to shared memory.
+ *
+ * Keys: rows of 128 bytes, a tile as above. Within each 32 they stand so that a lane's sums with four fragments of 8 keys are
+ * what it needs of 32 keys as the left side of the next product: row 8 j + c is key 16 (j / 2) + 4 (c / 2) + 2 (j % 2) + c % 2.
+ * Values: a row of 64 bytes, four chunks of 16, for each of 128 channels. Scales of keys in the order of their rows, two floats
+ * each with int8, the scale and that times -1.5 * 2^23; or a word with e4m3, two for each lane. Scales of values: of each channel
+ * two bytes, for 32 keys each.
+ */
+enum {
+    FLASH8_KEYS = 64,
+    FLASH8_VALUES_AT = FLASH8_KEYS * TILE_ROW_BYTES,
+    FLASH8_VALUE_SCALES_AT = 2 * FLASH8_VALUES_AT,
+    FLASH8_KEY_SCALES_AT = FLASH8_VALUE_SCALES_AT + 256,
+    FLASH8_E4M3_BYTES = FLASH8_KEY_SCALES_AT + FLASH8_KEYS * 4, /* where keys' scales are words, what lies behind is not used */
+    FLASH8_TILE_BYTES = FLASH8_KEY_SCALES_AT + FLASH8_KEYS * 8,
+    FLASH8_STAGES = 5,
+    FLASH8_SHARED_BYTES = FLASH8_STAGES * (FLASH8_TILE_BYTES + 16) /* and two barriers each */
+};
+LAYOUT int flash8_key(int row)
+{
+    const int j = row >> 3 & 3, c = row & 7;
+    return (row & 32) + (j >> 1) * 16 + (c >> 1) * 4 + (j & 1) * 2 + (c & 1);
+}
+LAYOUT int flash8_value_at(int channel, int chunk)
+{
+    return FLASH8_VALUES_AT + channel * 64 + ((chunk ^ (channel >> 1 & 3)) << 4);
+}
+/* A lane has the scales of one of each 32 columns: this one of column `column`. */
+LAYOUT int column_scale_lane(int column) { return (column >> 3 & 3) + ((column & 7) << 2); }
+LAYOUT int flash8_key_scale_at(int row, int fp8)
+{
+    return FLASH8_KEY_SCALES_AT + (fp8 ? column_scale_lane(row) * 8 + (row >> 5) * 4 : row * 8);
+}
+LAYOUT int flash8_value_scale_at(int channel, int half)
+{
+    const int group = channel >> 5;
+    return FLASH8_VALUE_SCALES_AT + column_scale_lane(channel) * 8 + (group >> 1) * 4 + (group & 1) * 2 + half;
+}
+
 /* Sums: a lane holds of each 16 x 8 fragment columns sum_column and that + 1 of rows sum_row and that + 8. */
 LAYOUT int sum_row(int lane) { return lane >> 2; }
 LAYOUT int sum_column(int lane) { return 2 * (lane & 3); }

@@ -87,10 +87,11 @@ typedef struct Job {
     Dev *d;
     const AttentionArgs *a;
     Element type;
+    CudaAttentionForm form;
     int depth, text, text_queries;
     uint64_t limit;
     CudaGather gather;
-    CudaScratch tables, operands, text_o, text_sum;
+    CudaScratch tables, operands, eights, text_o, text_sum;
     CUdeviceptr windows;
 } Job;
 
@@ -98,6 +99,13 @@ static int window_rows(const Job *j, int window)
 {
     const AttentionWindow *w = &j->a->windows[window];
     return (w->t1 - w->t0) * (w->h1 - w->h0) * (w->w1 - w->w0) + j->text;
+}
+
+static int longest_window(const Job *j)
+{
+    int longest = 0;
+    for (int i = 0; i < j->a->window_count; i++) longest = window_rows(j, i) > longest ? window_rows(j, i) : longest;
+    return longest;
 }
 
 static uint64_t row_bytes(const Job *j) { return (uint64_t)j->depth * (uint64_t)element_bytes(j->type); }
@@ -182,9 +190,40 @@ static void text_mean(Job *j, const Round *r)
 
 /* -------------------------------------------------------------------------------------------------- without score matrix */
 
+static uint64_t bytes_in_8_bits(const Job *j, const Round *r)
+{
+    return cuda_attention_in_8_bits(j->form) ? cuda_flash8_bytes(r->rows, r->rows, r->windows, r->heads) : 0;
+}
+
+static void flash8_round(Job *j, const Round *r)
+{
+    const AttentionArgs *a = j->a;
+    CudaFlash8Pack p = cuda_flash8_room(j->eights.address, r->rows, r->rows, r->windows, r->heads);
+    p.q = j->gather.to[0];
+    p.k = j->gather.to[1];
+    p.v = j->gather.to[2];
+    p.windows = j->gather.windows;
+    p.q_head = p.kv_head = j->gather.to_head;
+    p.q_pitch = p.kv_pitch = j->depth;
+    p.text_keys = j->text;
+    p.text_queries = j->text_queries;
+    p.fp8 = j->form == CUDA_ATTENTION_E4M3;
+    cuda_flash8_queries(j->d, &p, r->longest, r->windows, r->heads);
+    cuda_flash8_sums(j->d, &p, r->longest, r->windows, r->heads);
+    cuda_flash8_means(j->d, &p, r->windows, r->heads);
+    cuda_flash8_keys(j->d, &p, r->longest, r->windows, r->heads);
+    CudaFlash8 f = {.o = cuda_tokens(j->d, a->o), .text_o = j->text_o.address, .windows = j->gather.windows, .q_rows = 1,
+                    .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head, .scale = a->scale};
+    cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows);
+}
+
 static void flash_round(Job *j, const Round *r)
 {
     const AttentionArgs *a = j->a;
+    if (cuda_attention_in_8_bits(j->form)) {
+        flash8_round(j, r);
+        return;
+    }
     const CudaFlash f = {.q = j->gather.to[0], .k = {j->gather.to[1]}, .v = {j->gather.to[2]}, .o = cuda_tokens(j->d, a->o),
                          .text_o = j->text_o.address, .windows = j->gather.windows, .q_head = j->gather.to_head,
                          .kv_head = j->gather.to_head, .q_pitch = j->depth, .kv_pitch = j->depth, .q_rows = 1,
@@ -277,17 +316,19 @@ static int take_memory(Job *j)
 {
     const AttentionArgs *a = j->a;
     const uint64_t rope_bytes = a->rope == NULL ? 0 : (uint64_t)a->rope_rows * (uint64_t)a->rope_pairs * 2 * sizeof(float);
-    uint64_t operands = 0, text = 0;
+    uint64_t operands = 0, eights = 0, text = 0;
     int longest = 0;
     for (Round r = {0}; next_round(j, &r);) {
         const uint64_t bytes = 3 * (uint64_t)r.rows * (uint64_t)r.heads * row_bytes(j);
         const uint64_t words = (uint64_t)r.windows * (uint64_t)r.heads * (uint64_t)(j->text_queries * j->depth) * sizeof(float);
         operands = bytes > operands ? bytes : operands;
+        eights = bytes_in_8_bits(j, &r) > eights ? bytes_in_8_bits(j, &r) : eights;
         text = words > text ? words : text;
         longest = r.longest > longest ? r.longest : longest;
     }
     j->tables = cuda_scratch(j->d, rope_bytes + (uint64_t)a->window_count * sizeof(CudaWindow));
     j->operands = cuda_scratch(j->d, operands);
+    j->eights = cuda_scratch(j->d, eights);
     j->text_o = cuda_scratch(j->d, text);
     j->text_sum = cuda_scratch(j->d, (uint64_t)(j->text_queries * a->heads * a->head_dim) * sizeof(float));
     j->windows = j->tables.address + rope_bytes;
@@ -312,6 +353,7 @@ void cuda_attention_within(Dev *d, const AttentionArgs *a, uint64_t limit)
     Job j = {.d = d, .a = a, .type = type, .depth = cuda_depth(a->head_dim),
              .text = a->text_k.valid ? a->text_k.w : 0, .limit = limit};
     j.text_queries = a->text_o.valid ? j.text : 0;
+    j.form = type == ELEMENT_F32 ? CUDA_ATTENTION_F32 : cuda_attention_form(d, a->stage, a->head_dim, longest_window(&j));
     count(&j);
     const int longest = take_memory(&j);
     const bool flash = cuda_is_flash(a->head_dim);
@@ -330,6 +372,7 @@ void cuda_attention_within(Dev *d, const AttentionArgs *a, uint64_t limit)
     if (!flash) scores_free(&j, &scores);
     cuda_scratch_free(d, &j.text_sum);
     cuda_scratch_free(d, &j.text_o);
+    cuda_scratch_free(d, &j.eights);
     cuda_scratch_free(d, &j.operands);
     cuda_scratch_free(d, &j.tables);
 }

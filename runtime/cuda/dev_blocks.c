@@ -3,15 +3,18 @@
 
 #include <math.h>
 
+static const uint64_t EIGHTS_BYTES = 192u << 20; /* of operands of 8 bits at a time, of some heads; of one at least */
+
 /* --------------------------------------------------------------------------------------------------------- attention */
 
 typedef struct BlockJob {
     Dev *d;
     const BlockAttentionArgs *a;
     Element type;
+    CudaAttentionForm form;
     int depth, windows, tokens; /* windows and tokens of the keys' slices */
     CudaFlash flash;
-    CudaScratch operands, table;
+    CudaScratch operands, table, eights;
 } BlockJob;
 
 /* Rows of x as the kernel reads them: in the right type, a head filling whole rows of it. */
@@ -20,12 +23,20 @@ static bool rows_fit(const BlockJob *j, Tensor x)
     return x.type == j->type && j->a->head_dim == j->depth && x.at % 16 == 0;
 }
 
+/* 8 bits are made of queries in one run of rows, too, and of slices that are whole tiles. */
+static bool packs_directly(const BlockJob *j)
+{
+    const Tensor q = j->a->q;
+    return q.stride_h == (int64_t)q.w * q.c_pad && q.stride_t == q.h * q.stride_h && j->windows * j->tokens % FLASH8_KEYS == 0;
+}
+
 /* Keys and values of a slice in one run of rows, all slices alike. */
 static bool reads_directly(const BlockJob *j)
 {
     const BlockAttentionArgs *a = j->a;
     const int pitch = a->keys[0].k.c_pad;
     if (!rows_fit(j, a->q) || a->key_slices > CUDA_KEY_SLICES) return false;
+    if (cuda_attention_in_8_bits(j->form) && !packs_directly(j)) return false;
     for (int i = 0; i < a->key_slices; i++) {
         const Tensor both[2] = {a->keys[i].k, a->keys[i].v};
         for (int n = 0; n < 2; n++) {
@@ -90,11 +101,71 @@ static void use_copies(BlockJob *j)
     }
 }
 
+/* ------------------------------------------------------------------------------------------------------------ 8 bits */
+
+/* Blocks that masks choose have to be whole tiles, their last key one like the others. */
+static CudaAttentionForm form_of(const BlockJob *j, int keys)
+{
+    const BlockAttentionArgs *a = j->a;
+    const bool fits = !a->mask.valid || (a->block_keys % FLASH8_KEYS == 0 && a->last_key_bias == 0.0f);
+    return j->type == ELEMENT_F32 || !fits ? CUDA_ATTENTION_BF16 : cuda_attention_form(j->d, a->stage, a->head_dim, keys);
+}
+
+/* Some heads' operands from those of bf16. Slices that lie apart are packed one by one. */
+static void pack_heads(BlockJob *j, CudaFlash8Pack *p, int first_head, int heads)
+{
+    const CudaFlash *f = &j->flash;
+    const int all = p->keys, slices = all / (f->slice_blocks * f->block_keys), slice = all / slices;
+    const uint64_t q_skip = (uint64_t)(first_head * f->q_head) * 2, kv_skip = (uint64_t)(first_head * f->kv_head) * 2;
+    p->q = f->q + q_skip;
+    p->q_head = f->q_head;
+    p->kv_head = f->kv_head;
+    p->q_pitch = f->q_pitch;
+    p->kv_pitch = f->kv_pitch;
+    p->fp8 = j->form == CUDA_ATTENTION_E4M3;
+    cuda_flash8_queries(j->d, p, p->q_rows, 1, heads);
+    for (int pass = 0; pass < 2; pass++) {
+        for (int s = 0; s < slices; s++) {
+            p->keys = slice;
+            p->first_tile = s * (slice / FLASH8_KEYS);
+            p->k = f->k[s] + kv_skip;
+            p->v = f->v[s] + kv_skip;
+            if (pass == 0) cuda_flash8_sums(j->d, p, slice, 1, heads);
+            else cuda_flash8_keys(j->d, p, slice, 1, heads);
+        }
+        p->keys = all;
+        p->first_tile = 0;
+        if (pass == 0) cuda_flash8_means(j->d, p, 1, heads);
+    }
+}
+
+static void attend_in_8_bits(BlockJob *j)
+{
+    const BlockAttentionArgs *a = j->a;
+    const CudaFlash *f = &j->flash;
+    const int q_rows = a->q.t * a->q.h * a->q.w, keys = f->blocks * f->block_keys;
+    const uint64_t fit = EIGHTS_BYTES / cuda_flash8_bytes(q_rows, keys, 1, 1);
+    const int round = fit < 1 ? 1 : fit < (uint64_t)a->heads ? (int)fit : a->heads;
+    j->eights = cuda_scratch(j->d, cuda_flash8_bytes(q_rows, keys, 1, round));
+    for (int first = 0; first < a->heads; first += round) {
+        const int heads = a->heads - first < round ? a->heads - first : round;
+        CudaFlash8Pack p = cuda_flash8_room(j->eights.address, q_rows, keys, 1, round);
+        p.keys = keys;
+        pack_heads(j, &p, first, heads);
+        CudaFlash8 e = {.o = f->o, .mask = f->mask, .q_rows = f->q_rows, .queries = f->queries, .keys = keys, .blocks = f->blocks,
+                        .block_tiles = f->block_keys / FLASH8_KEYS, .first_head = first, .scale = f->scale,
+                        .last_bias = f->last_bias};
+        cuda_flash8(j->d, &e, &p, a->q.w, heads, a->q.t * a->q.h);
+    }
+    cuda_scratch_free(j->d, &j->eights);
+}
+
 void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
 {
     BlockJob j = {.d = d, .a = a, .type = cuda_attention_type(d, a->stage, a->head_dim), .depth = cuda_depth(a->head_dim),
-                  .windows = a->keys[0].k.h, .tokens = a->keys[0].k.w, .operands = {ARENA_FULL, 0}, .table = {ARENA_FULL, 0}};
+                  .windows = a->keys[0].k.h, .tokens = a->keys[0].k.w, .operands = {ARENA_FULL, 0}, .table = {ARENA_FULL, 0}, .eights = {ARENA_FULL, 0}};
     const int slice_keys = j.windows * j.tokens, keys = a->key_slices * slice_keys;
+    j.form = form_of(&j, keys);
     if (!cuda_is_flash(a->head_dim) || (a->mask.valid && j.tokens % a->block_keys != 0)) {
         dev_fail(d, "internal error: block attention of %d tokens by %d, heads of %d channels", j.tokens, a->block_keys,
                  a->head_dim);
@@ -108,7 +179,8 @@ void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
                           .last_bias = a->last_key_bias / a->scale};
     if (reads_directly(&j)) use_directly(&j);
     else use_copies(&j);
-    cuda_flash(d, &j.flash, j.type, a->q.w, a->heads, a->q.t * a->q.h);
+    if (cuda_attention_in_8_bits(j.form)) attend_in_8_bits(&j);
+    else cuda_flash(d, &j.flash, j.type, a->q.w, a->heads, a->q.t * a->q.h);
     cuda_zero_padding(d, a->o);
     cuda_scratch_free(d, &j.table);
     cuda_scratch_free(d, &j.operands);

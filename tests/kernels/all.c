@@ -16,6 +16,7 @@ static void host_tests(void)
     test_selftest();
     test_int8();
     test_fp8();
+    test_attention8_definition();
     test_layout();
 }
 
@@ -41,6 +42,7 @@ static void cuda_tests(void)
     test_cuda_norm();
     test_cuda_picture();
     test_cuda_fp8();
+    test_attention8();
     test_cuda_layers();
 }
 

@@ -22,6 +22,7 @@ void test_rules(void);
 void test_selftest(void);
 void test_int8(void);
 void test_fp8(void);
+void test_attention8_definition(void);
 void test_cuda_weights(void);
 void test_cuda_fold(void);
 
@@ -31,6 +32,7 @@ void test_cuda_gemm(void);
 void test_cuda_norm(void);
 void test_cuda_picture(void);
 void test_cuda_fp8(void);
+void test_attention8(void);
 void test_cuda_layers(void);
 
 void run_kernel_tests(void);
