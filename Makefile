@@ -68,7 +68,7 @@ flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(
         $(if $(filter tools/deflate.c,$(1)),$(if $(WINDOWS),-DUPRES_ZLIB)) \
         $(if $(filter tools/io_png.c,$(1)),$(if $(WINDOWS),-isystem $(B)/include)) $(CFLAGS)
 
-LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
+LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/bench/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
 TOOL_SRC := $(filter-out tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
 CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
@@ -183,10 +183,19 @@ $(B)/upres.dll: $(call obj,$(LIB_SRC)) $(GEN_OBJ) $(B)/obj/upres.def
 	@echo "  LINK $@"
 	@$(CC) -shared -pthread $(LDFLAGS) -Wl,--out-implib,$(B)/libupres.dll.a -o $@ $^ $(LIBS)
 
+# What the command was built from, for the head of benchmarks; "" where the source is no repository of its own.
+$(B)/obj/commit.c: FORCE
+	@mkdir -p $(@D)
+	@commit=$$(test -e .git && git describe --always --dirty=+ --exclude='*' 2>/dev/null || true); \
+	    echo "extern const char upres_commit[]; const char upres_commit[] = \"$$commit\";" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/commit.o: $(B)/obj/commit.c $(B)/obj/flags
+	@$(CC) $(BASE) -c -o $@ $<
+
 # The library is found beside the command (build tree) or in ../lib (installed); by Windows beside it.
 RPATH = $(if $(WINDOWS),,-Wl,-rpath,'$(1)')
 SHARED := $(if $(WINDOWS),$(B)/libupres.dll.a,-L$(B) -lupres)
-$(B)/upres$(EXE): $(call obj,$(TOOL_SRC) $(if $(WINDOWS),loader/wide.c)) $(LIBRARY_FILES)
+$(B)/upres$(EXE): $(call obj,$(TOOL_SRC) $(if $(WINDOWS),loader/wide.c)) $(B)/obj/commit.o $(LIBRARY_FILES)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN:$$ORIGIN/../lib) -o $@ $(filter %.o,$^) $(SHARED) $(DEFLATE) -lm
 

@@ -3,7 +3,7 @@
  */
 #include "loader/weights.h"
 #include "runtime/about.h"
-#include "runtime/bench.h"
+#include "runtime/bench/bench.h"
 #include "runtime/device.h"
 #include "runtime/options.h"
 #include "runtime/plan.h"

@@ -15,6 +15,16 @@ double system_seconds(void)
     return (double)now.QuadPart / (double)rate.QuadPart;
 }
 
+double system_cpu_seconds(void)
+{
+    FILETIME created, ended, kernel, user;
+    if (!GetProcessTimes(GetCurrentProcess(), &created, &ended, &kernel, &user)) return 0;
+    const uint64_t high = (uint64_t)kernel.dwHighDateTime + user.dwHighDateTime;
+    return 1e-7 * ((double)(high << 32) + (double)kernel.dwLowDateTime + (double)user.dwLowDateTime);
+}
+
+uint64_t system_cache_bytes(void) { return 0; }
+
 void system_memory(uint64_t *total, uint64_t *available)
 {
     MEMORYSTATUSEX m = {.dwLength = sizeof m};
@@ -50,12 +60,30 @@ void system_gpu_driver(char *text, size_t size)
 #else
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 double system_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double system_cpu_seconds(void)
+{
+    struct timespec t;
+    if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0) return 0;
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+uint64_t system_cache_bytes(void)
+{
+    long bytes = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (bytes <= 0) bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
 void system_memory(uint64_t *total, uint64_t *available)

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 double system_seconds(void); /* since some moment; never goes back */
+double system_cpu_seconds(void); /* that processors have spent on this process; 0: not known */
+uint64_t system_cache_bytes(void); /* of the last cache before memory; 0: not known */
 
 /* Bytes of main memory: all of it, and what can be had without swapping. 0 where the system does not tell. */
 void system_memory(uint64_t *total, uint64_t *available);

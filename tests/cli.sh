@@ -99,7 +99,7 @@ refused "unknown option" 2 'did you mean --batch-size' -i in -o out "${W[@]}" --
 refused "flag with a value" 2 '--overwrite takes no value' -i in -o out "${W[@]}" --overwrite=yes
 refused "option of another verb" 2 '--color is not an option of encode' encode -i in -o out.safetensors "${W[@]}" --color lab
 refused "stray argument" 2 'stray' -i in -o out "${W[@]}" stray
-for o in resume shard scene-cuts preview timings plot warmup; do
+for o in resume shard scene-cuts preview timings warmup; do
     refused "--$o of a later version" 2 "--$o is not in this version" -i in -o out "${W[@]}" --$o 2
 done
 for o in "mode tiny" "flashvsr-version 1" "sparse-ratio 1.5" "sparse-ratio dense" "kv-slices 2" "local-range 9" \

@@ -125,7 +125,7 @@ static const Option options[] = {
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
     {"threads", 0, FORM_WHOLE, DEVICES, LIB(threads), 1, 1024, "N", "[all cores]"},
 
-    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_SELFTEST, JOB(overwrite), 0, 0, NULL,
+    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_BENCH | VERB_SELFTEST, JOB(overwrite), 0, 0, NULL,
      "replace outputs that exist"},
     {"skip-existing", 0, FORM_FLAG, COMPUTE, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
     {"allow-gaps", 0, FORM_FLAG, UPSCALE | VERB_ENCODE | VERB_COMPARE, JOB(allow_gaps), 0, 0, NULL,
@@ -134,6 +134,7 @@ static const Option options[] = {
     {"checksums", 0, FORM_FLAG, VERB_INFO, JOB(checksums), 0, 0, NULL, "CRC-32 of each tensor's float32 values"},
     {"report", 0, FORM_TEXT, VERB_SELFTEST, JOB(report), 0, 0, "FILE", "the table and what the machine is, for a bug report"},
     {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
+    {"plot", 0, FORM_TEXT, VERB_BENCH, JOB(plot), 0, 0, "FILE.svg", "the roofline of the device and what was timed under it"},
     {"progress", 0, FORM_CHOICE, COMPUTE, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
     {"json", 0, FORM_FLAG, EVERY, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
     {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
@@ -146,7 +147,6 @@ static const Option options[] = {
     {"scene-cuts", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"preview", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"timings", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
-    {"plot", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"warmup", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
 };
 // clang-format on
@@ -203,7 +203,8 @@ static const VerbText verbs[] = {
      "Sizes, tiles, memory and time of a job; computes nothing."},
     {VERB_COMPARE, "compare", "compare A B [--json] [-o SIDE-BY-SIDE.png]",
      "PSNR and SSIM of two pictures, folders or patterns, frame by frame and on average."},
-    {VERB_BENCH, "bench", "bench [PATTERN] [--json | --csv] [options]", "Time kernels, networks and phases."},
+    {VERB_BENCH, "bench", "bench [PATTERN] [--json | --csv] [--plot FILE.svg] [options]",
+     "Time kernels, networks and phases: warm and cold, in all versions, against the device's limits."},
     {VERB_SELFTEST, "selftest", "selftest [PATTERN] [--device all|cpu|cuda[:N]] [--report FILE] [options]",
      "Check every kernel of this machine's devices against plain C."},
 };

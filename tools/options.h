@@ -34,6 +34,7 @@ typedef struct Job {
     const char *frames; /* the same, as written */
     const char *type;   /* of convert */
     const char *report; /* of selftest */
+    const char *plot;   /* of bench */
     int32_t overwrite, skip_existing, allow_gaps, checksums, csv, json, verbose, quiet, help;
     int32_t progress; /* ProgressMode */
     /* tile sides and overlaps as given, before the general option fills in for the special ones */

@@ -27,7 +27,7 @@ static const char usage[] =
     "       upres convert IN... -o OUT.gguf [--type TYPE]         merge weight files into one GGUF\n"
     "       upres plan [upscale|encode|decode] (their options)    sizes, tiles, memory, time; computes nothing\n"
     "       upres compare A B [--json] [-o SIDE-BY-SIDE.png]      PSNR and SSIM\n"
-    "       upres bench [PATTERN] [--json|--csv]                  time kernels, networks and phases\n"
+    "       upres bench [PATTERN] [--json|--csv] [--plot FILE]    time kernels, networks and phases\n"
     "       upres selftest [--device D] [--report FILE]           every kernel against the plain C one\n"
     "       upres demo-weights seedvr2|flashvsr -o FILE           constructed weights to try the program with\n"
     "       upres --version | --list-devices | -h | VERB -h\n"

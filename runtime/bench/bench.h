@@ -1,8 +1,8 @@
 /*
- * Times of operations and of image work at the shapes the released networks use.
+ * Times of operations, of networks and of the work around them, at the shapes that the released networks use.
  */
-#ifndef UPRES_RUNTIME_BENCH_H
-#define UPRES_RUNTIME_BENCH_H
+#ifndef UPRES_RUNTIME_BENCH_BENCH_H
+#define UPRES_RUNTIME_BENCH_BENCH_H
 
 #include "runtime/fault.h"
 
