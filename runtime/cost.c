@@ -49,7 +49,7 @@ bool cost_vae(const VaeWork *work, VaeTiles tiles, PhaseCost *out, Fault *f)
 static VaeTiles tiles_of(int side, int32_t overlap)
 {
     int o = options_tile_overlap(side, overlap);
-    return (VaeTiles){side, side, o, o};
+    return (VaeTiles){.tile_h = side, .tile_w = side, .overlap_h = o, .overlap_w = o};
 }
 
 /* What one tile of this side works in: a picture of its size, untiled. Many tiles need no more than one. */

@@ -311,9 +311,33 @@ static bool may_run(Dev *d)
     return true;
 }
 
+/* Frame i of a call whose frames are worked off one by one. */
+static ConvArgs conv_frame(const ConvArgs *a, int i)
+{
+    ConvArgs one = *a;
+    Tensor *const tensors[] = {&one.x, &one.y, &one.pre.stats, &one.post.residual, &one.post.shortcut_x, &one.post.stats};
+    for (size_t k = 0; k < sizeof tensors / sizeof *tensors; k++) {
+        if (tensors[k]->valid) *tensors[k] = tensor_frames(*tensors[k], i, 1);
+    }
+    one.start = a->start && i == 0;
+    return one;
+}
+
 void dev_conv3d(Dev *d, const ConvArgs *a)
 {
-    if (may_run(d)) d->ops->conv3d(d, a);
+    if (!may_run(d)) return;
+    if (a->state == NULL || !a->state->single) {
+        d->ops->conv3d(d, a);
+        return;
+    }
+    if (a->stride_t != 1 || a->post.shuffle_time > 1) {
+        dev_fail(d, "internal error: a thrifty history serves steps of one frame");
+        return;
+    }
+    for (int i = 0; i < a->x.t && dev_ok(d); i++) {
+        const ConvArgs one = conv_frame(a, i);
+        d->ops->conv3d(d, &one);
+    }
 }
 
 void dev_upsample(Dev *d, const UpsampleArgs *a)
@@ -448,6 +472,7 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
 {
     if (start) s->started = false;
     free_slots(s, frames, fresh);
+    if (s->bands > 1 && s->started && s->slot[0] != s->slot[s->kept - 1]) fresh[0] = s->slot[0]; /* displaced */
     int n = 0;
     if (start) {
         s->seen = 0;
@@ -455,6 +480,7 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     } else {
         for (int i = 0; i < s->kept; i++) sequence[n++] = s->slot[i];
     }
+    s->before = n > 0 ? sequence[n - 1] : 0;
     for (int i = 0; i < frames; i++) sequence[n++] = fresh[i];
     for (int i = 0; i < s->kept; i++) s->slot[i] = sequence[n - s->kept + i];
     s->started = true;
@@ -462,7 +488,29 @@ int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, i
     return n;
 }
 
-ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
+int64_t state_upsample(ConvState *s, int rt, const UpsampleArgs *a, int *sequence, int *fresh)
+{
+    if (a->part == UPSAMPLE_SECOND) {
+        sequence[0] = s->before;
+        sequence[1] = fresh[0] = s->slot[0];
+        return s->seen - 1;
+    }
+    const int64_t seen = a->start ? 0 : s->seen;
+    state_advance(s, rt == 2 ? 2 : 3, a->start, a->x.t, sequence, fresh);
+    return seen;
+}
+
+bool upsample_is_valid(Dev *d, const UpsampleArgs *a, int rt)
+{
+    const bool history = rt == 0 || (rt > 0 && a->state != NULL && a->x.t <= FRAMES_MAX);
+    const bool part = a->part == UPSAMPLE_ALL || (rt == 2 && a->x.t == 1 && a->y.t == 1 &&
+                                                  (a->part == UPSAMPLE_FIRST || (a->state != NULL && a->state->seen > 1)));
+    if (!history) dev_fail(d, "internal error: a folded upsampler was given no weights, no state or too many frames");
+    else if (!part) dev_fail(d, "internal error: there is no such part of what an upsampler gives");
+    return history && part;
+}
+
+static ConvState *conv_state(Dev *d, const ConvArgs *a, int frames, bool single)
 {
     ConvState *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -474,11 +522,15 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames)
     s->zero = a->start_zero;
     s->pad_top = a->pad_top;
     s->pad_left = a->pad_left;
+    s->single = single;
     d->lasting = true;
-    s->ring = d->ops->history(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), &s->scales);
+    d->ops->history(d, a, s->slots + (s->zero && s->kept == 0 ? 1 : 0), s);
     d->lasting = false;
     return s;
 }
+
+ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames) { return conv_state(d, a, frames, false); }
+ConvState *dev_conv_state_thrifty(Dev *d, const ConvArgs *a) { return conv_state(d, a, 1, true); }
 
 void dev_state_free(Dev *d, ConvState *s)
 {
@@ -490,12 +542,13 @@ void dev_state_free(Dev *d, ConvState *s)
 
 int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c)
 {
-    *h = s->ring.h;
+    *h = s->ring.h - s->gap;
     *w = s->ring.w;
     *c = s->ring.c;
     if (d->plan || !s->started) return 0;
     for (int f = 0; f < s->kept; f++) {
-        const Tensor frame = tensor_frames(s->ring, s->slot[f], 1);
+        const int slot = s->slot[f], first = slot * s->ring.h + (s->bands > 1 ? s->row[slot] : 0);
+        const Tensor frame = tensor_rows(s->ring, first, s->ring.h - s->gap);
         const float *from = dev_read(d, frame);
         if (from == NULL) return 0;
         for (int64_t p = 0; p < (int64_t)*h * *w; p++, out += *c) memcpy(out, from + p * frame.c_pad, (size_t)*c * sizeof *out);

@@ -88,9 +88,10 @@ typedef struct DevTotals {
 
 /*
  * How numbers are kept and multiplied. INT8: products of wide layers in blocks of 128 channels, all else as BF16. On sm_120
- * alone: FP8, wide layers in 8-bit floats, the widest convolutions as INT8; FP8X3, wide layers in pairs of 8-bit floats.
+ * alone: FP8, wide layers in 8-bit floats, the widest convolutions as INT8; FP8X3, wide layers in pairs of 8-bit floats. AUTO: by
+ * network, as runtime/cuda/policy.h says.
  */
-typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8, DEV_FP8, DEV_FP8X3 } DevPrecision;
+typedef enum DevPrecision { DEV_FP32, DEV_BF16, DEV_INT8, DEV_FP8, DEV_FP8X3, DEV_AUTO } DevPrecision;
 
 struct CudaDevice; /* runtime/cuda/driver.h */
 
@@ -100,6 +101,7 @@ typedef struct DevSetup {
     const char *cpu_set;           /* cpu: "scalar", "avx2", "avx512", one this machine has; NULL: the fastest */
     const struct CudaDevice *cuda; /* NULL: the CPU. Need not exist for a plan; outlives the device */
     DevPrecision precision;        /* the CPU: DEV_FP32 alone */
+    int band_pixels;               /* cuda: for tests, the least a band of a thrifty history has; 0: what keeps a GPU busy */
     bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32, and attention
                                       of few keys: for tests */
     bool fp8_scores;               /* cuda, DEV_FP8: attention's scores of e4m3, too, which are less exact than those of int8 at the
@@ -143,7 +145,15 @@ bool dev_cancelled(const Dev *d);
  * Stages: keys of the precision policy. A network numbers its own from one of these bases on; the first two, where values
  * enter it and leave it, are never made of 8 bits.
  */
-enum { STAGES_VAE = 0x000, STAGES_DIT = 0x100, STAGES_FLASH_DIT = 0x200, STAGES_LQ = 0x300, STAGES_TCDECODER = 0x400, STAGES_WAN = 0x500 };
+enum {
+    STAGES_VAE_DECODER = 0x000,
+    STAGES_DIT = 0x100,
+    STAGES_FLASH_DIT = 0x200,
+    STAGES_LQ = 0x300,
+    STAGES_TCDECODER = 0x400,
+    STAGES_WAN = 0x500,
+    STAGES_VAE_ENCODER = 0x600
+};
 
 typedef enum Norm {
     NORM_NONE,
@@ -184,7 +194,7 @@ typedef struct ConvState ConvState;
 
 typedef struct ConvArgs {
     int stage;               /* key of the precision policy */
-    Tensor x, y;
+    Tensor x, y;             /* y may be x's memory where there is a history, into which x goes before */
     const BoundWeight *weight; /* [co][ci][kt][kh][kw] */
     bool weight_channels_last; /* stored [co][kh][kw][ci] instead (patch embeddings of linear layers), kt = 1 */
     bool weight_frames_in_channels; /* stored [co][kt * ci][kh][kw] instead, channels of the newest frame first */
@@ -208,6 +218,9 @@ int conv_frames_out(const ConvArgs *a, int frames_in);
 
 /* State for at most `frames` new frames a call, of the shape a.x has. dev_state_free is allowed on NULL. */
 ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames);
+/* The same in less memory, for convolutions of stride 1 in time and space: frames are worked off one by one, and a GPU lets wide
+ * ones take over the place of those they displace, some rows at a time. */
+ConvState *dev_conv_state_thrifty(Dev *d, const ConvArgs *a);
 void dev_state_free(Dev *d, ConvState *s);
 /* The remembered frames, oldest first, unpadded channels: [kt - stride_t][h + pads][w + pads][c] floats. For tests. */
 int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c);
@@ -226,12 +239,16 @@ void dev_fold_free(Dev *d, FoldedUpsampler *f);
 FoldedUpsampler *dev_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
                                   const BoundWeight *bias);
 
+/* rt 2 and one coarse frame: all it gives, or one of the two at a time. The second follows the first, before any other call. */
+typedef enum UpsamplePart { UPSAMPLE_ALL, UPSAMPLE_FIRST, UPSAMPLE_SECOND } UpsamplePart;
+
 typedef struct UpsampleArgs {
     int stage;
-    Tensor x, y;             /* y: rt * t frames (at the start rt * t - (rt - 1)), 2h x 2w */
+    Tensor x, y;             /* y: rt * t frames (at the start rt * t - (rt - 1)), 2h x 2w; of a part one */
     const FoldedUpsampler *weight;
     ConvState *state;        /* dev_fold_state; NULL for dev_fold_nearest, which remembers nothing */
     bool start;
+    UpsamplePart part;
     Post post;               /* act, stats */
 } UpsampleArgs;
 void dev_upsample(Dev *d, const UpsampleArgs *a);

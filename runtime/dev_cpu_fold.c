@@ -414,18 +414,14 @@ void cpu_upsample(Dev *d, const UpsampleArgs *a)
     const FoldedUpsampler *f = a->weight;
     ConvState *s = a->state;
     const int frames = a->x.t;
-    if (f != NULL && f->nearest) {
+    if (!upsample_is_valid(d, a, f != NULL && f->nearest ? 0 : f != NULL ? f->rt : -1)) return;
+    if (f->nearest) {
         upsample_nearest(d, a);
-        return;
-    }
-    if (f == NULL || s == NULL || frames > FRAMES_MAX) {
-        dev_fail(d, "internal error: a folded upsampler was given no weights, no state or too many frames");
         return;
     }
     dev_touch(d, f->bias);
     int sequence[FRAMES_MAX + 2], fresh[FRAMES_MAX];
-    const int64_t seen = a->start ? 0 : s->seen;
-    state_advance(s, f->rt == 2 ? 2 : 3, a->start, frames, sequence, fresh);
+    const int64_t seen = state_upsample(s, f->rt, a, sequence, fresh);
     const int front = f->rt == 2 ? 1 : 2; /* entries of sequence in front of the new frames */
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * (f->rt == 2 ? 8.0 : 12.0) * f->channels;
 
@@ -437,7 +433,7 @@ void cpu_upsample(Dev *d, const UpsampleArgs *a)
         const float *bias = dev_vector(d, f->bias, vector);
         float *to[FRAMES_MAX];
         for (int i = 0; i < frames; i++) to[i] = tensor_at(d, s->ring, fresh[i], 1, 1);
-        pre_apply(d, a->x, &none, to, s->ring.stride_h, s->ring.c_pad, vector + vector_floats);
+        if (a->part != UPSAMPLE_SECOND) pre_apply(d, a->x, &none, to, s->ring.stride_h, s->ring.c_pad, vector + vector_floats);
         int fine = 0;
         for (int i = 0; i < frames; i++) {
             CoarseFrames c[2] = {0};
@@ -456,7 +452,10 @@ void cpu_upsample(Dev *d, const UpsampleArgs *a)
             }
             const Tensor sets[2] = {seen + i == 1 ? f->second : f->before, f->now};
             const int taps[2] = {4, 4};
-            for (int pt = 0; pt < 2; pt++) run_frame(d, a, s->ring, fine++, pt, sets, taps, c, 2, bias, scratch.floats);
+            for (int pt = 0; pt < 2; pt++) {
+                const bool other = pt == 0 ? a->part == UPSAMPLE_SECOND : a->part == UPSAMPLE_FIRST;
+                if (!other) run_frame(d, a, s->ring, fine++, pt, sets, taps, c, 2, bias, scratch.floats);
+            }
         }
         if (a->post.stats.valid) stats_run(d, a->y, a->post.stats, a->post.stats_groups, scratch.floats);
     }

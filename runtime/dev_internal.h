@@ -38,8 +38,7 @@ typedef struct DevOps {
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
-    /* Frames with their borders for ConvState.ring and .scales, cleared. */
-    Tensor (*history)(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
+    void (*history)(Dev *d, const ConvArgs *a, int slots, ConvState *s); /* takes ring and scales, cleared */
     FoldedUpsampler *(*fold)(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                              const BoundWeight *conv_bias, int rt);
     FoldedUpsampler *(*fold_nearest)(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,
@@ -83,12 +82,16 @@ struct Dev {
 enum { FRAMES_MAX = 64 }; /* new frames of one call */
 
 struct ConvState {
-    Tensor ring;          /* [slots][h + pads][w + pads][c]; borders and padded channels stay zero */
+    Tensor ring;          /* [slots][h + pads + gap][w + pads][c]; borders and padded channels stay zero */
     Tensor scales;        /* rings of 8 bits: words of four bytes [slots][h + pads][w + pads][cuda_words], if they have any */
     int slots, pad_top, pad_left;
+    bool single;          /* calls of several frames are worked off one by one */
+    int bands;            /* single: more than 1: cuda/dev_conv.c writes frames over those they displace, in so many bands */
+    int gap, row[4];      /* then: rows of a slot that its frame does not take, and how many of them stand before it */
     bool zero;            /* in front of a video stand zeros: the ring's last frame, until it is needed */
     int kept;             /* frames remembered between calls: kt - stride_t */
     int slot[4];          /* where the remembered frames are, oldest first; repeats after a start */
+    int before;           /* slot of the frame in front of the last call's */
     bool started;
     int64_t seen;         /* frames since the start */
 };
@@ -152,6 +155,11 @@ void stats_run(Dev *d, Tensor x, Tensor stats, int groups, float *scratch);
  */
 int state_advance(ConvState *s, int kt, bool start, int frames, int *sequence, int *fresh);
 
+/* The same of an upsampler's call, which the second of two parts repeats; how many frames were seen before its own. */
+int64_t state_upsample(ConvState *s, int rt, const UpsampleArgs *a, int *sequence, int *fresh);
+/* Does the call suit an upsampler that multiplies frames by rt (0: it has no history, -1: there is none)? Else it fails. */
+bool upsample_is_valid(Dev *d, const UpsampleArgs *a, int rt);
+
 /* A job, with one thread's scratch after another at `scratch`. */
 uint64_t job_scratch_floats(const Dev *d, const GemmJob *j);
 void job_run(Dev *d, const GemmJob *j, float *scratch);
@@ -175,7 +183,7 @@ void cpu_from_codes(Dev *d, const CodesArgs *a);
 void cpu_to_codes(Dev *d, const CodesArgs *a);
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
-Tensor cpu_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
+void cpu_history(Dev *d, const ConvArgs *a, int slots, ConvState *s);
 FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt);
 FoldedUpsampler *cpu_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,

@@ -7,18 +7,19 @@
 #include "runtime/dev.h"
 #include "runtime/cuda/dev.h"
 #include "runtime/cuda/weight_room.h"
+#include "tests/child.h"
+#include "tests/emulator/library.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static int passed, failed, skipped, complaints;
 static char said[1024];
-static const char *emulator = "build/tests/emulator/libcuda.so.1";
+static char emulator[1024];
 
 static void complain(const char *format, ...)
 {
@@ -38,22 +39,20 @@ static void complain(const char *format, ...)
 
 enum { SKIPPED = 101, COMPLAINTS_MOST = 100 };
 
+/* What a case's process does: its complaints, or SKIPPED. */
+static int counted(void (*body)(void))
+{
+    complaints = 0;
+    body();
+    return complaints > COMPLAINTS_MOST ? COMPLAINTS_MOST : complaints;
+}
+
 static void test(const char *name, const char *settings, void (*body)(void))
 {
-    fflush(NULL);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        alarm(300);
-        setenv("UPRES_CUDA_DRIVER", emulator, 1);
-        setenv("UPRES_EMULATOR", settings, 1);
-        body();
-        fflush(stdout);
-        _exit(complaints > COMPLAINTS_MOST ? COMPLAINTS_MOST : complaints);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0) status = -1;
-    const bool ok = status == 0, skip = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
-    if (WIFSIGNALED(status)) printf("  ended by signal %d\n", WTERMSIG(status));
+    setenv("UPRES_CUDA_DRIVER", emulator, 1);
+    setenv("UPRES_EMULATOR", settings, 1);
+    const int status = child_run(300, counted, body);
+    const bool ok = status == 0, skip = status == SKIPPED;
     printf("%s %s (%s)\n", ok ? "ok  " : skip ? "skip" : "FAIL", name, settings);
     passed += ok;
     skipped += skip;
@@ -273,6 +272,121 @@ static void own_context(void)
     c->context_release(0);
 }
 
+/* -------------------------------------------------------------------------------------------------- thrifty histories */
+
+enum { TC = 128, TH = 11, TW = 6, THRIFTY_FRAMES = 6 }; /* channels that 8 bits are made for; bands of unlike heights */
+
+typedef struct Thrifty {
+    float weights[2][TC * TC * 27], shortcut[TC * TC], vectors[2][TC];
+    WeightTensor tensor[5];
+    BoundWeight bound[5];
+    float out[THRIFTY_FRAMES][TH * TW * TC], kept[2 * (TH + 2) * (TW + 2) * TC];
+    uint64_t peak;
+} Thrifty;
+
+static void bind_thrifty(Thrifty *l)
+{
+    const int64_t conv[] = {TC, TC, 3, 3, 3}, square[] = {TC, TC, 1, 1, 1}, vector[] = {TC};
+    uint32_t state = 7;
+    for (int i = 0; i < TC * TC * 27; i++) {
+        for (int n = 0; n < 2; n++) {
+            state = state * 1664525u + 1013904223u;
+            l->weights[n][i] = ((float)(state >> 8) * 0x1p-23f - 1.0f) * 0.03f;
+        }
+    }
+    for (int i = 0; i < TC * TC; i++) l->shortcut[i] = sinf((float)i) * 0.1f;
+    for (int i = 0; i < TC; i++) l->vectors[0][i] = 1.0f + 0.005f * (float)i;
+    for (int i = 0; i < TC; i++) l->vectors[1][i] = 0.01f * (float)(i - 64);
+    struct {
+        float *values;
+        int rank;
+        const int64_t *shape;
+    } all[] = {{l->weights[0], 5, conv}, {l->weights[1], 5, conv}, {l->shortcut, 5, square}, {l->vectors[0], 1, vector},
+               {l->vectors[1], 1, vector}};
+    for (int i = 0; i < 5; i++) {
+        int64_t count = 1;
+        for (int k = 0; k < all[i].rank; k++) count *= all[i].shape[k];
+        l->tensor[i] = (WeightTensor){.name = "thrifty", .type = WT_F32, .rank = all[i].rank, .count = count,
+                                      .data = (const uint8_t *)all[i].values, .bytes = (uint64_t)count * sizeof(float)};
+        l->bound[i] = (BoundWeight){.tensor = &l->tensor[i], .rank = all[i].rank, .count = count};
+        for (int k = 0; k < all[i].rank; k++) l->bound[i].shape[k] = l->tensor[i].shape[k] = all[i].shape[k];
+    }
+}
+
+/* A residual block with a shortcut, whose result takes its hidden layer's place, in calls of one frame, one, two, one ... */
+static void blocks(Dev *d, Thrifty *l, bool thrifty)
+{
+    ConvState *state[2] = {NULL, NULL};
+    for (int f = 0, more; f < THRIFTY_FRAMES && dev_ok(d); f += more) {
+        more = f % 3 == 1 ? 2 : 1;
+        Tensor x = dev_tensor(d, more, TH, TW, TC), y = dev_tensor(d, more, TH, TW, TC);
+        Tensor of_x = dev_floats(d, more, 1, 1, 64), of_y = dev_floats(d, more, 1, 1, 64);
+        float *to = dev_write(d, x);
+        for (int k = 0; to != NULL && k < more * TH * TW * TC; k++) to[k] = sinf((float)(k + 7919 * f));
+        dev_write_end(d, x, to);
+        dev_stats(d, &(StatsArgs){.x = x, .stats = of_x, .groups = 32});
+        for (int n = 0; n < 2; n++) {
+            ConvArgs a = {.stage = 3, .x = n == 0 ? x : y, .y = y, .weight = &l->bound[n], .bias = &l->bound[4], .kt = 3, .kh = 3,
+                          .kw = 3, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1,
+                          .pad_right = 1, .start = f == 0,
+                          .pre = {.norm = NORM_GROUP, .groups = 32, .eps = 1e-6f, .stats = n == 0 ? of_x : of_y,
+                                  .gamma = &l->bound[3], .beta = &l->bound[4], .act = ACT_SILU},
+                          .post = {.stats = of_y, .stats_groups = 32}};
+            if (n == 1) {
+                a.post.shortcut = &l->bound[2];
+                a.post.shortcut_x = x;
+            }
+            if (state[n] == NULL) state[n] = thrifty ? dev_conv_state_thrifty(d, &a) : dev_conv_state(d, &a, 2);
+            a.state = state[n];
+            dev_conv3d(d, &a);
+        }
+        const float *from = dev_read(d, y);
+        if (from != NULL) memcpy(l->out[f], from, (size_t)more * sizeof l->out[f]);
+        dev_read_end(d, from);
+        dev_free(d, &of_y);
+        dev_free(d, &of_x);
+        dev_free(d, &y);
+        dev_free(d, &x);
+    }
+    int h, w, c;
+    CHECK(dev_is_plan(d) || (dev_state_read(d, state[1], l->kept, &h, &w, &c) == 2 && h == TH + 2 && w == TW + 2 && c == TC));
+    for (int n = 0; n < 2; n++) dev_state_free(d, state[n]);
+}
+
+static bool blocks_in(Thrifty *l, DevPrecision precision, bool thrifty)
+{
+    DevSetup s = setup(precision);
+    s.band_pixels = 16; /* four bands, of 3, 3, 3 and 2 rows */
+    Dev *plan = dev_plan_open(&s);
+    blocks(plan, l, thrifty);
+    l->peak = dev_totals(plan).arena_peak;
+    dev_close(plan);
+    Dev *d = dev_open(&s, l->peak, said, sizeof said);
+    if (d == NULL) return false;
+    blocks(d, l, thrifty);
+    dev_wait(d);
+    const bool ok = dev_ok(d) && dev_totals(d).arena_peak == l->peak;
+    snprintf(said, sizeof said, "%s", dev_error(d));
+    dev_close(d);
+    return ok;
+}
+
+static void thrifty_as_roomy(DevPrecision precision)
+{
+    static Thrifty roomy, thrifty;
+    bind_thrifty(&roomy);
+    bind_thrifty(&thrifty);
+    CHECK(blocks_in(&roomy, precision, false) && blocks_in(&thrifty, precision, true));
+    CHECK(memcmp(roomy.out, thrifty.out, sizeof roomy.out) == 0);
+    CHECK(precision >= DEV_INT8 || memcmp(roomy.kept, thrifty.kept, sizeof roomy.kept) == 0); /* 8 bits are not read back */
+    CHECK(thrifty.peak < roomy.peak);
+    printf("  %llu bytes in place of %llu\n", (unsigned long long)thrifty.peak, (unsigned long long)roomy.peak);
+}
+
+static void thrifty_bf16(void) { thrifty_as_roomy(DEV_BF16); }
+static void thrifty_int8(void) { thrifty_as_roomy(DEV_INT8); }
+static void thrifty_fp8(void) { thrifty_as_roomy(DEV_FP8); }
+
 /* ------------------------------------------------------------------------------------------------ not all weights fit */
 
 enum { WIDE = 272, ROWS = 16, CHAIN = 6, ROUNDS = 2 }; /* 290 KiB a weight: more than is recorded with the work around it */
@@ -413,11 +527,13 @@ static void streamed_with_a_failure(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1) emulator = argv[1];
+    emulator_path(argv[0], "emulator/", emulator, sizeof emulator);
+    if (argc > 1) snprintf(emulator, sizeof emulator, "%s", argv[1]);
     if (access(emulator, R_OK) != 0) {
         printf("%s is not there; give the emulated driver's path\n0 passed, 1 failed, 0 skipped\n", emulator);
         return 1;
     }
+    child_begin();
     remove("build/tests/cuda_device.sum");
     test("slices become graphs", "sm=89", graphs);
     test("values as on the CPU", "sm=80", as_on_the_cpu);
@@ -443,6 +559,9 @@ int main(int argc, char **argv)
         snprintf(settings, sizeof settings, "sm=90,seed=%d", seed);
         test("frames one after another", settings, frames_in_turn);
     }
+    test("thrifty histories, bf16", "sm=90", thrifty_bf16);
+    test("thrifty histories, int8", "sm=89", thrifty_int8);
+    test("thrifty histories, fp8", "sm=120", thrifty_fp8);
     for (int n = 2; n <= 10; n++) {
         char settings[64];
         snprintf(settings, sizeof settings, "sm=80,seed=%d,fail_alloc=%d", n, n);

@@ -1,4 +1,5 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
+#include "runtime/cuda/policy.h"
 #include "runtime/cuda/predict.h"
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
@@ -360,23 +361,9 @@ void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
-/* Channels read. 8 bits come in blocks of so many; a layer that reads fewer loses more than it gains. Wide convolutions, early in
- * a decoder, weigh more in its error than in its time: int8 there, which keeps more than e4m3 at the same rate. */
-enum { NARROW = CUDA_BLOCK, WIDE = 512 };
-
-static bool convolutes(int stage)
+Element cuda_compute(const Dev *d, int stage, int channels, const BoundWeight *stored)
 {
-    const int network = stage & ~0xff;
-    return network != STAGES_DIT && network != STAGES_FLASH_DIT;
-}
-
-Element cuda_compute(const Dev *d, int stage, int channels)
-{
-    const DevPrecision p = d->cuda->precision;
-    if (p == DEV_FP32) return ELEMENT_F32;
-    if (p == DEV_BF16 || (stage & 0xff) <= 1 || channels < NARROW) return ELEMENT_BF16;
-    if (p == DEV_FP8X3) return ELEMENT_E4M3_PAIR;
-    return p == DEV_INT8 || (convolutes(stage) && channels >= WIDE) ? ELEMENT_I8 : ELEMENT_E4M3;
+    return policy_element(d->cuda->precision, stage, channels, stored);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ device */
@@ -444,7 +431,7 @@ static const DevOps cuda_ops = {
 
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
 {
-    static const char *const names[] = {"fp32", "bf16", "int8", "fp8", "fp8x3"};
+    static const char *const names[] = {"fp32", "bf16", "int8", "fp8", "fp8x3", "auto"};
     d->cuda = calloc(1, sizeof *d->cuda);
     if (d->cuda == NULL) {
         snprintf(error, error_size, "out of memory");

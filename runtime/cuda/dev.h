@@ -52,6 +52,8 @@ typedef struct CudaGrid {
 
 /* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
+/* Of the next launch of attention: what its tiles multiply, empty rows among it. */
+void cuda_expect(Dev *d, double flop);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 
 const DevSetup *cuda_setup_of(const Dev *d);
@@ -62,8 +64,8 @@ void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const
 
 /* --------------------------------------------------------------------------------------------------- precision policy */
 
-/* In what type a stage multiplies, given the channels it reads: narrow layers stay in bf16. */
-Element cuda_compute(const Dev *d, int stage, int channels);
+/* In what type a stage multiplies (runtime/cuda/policy.h). */
+Element cuda_compute(const Dev *d, int stage, int channels, const BoundWeight *stored);
 
 /* ----------------------------------------------------------------------------------------------------------- weights */
 
@@ -151,7 +153,7 @@ bool pre_is_identity(const Pre *pre);
 
 void cuda_conv3d(Dev *d, const ConvArgs *a);
 void cuda_upsample(Dev *d, const UpsampleArgs *a);
-Tensor cuda_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales);
+void cuda_history(Dev *d, const ConvArgs *a, int slots, ConvState *s);
 FoldedUpsampler *cuda_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                            const BoundWeight *conv_bias, int rt);
 FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, int frames, const BoundWeight *conv,

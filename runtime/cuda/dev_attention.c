@@ -25,7 +25,7 @@ static bool few_tokens(const Dev *d, Tensor q) { return dev_few_pixels(d, 4 * (i
 
 Element cuda_attention_type(const Dev *d, int stage, int head_dim)
 {
-    return cuda_compute(d, stage, head_dim) == ELEMENT_F32 ? ELEMENT_F32 : ELEMENT_BF16;
+    return cuda_compute(d, stage, head_dim, NULL) == ELEMENT_F32 ? ELEMENT_F32 : ELEMENT_BF16;
 }
 
 CudaTokens cuda_tokens(const Dev *d, Tensor x)

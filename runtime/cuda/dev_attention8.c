@@ -10,7 +10,7 @@ static uint64_t whole(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 CudaAttentionForm cuda_attention_form(const Dev *d, int stage, int head_dim, int64_t keys)
 {
-    const Element products = cuda_compute(d, stage, head_dim);
+    const Element products = cuda_compute(d, stage, head_dim, NULL);
     if (products == ELEMENT_F32) return CUDA_ATTENTION_F32;
     if (cuda_device_of(d)->target != CUDA_TARGET_120F || head_dim != CUDA_FLASH8_DEPTH) return CUDA_ATTENTION_BF16;
     if (products == ELEMENT_BF16 || products == ELEMENT_E4M3_PAIR) return CUDA_ATTENTION_BF16;

@@ -148,7 +148,7 @@ static void place_image(CudaGemm *g, Tensor y, const Post *p, int f, int i)
 /* What a convolution multiplies in. Pictures of few pixels (dev_few_pixels) in float32: the norm behind it needs it. */
 static Element compute_of(const Dev *d, const ConvArgs *a)
 {
-    return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c);
+    return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c, a->weight);
 }
 
 static int channels_in(const ConvArgs *a)
@@ -156,19 +156,41 @@ static int channels_in(const ConvArgs *a)
     return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);
 }
 
-/* Zeroed room for `slots` frames with the borders that the convolution wants, as products read them. */
-static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, Tensor *scales)
+/* Zeroed room for `slots` frames with the borders that the convolution wants, and gaps, as products read them. */
+static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, int gap, Tensor *scales)
 {
-    Tensor x = dev_typed(d, type, slots, a->x.h + a->pad_top + a->pad_bottom, a->x.w + a->pad_left + a->pad_right, a->x.c);
+    Tensor x = dev_typed(d, type, slots, a->x.h + a->pad_top + a->pad_bottom + gap, a->x.w + a->pad_left + a->pad_right, a->x.c);
     *scales = scales_for(d, type, &a->pre, x);
     cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes(type));
     if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
     return x;
 }
 
-Tensor cuda_history(Dev *d, const ConvArgs *a, int slots, Tensor *scales)
+/*
+ * Bands of rows in which a thrifty history's new frame takes the place of the oldest (conv_in_bands); 1: it gets a slot of its own.
+ * Fewer rows in a band save memory; a band is to keep a GPU busy by itself.
+ */
+static int bands_of(const Dev *d, const ConvState *s, const ConvArgs *a)
 {
-    return padded_frames(d, compute_of(d, a), a, slots, scales);
+    enum { BAND_PIXELS = 1 << 17, WORTH_IT = 3, MOST = 8 };
+    const int least = cuda_setup_of(d)->band_pixels > 0 ? cuda_setup_of(d)->band_pixels : BAND_PIXELS;
+    const int64_t count = (int64_t)a->x.h * a->x.w / least;
+    if (!s->single || s->kept < 2 || s->zero || a->pad_edge || count < WORTH_IT) return 1;
+    if (a->stride_h != 1 || a->y.h != a->x.h || a->x.h < MOST) return 1;
+    return count < MOST ? (int)count : MOST;
+}
+
+static int band_rows(const ConvArgs *a, int bands) { return (a->x.h + bands - 1) / bands; }
+
+void cuda_history(Dev *d, const ConvArgs *a, int slots, ConvState *s)
+{
+    const int bands = bands_of(d, s, a);
+    if (bands > 1) {
+        slots = s->slots = s->kept;
+        s->bands = bands;
+        s->gap = band_rows(a, bands) + a->kh - 1;
+    }
+    s->ring = padded_frames(d, compute_of(d, a), a, slots, s->gap, &s->scales);
 }
 
 /* At a start no frame is remembered, so the last slot is free to stand for the zeros in front. */
@@ -276,15 +298,112 @@ static void touch(Dev *d, const ConvArgs *a)
     dev_touch(d, a->pre.beta);
 }
 
-void cuda_conv3d(Dev *d, const ConvArgs *a)
+/* The product, but for its operands and images. */
+static CudaGemm product_of(Dev *d, const ConvArgs *a)
 {
-    const int n = (int)a->weight->shape[0], frames = a->x.t, out_frames = conv_frames_out(a, frames);
-    const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
-    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
-        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
-        return;
+    CudaGemm g = {0};
+    cuda_gemm_result(d, &g, a->y, &a->post, (int)a->weight->shape[0]);
+    g.bias = cuda_vector(d, a->bias != NULL ? a->bias : a->post.shortcut_bias);
+    if (a->bias != NULL) g.more_bias = cuda_vector(d, a->post.shortcut_bias);
+    return g;
+}
+
+static CudaOperand shortcut_of(Dev *d, const ConvArgs *a, Element type)
+{
+    const Pre none = {.norm = NORM_NONE};
+    return a->post.shortcut != NULL ? cuda_operand(d, a->post.shortcut_x, &none, type) : (CudaOperand){0};
+}
+
+/* ------------------------------------------------------------------------------------------------------------- in bands */
+
+/*
+ * The new frame of a thrifty history is written where the oldest one lies, but for a gap of some rows: down into the gap
+ * before it, or up into the one behind it. A band of output rows is computed as soon as the rows it reads are there. What
+ * these overwrite of the oldest frame lies at least a gap further on, behind the rows that any later band reads.
+ */
+typedef struct BandRun {
+    ConvRun conv;      /* frames counted in rows of the ring */
+    int rows[4];       /* sequence of `conv`: first rows of the frames, oldest first */
+    int height;        /* of a frame with its borders */
+} BandRun;
+
+/* Rows of the ring become zeros. */
+static void clear_rows(Dev *d, const ConvState *s, int first, int count)
+{
+    const Tensor ring = s->ring;
+    const uint64_t row = (uint64_t)ring.stride_h * (uint64_t)element_bytes((Element)ring.type);
+    const uint64_t words = (uint64_t)ring.w * (uint64_t)cuda_words((Element)ring.type, ring.c_pad) * sizeof(float);
+    if (count <= 0) return;
+    cuda_fill(d, cuda_at(d, ring) + (uint64_t)first * row, 0, (uint64_t)count * row);
+    if (s->scales.valid) cuda_fill(d, cuda_at(d, s->scales) + (uint64_t)first * words, 0, (uint64_t)count * words);
+}
+
+/* Rows from .. to - 1 of the new frame, borders among them. */
+static void bring_rows(Dev *d, const BandRun *r, int from, int to)
+{
+    const ConvArgs *a = r->conv.a;
+    const int slot = r->rows[a->kt - 1], top = a->pad_top, bottom = top + a->x.h;
+    const int first = from > top ? from : top, last = to < bottom ? to : bottom;
+    clear_rows(d, a->state, slot + from, (to < top ? to : top) - from);
+    if (last > first) {
+        const int at = slot + first - top;
+        cuda_pre(d, tensor_rows(a->x, first - top, last - first), &a->pre, &r->conv.in, &at, top, a->pad_left);
     }
-    touch(d, a);
+    clear_rows(d, a->state, slot + (from > bottom ? from : bottom), to - (from > bottom ? from : bottom));
+}
+
+static void run_band(Dev *d, const BandRun *r, int first, int count)
+{
+    ConvArgs a = *r->conv.a;
+    ConvRun run = r->conv;
+    int rows[4];
+    a.y = tensor_rows(a.y, first, count);
+    if (a.post.residual.valid) a.post.residual = tensor_rows(a.post.residual, first, count);
+    if (a.post.shortcut != NULL) a.post.shortcut_x = tensor_rows(a.post.shortcut_x, first, count);
+    for (int dt = 0; dt < a.kt; dt++) rows[dt] = r->rows[dt] + first;
+    run.a = &a;
+    run.sequence = rows;
+    CudaOperand shortcut = shortcut_of(d, &a, run.type);
+    run.shortcut = shortcut.frames;
+    const CudaGemm shape = product_of(d, &a);
+    run_images(d, &run, &shape, 0, 1);
+    cuda_operand_free(d, &shortcut);
+}
+
+static void conv_in_bands(Dev *d, const ConvArgs *a)
+{
+    ConvState *s = a->state;
+    int sequence[4], fresh;
+    state_advance(s, a->kt, a->start, 1, sequence, &fresh);
+    const bool displaces = !a->start && sequence[0] == fresh, up = displaces && s->row[fresh] == 0;
+    BandRun r = {.conv = {.a = a, .type = (Element)s->ring.type, .in = cuda_frames_of(d, s->ring, s->scales)},
+                 .height = s->ring.h - s->gap};
+    r.conv.in.frame_pixels = s->ring.w;
+    r.conv.sequence = r.rows;
+    for (int dt = 0; dt < a->kt - 1; dt++) r.rows[dt] = sequence[dt] * s->ring.h + s->row[sequence[dt]];
+    s->row[fresh] = up ? s->gap : 0;
+    r.rows[a->kt - 1] = fresh * s->ring.h + s->row[fresh];
+    for (int dt = 0; a->start && dt < a->kt - 1; dt++) r.rows[dt] = r.rows[a->kt - 1];
+    take_weights(d, &r.conv, 1);
+    const int rows = band_rows(a, s->bands);
+    int begin = r.height, end = 0; /* rows of the new frame that are not there yet: below begin, from end on */
+    for (int i = 0; i < s->bands && dev_ok(d); i++) {
+        const int first = (up ? s->bands - 1 - i : i) * rows, last = first + rows < a->y.h ? first + rows : a->y.h;
+        if (first >= last) continue;
+        if (up) bring_rows(d, &r, first, begin);
+        else bring_rows(d, &r, end, last + a->kh - 1);
+        begin = first;
+        end = last + a->kh - 1;
+        run_band(d, &r, first, last - first);
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------------- all at once */
+
+static void conv_at_once(Dev *d, const ConvArgs *a)
+{
+    const int frames = a->x.t, out_frames = conv_frames_out(a, frames);
+    const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
     int sequence[FRAMES_MAX + 3], fresh[FRAMES_MAX];
     for (int i = 0; i < frames; i++) sequence[i] = fresh[i] = i;
     if (a->state != NULL) {
@@ -299,34 +418,39 @@ void cuda_conv3d(Dev *d, const ConvArgs *a)
     if (a->state != NULL) r.in = cuda_frames_of(d, a->state->ring, a->state->scales);
     else if (direct) r.in = cuda_frames_of(d, a->x, (Tensor){0});
     else {
-        own = padded_frames(d, r.type, a, frames, &own_scales);
+        own = padded_frames(d, r.type, a, frames, 0, &own_scales);
         r.in = cuda_frames_of(d, own, own_scales);
     }
     if (!direct) {
         cuda_pre(d, a->x, &a->pre, &r.in, fresh, a->pad_top, a->pad_left);
         if (a->pad_edge) cuda_replicate_edges(d, &r.in, fresh, frames, a->pad_top, a->pad_left, a->x.h, a->x.w);
     }
-    CudaOperand shortcut = {0};
-    if (a->post.shortcut != NULL) {
-        const Pre none = {.norm = NORM_NONE};
-        shortcut = cuda_operand(d, a->post.shortcut_x, &none, r.type);
-        r.shortcut = shortcut.frames;
-    }
-    const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
-    d->totals.flop += 2.0 * (double)pixels * a->y.c *
-                      ((double)a->kt * a->kh * a->kw * channels_in(a) +
-                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
+    CudaOperand shortcut = shortcut_of(d, a, r.type);
+    r.shortcut = shortcut.frames;
     take_weights(d, &r, out_frames);
-    CudaGemm shape = {0};
-    cuda_gemm_result(d, &shape, a->y, &a->post, n);
-    shape.bias = cuda_vector(d, a->bias != NULL ? a->bias : a->post.shortcut_bias);
-    if (a->bias != NULL) shape.more_bias = cuda_vector(d, a->post.shortcut_bias);
+    const CudaGemm shape = product_of(d, a);
     for (int f = 0; f < out_frames && dev_ok(d); f += CUDA_GEMM_IMAGES) {
         run_images(d, &r, &shape, f, out_frames - f < CUDA_GEMM_IMAGES ? out_frames - f : CUDA_GEMM_IMAGES);
     }
     cuda_operand_free(d, &shortcut);
     dev_free(d, &own_scales);
     dev_free(d, &own);
+}
+
+void cuda_conv3d(Dev *d, const ConvArgs *a)
+{
+    const int frames = a->x.t, out_frames = conv_frames_out(a, frames);
+    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
+        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
+        return;
+    }
+    touch(d, a);
+    const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
+    d->totals.flop += 2.0 * (double)pixels * a->y.c *
+                      ((double)a->kt * a->kh * a->kw * channels_in(a) +
+                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
+    if (a->state != NULL && a->state->bands > 1) conv_in_bands(d, a);
+    else conv_at_once(d, a);
     if (a->post.stats.valid) cuda_stats_of(d, a->y, a->post.stats, a->post.stats_groups);
 }
 
@@ -346,7 +470,7 @@ void cuda_linear(Dev *d, const LinearArgs *a)
     dev_touch(d, a->pre.beta);
     d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)n * k * (a->glu != NULL ? 2 : 1);
     const bool few = dev_few_pixels(d, 4 * (int64_t)a->x.t * a->x.h * a->x.w); /* time embeddings, attention of a picture of few pixels */
-    const Element type = few ? ELEMENT_F32 : cuda_compute(d, a->stage, k);
+    const Element type = few ? ELEMENT_F32 : cuda_compute(d, a->stage, k, a->weight);
     const CudaWeightForm form = {.weight = a->weight, .glu = a->glu, .type = type, .ci = k, .kt = 1, .khw = 1};
     CudaWeight weight = {0};
     cuda_weight(d, &form, &weight);

@@ -179,7 +179,7 @@ static FoldedUpsampler *fold_new(Dev *d, int stage, int inputs, int channels, in
     f->channels = channels;
     f->rt = rt;
     f->bias = bias;
-    f->type = cuda_compute(d, stage, inputs);
+    f->type = cuda_compute(d, stage, inputs, NULL);
     f->depth = element_pad(f->type, inputs);
     f->rows = (channels + 15) / 16 * 16;
     return f;
@@ -374,6 +374,7 @@ typedef struct UpsampleRun {
     CudaFrames frames;
     const int *sequence; /* pictures of `frames`, oldest first: `front` that are remembered, then the call's own */
     int front;
+    int part;            /* UpsamplePart */
     bool start;          /* the call's first frame gives one fine frame */
     Inside inside;
     CudaGemm shape;
@@ -385,8 +386,9 @@ static void run_frames(Dev *d, const UpsampleRun *r, const FoldSet *set, int fir
     const FoldedUpsampler *f = r->a->weight;
     const Tensor y = r->a->y;
     const int y_row = (int)(y.stride_h / y.c_pad), y_frame = (int)(y.stride_t / y.c_pad), reach = set->taps / 4;
-    for (int parity = 0; parity < set->parities && dev_ok(d); parity++) {
-        const int pt = parity / 4, p = parity / 2 % 2, q = parity % 2;
+    const int from = r->part == UPSAMPLE_SECOND ? 4 : 0, to = r->part == UPSAMPLE_FIRST ? 4 : set->parities;
+    for (int parity = from; parity < to && dev_ok(d); parity++) {
+        const int pt = (parity - from) / 4, p = parity / 2 % 2, q = parity % 2;
         const CUdeviceptr at = set_at(d, set, parity);
         const CudaWeight weight = {.data = at, .scale = at + set->scale, .n = f->rows, .taps = set->taps,
                                    .depth = f->depth, .blocks = cuda_blocks(f->depth)};
@@ -458,13 +460,12 @@ static void upsample_video(Dev *d, const UpsampleArgs *a)
     ConvState *s = a->state;
     const Pre none = {.norm = NORM_NONE};
     int sequence[FRAMES_MAX + 2], fresh[FRAMES_MAX];
-    const int64_t seen = a->start ? 0 : s->seen;
-    state_advance(s, f->rt == 2 ? 2 : 3, a->start, a->x.t, sequence, fresh);
+    const int64_t seen = state_upsample(s, f->rt, a, sequence, fresh);
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * (f->rt == 2 ? 8.0 : 12.0) * f->channels;
     UpsampleRun r = {.a = a, .frames = cuda_frames_of(d, s->ring, s->scales), .sequence = sequence,
-                     .front = f->rt == 2 ? 1 : 2, .start = f->rt == 2 && seen == 0, .shape = shape_of(d, a)};
+                     .front = f->rt == 2 ? 1 : 2, .part = a->part, .start = f->rt == 2 && seen == 0, .shape = shape_of(d, a)};
     r.inside = inside_take(d, f, a->x);
-    cuda_pre(d, a->x, &none, &r.frames, fresh, 1, 1);
+    if (a->part != UPSAMPLE_SECOND) cuda_pre(d, a->x, &none, &r.frames, fresh, 1, 1);
     for (int i = 0; i < a->x.t;) {
         const FoldSet *set = f->rt == 2 && seen + i < 2 ? (seen + i == 0 ? &f->first : &f->second) : &f->any;
         int count = set == &f->any ? a->x.t - i : 1;
@@ -478,10 +479,7 @@ static void upsample_video(Dev *d, const UpsampleArgs *a)
 void cuda_upsample(Dev *d, const UpsampleArgs *a)
 {
     const FoldedUpsampler *f = a->weight;
-    if (f == NULL || (!f->nearest && (a->state == NULL || a->x.t > FRAMES_MAX))) {
-        dev_fail(d, "internal error: a folded upsampler was given no weights, no state or too many frames");
-        return;
-    }
+    if (!upsample_is_valid(d, a, f != NULL && f->nearest ? 0 : f != NULL ? f->rt : -1)) return;
     dev_touch(d, f->bias);
     if (f->nearest) upsample_nearest(d, a);
     else upsample_video(d, a);

@@ -12,7 +12,7 @@ enum { GROUPS = 32, LEVELS_MAX = 8, BLOCKS_MAX = 8, CONVS_MAX = 192 };
 static const float NORM_EPS = 1e-6f;
 
 /* Stages of the precision policy (dev.h): first and last convolutions, and the levels by their distance from the latent. */
-enum { STAGE_IN = STAGES_VAE, STAGE_OUT, STAGE_MID, STAGE_LEVEL };
+enum { STAGE_IN, STAGE_OUT, STAGE_MID, STAGE_LEVEL }; /* of each half: stage_of */
 
 /* ------------------------------------------------------------------------------------------------------------ weights */
 
@@ -235,6 +235,7 @@ struct VaeJob {
     int row_count, column_count;
     float *row_sum, *column_sum; /* sum of all tiles' weights by result sample along each axis */
     int64_t tile;               /* of row_count * column_count */
+    int64_t end;                /* the tile before which to stop; 0: all are computed */
     int64_t at;                 /* source frames of this tile read so far */
     int64_t written;            /* result frames of this tile so far */
     bool tile_open, done, keep_state;
@@ -245,9 +246,12 @@ struct VaeJob {
     TileSpan row, column;
     ConvState *state[CONVS_MAX];
     ConvState *fold_state[LEVELS_MAX];
-    Frames waiting;             /* decode: frames after the last temporal upsampler that are still to be finished */
-    int waiting_next;
+    Frames waiting;             /* decode: frames after the last temporal upsampler, or before it, to be finished one by one */
+    int waiting_next, waiting_count; /* pictures */
+    bool waiting_coarse, waiting_start; /* before it; of the first latent frame */
 };
+
+static int stage_of(const VaeJob *j, int stage) { return (j->decode ? STAGES_VAE_DECODER : STAGES_VAE_ENCODER) + stage; }
 
 static Tensor stats_tensor(Dev *d, int frames) { return dev_floats(d, frames, 1, 1, 2 * GROUPS); }
 
@@ -292,7 +296,7 @@ static Pre group_norm(const NormWeights *n, Tensor stats, Act act)
 static ConvArgs conv_args(VaeJob *j, const ConvWeights *w, int stage, Tensor x, Frames y, bool start)
 {
     const int pad = w->kh / 2;
-    ConvArgs a = {.stage = stage, .x = x, .y = y.x, .weight = &w->weight, .bias = &w->bias, .kt = w->kt, .kh = w->kh,
+    ConvArgs a = {.stage = stage_of(j, stage), .x = x, .y = y.x, .weight = &w->weight, .bias = &w->bias, .kt = w->kt, .kh = w->kh,
                   .kw = w->kw, .stride_t = 1, .stride_h = 1, .stride_w = 1, .pad_top = pad, .pad_left = pad,
                   .pad_bottom = pad, .pad_right = pad, .start = start};
     a.post.stats = y.stats;
@@ -303,7 +307,10 @@ static ConvArgs conv_args(VaeJob *j, const ConvWeights *w, int stage, Tensor x, 
 
 static void conv_run(VaeJob *j, const ConvWeights *w, ConvArgs *a, int most)
 {
-    if (w->kt > 1 && j->state[w->id] == NULL) a->state = j->state[w->id] = dev_conv_state(j->d, a, most);
+    const bool thrifty = j->tiles.thrifty && a->stride_t == 1;
+    if (w->kt > 1 && j->state[w->id] == NULL) {
+        a->state = j->state[w->id] = thrifty ? dev_conv_state_thrifty(j->d, a) : dev_conv_state(j->d, a, most);
+    }
     if (dev_ok(j->d)) dev_conv3d(j->d, a);
 }
 
@@ -316,7 +323,7 @@ static Frames resnet(VaeJob *j, const ResnetWeights *w, int stage, Frames x, boo
     a.pre = group_norm(&w->norm1, x.stats, ACT_SILU);
     conv_run(j, &w->conv1, &a, most);
 
-    Frames y = w->has_shortcut ? frames_new(j->d, x.x.t, x.x.h, x.x.w, co) : x; /* else in place */
+    const Frames y = w->has_shortcut ? h : x; /* in place either way: h has been taken in when y is written */
     a = conv_args(j, &w->conv2, stage, h.x, y, start);
     a.pre = group_norm(&w->norm2, h.stats, ACT_SILU);
     if (w->has_shortcut) {
@@ -327,8 +334,7 @@ static Frames resnet(VaeJob *j, const ResnetWeights *w, int stage, Frames x, boo
         a.post.residual = x.x;
     }
     conv_run(j, &w->conv2, &a, most);
-    frames_free(j->d, &h);
-    if (w->has_shortcut) frames_free(j->d, &x);
+    frames_free(j->d, w->has_shortcut ? &x : &h);
     return y;
 }
 
@@ -339,17 +345,17 @@ static void attention(VaeJob *j, const AttentionWeights *w, Frames x)
     const int t = x.x.t, h = x.x.h, v = x.x.w, c = x.x.c;
     Tensor n = dev_tensor(d, t, h, v, c), q = dev_tensor(d, t, h, v, c), k = dev_tensor(d, t, h, v, c),
            u = dev_tensor(d, t, h, v, c);
-    dev_norm(d, &(NormArgs){.stage = STAGE_MID, .x = x.x, .y = n, .pre = group_norm(&w->norm, x.stats, ACT_NONE)});
-    dev_linear(d, &(LinearArgs){.stage = STAGE_MID, .x = n, .y = q, .weight = &w->q, .bias = &w->q_bias});
-    dev_linear(d, &(LinearArgs){.stage = STAGE_MID, .x = n, .y = k, .weight = &w->k, .bias = &w->k_bias});
-    dev_linear(d, &(LinearArgs){.stage = STAGE_MID, .x = n, .y = u, .weight = &w->v, .bias = &w->v_bias});
+    dev_norm(d, &(NormArgs){.stage = stage_of(j, STAGE_MID), .x = x.x, .y = n, .pre = group_norm(&w->norm, x.stats, ACT_NONE)});
+    dev_linear(d, &(LinearArgs){.stage = stage_of(j, STAGE_MID), .x = n, .y = q, .weight = &w->q, .bias = &w->q_bias});
+    dev_linear(d, &(LinearArgs){.stage = stage_of(j, STAGE_MID), .x = n, .y = k, .weight = &w->k, .bias = &w->k_bias});
+    dev_linear(d, &(LinearArgs){.stage = stage_of(j, STAGE_MID), .x = n, .y = u, .weight = &w->v, .bias = &w->v_bias});
     for (int i = 0; i < t; i++) { /* each frame by itself: one window */
         const AttentionWindow frame = {.t0 = i, .t1 = i + 1, .h1 = h, .w1 = v};
-        dev_attention(d, &(AttentionArgs){.stage = STAGE_MID, .q = q, .k = k, .v = u, .o = n, .heads = 1, .head_dim = c,
+        dev_attention(d, &(AttentionArgs){.stage = stage_of(j, STAGE_MID), .q = q, .k = k, .v = u, .o = n, .heads = 1, .head_dim = c,
                                           .scale = (float)(1.0 / __builtin_sqrt((double)c)), .windows = &frame,
                                           .window_count = 1});
     }
-    dev_linear(d, &(LinearArgs){.stage = STAGE_MID, .x = n, .y = x.x, .weight = &w->out, .bias = &w->out_bias,
+    dev_linear(d, &(LinearArgs){.stage = stage_of(j, STAGE_MID), .x = n, .y = x.x, .weight = &w->out, .bias = &w->out_bias,
                                 .post.residual = x.x});
     dev_stats(d, &(StatsArgs){.x = x.x, .stats = x.stats, .groups = GROUPS});
     dev_free(d, &u);
@@ -385,22 +391,32 @@ static int upsampled_frames(const UpsamplerWeights *w, int frames, bool start)
     return w->rt == 2 && start ? 2 * frames - 1 : w->rt * frames;
 }
 
+/* The folded upsampler: all that x gives, or a part of it. */
+static Frames upsample_folded(VaeJob *j, const UpsamplerWeights *w, int stage, Tensor x, bool start, UpsamplePart part, int most)
+{
+    Dev *d = j->d;
+    const int t = part == UPSAMPLE_ALL ? upsampled_frames(w, x.t, start) : 1;
+    Frames y = frames_new(d, t, 2 * x.h, 2 * x.w, x.c);
+    ConvState **s = &j->fold_state[w->index];
+    if (*s == NULL && dev_ok(d)) *s = dev_fold_state(d, j->fold[w->index], x, most);
+    UpsampleArgs a = {.stage = stage_of(j, stage), .x = x, .y = y.x, .weight = j->fold[w->index], .state = *s, .start = start, .part = part};
+    a.post.stats = y.stats;
+    a.post.stats_groups = GROUPS;
+    if (dev_ok(d)) dev_upsample(d, &a);
+    return y;
+}
+
 /* 1x1x1 convolution, sub-pixel shuffle, causal 3x3x3 convolution: step by step, or folded. Takes x. */
 static Frames upsample(VaeJob *j, const UpsamplerWeights *w, int stage, Frames x, bool start, int most)
 {
     Dev *d = j->d;
-    const int t = upsampled_frames(w, x.x.t, start);
-    Frames y = frames_new(d, t, 2 * x.x.h, 2 * x.x.w, x.x.c);
     if (j->folded[w->index]) {
-        ConvState **s = &j->fold_state[w->index];
-        if (*s == NULL && dev_ok(d)) *s = dev_fold_state(d, j->fold[w->index], x.x, most);
-        UpsampleArgs a = {.stage = stage, .x = x.x, .y = y.x, .weight = j->fold[w->index], .state = *s, .start = start};
-        a.post.stats = y.stats;
-        a.post.stats_groups = GROUPS;
-        if (dev_ok(d)) dev_upsample(d, &a);
+        const Frames y = upsample_folded(j, w, stage, x.x, start, UPSAMPLE_ALL, most);
         frames_free(d, &x);
         return y;
     }
+    const int t = upsampled_frames(w, x.x.t, start);
+    Frames y = frames_new(d, t, 2 * x.x.h, 2 * x.x.w, x.x.c);
     Tensor fine = dev_tensor(d, t, 2 * x.x.h, 2 * x.x.w, x.x.c);
     ConvArgs a = conv_args(j, &w->up, stage, x.x, (Frames){.x = fine}, start);
     a.post.shuffle_space = 2;
@@ -489,11 +505,22 @@ static int after_temporal_up(const VaeConfig *c)
     return level;
 }
 
-/* One latent frame [1][h][w][L] to the frames that the per-picture levels finish. Takes z. */
-static Frames decode_latent(VaeJob *j, Tensor z, int64_t frame, bool start)
+/*
+ * Does the last upsampler that doubles time give its pictures one by one, when they are wanted? Where a coarse frame keeps a GPU
+ * busy by itself that costs nothing, and all but one of the slice's widest frames need no memory.
+ */
+static bool by_pictures(const VaeJob *j, int level, Tensor coarse)
+{
+    enum { BUSY_PIXELS = 1 << 15 };
+    return j->folded[level] && (j->tiles.thrifty || coarse.h * coarse.w >= BUSY_PIXELS);
+}
+
+/* One latent frame [1][h][w][L] to j->waiting, the frames that the per-picture levels finish. Takes z. */
+static void decode_latent(VaeJob *j, Tensor z, int64_t frame, bool start)
 {
     const Half *h = &j->v->decoder;
     const VaeConfig *c = &j->v->config;
+    const int levels = after_temporal_up(c);
     Frames x = frames_new(j->d, 1, z.h, z.w, c->width[c->levels - 1]);
     ConvArgs a = conv_args(j, &h->in, STAGE_IN, z, x, start);
     conv_run(j, &h->in, &a, 1);
@@ -502,8 +529,14 @@ static Frames decode_latent(VaeJob *j, Tensor z, int64_t frame, bool start)
     x = middle(j, h, x, start, 1);
     tap(j, "mid", x.x, frame);
     int most = 1;
-    for (int i = 0; i < after_temporal_up(c); i++) {
+    j->waiting_start = start;
+    j->waiting_coarse = false;
+    for (int i = 0; i < levels; i++) {
         for (int b = 0; b < c->decoder_blocks; b++) x = resnet(j, &h->block[i][b], STAGE_LEVEL + i, x, start, most);
+        if (i == levels - 1 && by_pictures(j, i, x.x)) {
+            j->waiting_coarse = true;
+            break;
+        }
         x = upsample(j, &h->up[i], STAGE_LEVEL + i, x, start, most);
         if (c->temporal_up[i]) {
             most *= 2;
@@ -511,18 +544,39 @@ static Frames decode_latent(VaeJob *j, Tensor z, int64_t frame, bool start)
         }
         tap(j, NAME("up%d", i), x.x, frame);
     }
+    j->waiting = x;
+    j->waiting_next = 0;
+    j->waiting_count = j->waiting_coarse ? upsampled_frames(&h->up[levels - 1], x.x.t, start) : x.x.t;
+}
+
+/* The next of the waiting pictures, for the levels after the last temporal upsampler, which work in place. */
+static Frames next_picture(VaeJob *j, int64_t frame)
+{
+    const int next = j->waiting_next++;
+    if (!j->waiting_coarse) {
+        const Frames from = frames_part(j->waiting, next, 1);
+        const Frames x = frames_new(j->d, 1, from.x.h, from.x.w, from.x.c);
+        dev_axpby(j->d, x.x, 1.0f, from.x, 0.0f, (Tensor){0});
+        dev_axpby(j->d, x.stats, 1.0f, from.stats, 0.0f, (Tensor){0});
+        return x;
+    }
+    const int level = after_temporal_up(&j->v->config) - 1;
+    const bool start = j->waiting_start && next == 0; /* a video's first coarse frame gives one picture */
+    const int fine = next + (j->waiting_start && !start);
+    const UpsamplePart part = start ? UPSAMPLE_ALL : fine % 2 ? UPSAMPLE_SECOND : UPSAMPLE_FIRST;
+    const Frames x = upsample_folded(j, &j->v->decoder.up[level], STAGE_LEVEL + level, tensor_frames(j->waiting.x, fine / 2, 1),
+                                     start, part, 1);
+    tap(j, NAME("up%d", level), x.x, frame);
     return x;
 }
 
-/* One frame of decode_latent's result to a picture [1][8h][8w][3]. `whole` holds the frame; it is not taken. */
-static Tensor decode_picture(VaeJob *j, Frames whole, int index, int64_t frame, bool start)
+/* The next waiting picture to pixels [1][8h][8w][3]. */
+static Tensor decode_picture(VaeJob *j, int64_t frame, bool start)
 {
     const Half *h = &j->v->decoder;
     const VaeConfig *c = &j->v->config;
-    Frames from = frames_part(whole, index, 1);
-    Frames x = frames_new(j->d, 1, from.x.h, from.x.w, from.x.c); /* residual blocks work in place: on a copy */
-    dev_axpby(j->d, x.x, 1.0f, from.x, 0.0f, (Tensor){0});
-    dev_axpby(j->d, x.stats, 1.0f, from.stats, 0.0f, (Tensor){0});
+    Frames x = next_picture(j, frame);
+    if (j->waiting_next == j->waiting_count) frames_free(j->d, &j->waiting);
     for (int i = after_temporal_up(c); i < c->levels; i++) {
         for (int b = 0; b < c->decoder_blocks; b++) x = resnet(j, &h->block[i][b], STAGE_LEVEL + i, x, start, 1);
         if (i < c->levels - 1) x = upsample(j, &h->up[i], STAGE_LEVEL + i, x, start, 1);
@@ -701,7 +755,7 @@ static void prepare(VaeJob *j)
         const int64_t h = j->rows[0].hi - j->rows[0].lo, w = j->columns[0].hi - j->columns[0].lo;
         j->folded[i] = fold_pays(j, u, (h * w) << (2 * i));
         if (j->folded[i] && dev_ok(j->d)) {
-            j->fold[i] = dev_fold(j->d, STAGE_LEVEL + i, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
+            j->fold[i] = dev_fold(j->d, stage_of(j, STAGE_LEVEL + i), &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
         }
     }
 }
@@ -744,13 +798,11 @@ static void decode_step(VaeJob *j)
     if (!j->waiting.x.valid) {
         Tensor z = read_frame(j, j->at, j->row.lo, j->column.lo, j->row.hi - j->row.lo, j->column.hi - j->column.lo,
                               c->latent_channels);
-        j->waiting = decode_latent(j, z, j->at, j->at == 0);
-        j->waiting_next = 0;
+        decode_latent(j, z, j->at, j->at == 0);
         j->at++;
         if (!j->waiting.x.valid) return;
     }
-    Tensor picture = decode_picture(j, j->waiting, j->waiting_next, j->written, j->written == 0);
-    if (++j->waiting_next == j->waiting.x.t) frames_free(j->d, &j->waiting);
+    Tensor picture = decode_picture(j, j->written, j->written == 0);
     write_frame(j, picture, j->written);
     dev_free(j->d, &picture);
     j->written++;
@@ -775,8 +827,15 @@ bool vae_step(VaeJob *j)
         return false;
     }
     tile_close(j);
-    j->done = ++j->tile == (int64_t)j->row_count * j->column_count;
+    j->done = ++j->tile == (j->end ? j->end : (int64_t)j->row_count * j->column_count);
     return !j->done;
+}
+
+void vae_job_tile(VaeJob *j, int64_t tile)
+{
+    j->tile = tile;
+    j->end = tile + 1;
+    j->done = false;
 }
 
 double vae_progress(const VaeJob *j)
@@ -899,7 +958,7 @@ bool vae_run_module(const WeightPart *part, Dev *d, VaeFold fold, VaeModuleRun *
     if (strcmp(r->kind, "upsample") == 0 && fold == VAE_FOLD_ON) {
         const UpsamplerWeights *u = &v.decoder.up[0];
         j.folded[0] = true;
-        j.fold[0] = dev_fold(d, STAGE_LEVEL, &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
+        j.fold[0] = dev_fold(d, stage_of(&j, STAGE_LEVEL), &u->up.weight, &u->up.bias, &u->conv.weight, &u->conv.bias, u->rt);
     }
     r->ot = 0;
     for (int i = 0; i < r->part_count && dev_ok(d); i++) {

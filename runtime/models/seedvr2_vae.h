@@ -24,9 +24,13 @@ void vae_close(Vae *v);
 const VaeConfig *vae_config(const Vae *v);
 void vae_set_fold(Vae *v, VaeFold fold);
 
-/* Tiles in output pixels; tile 0: off. Sizes need not be multiples of the spatial factor (the sources' rules apply). */
+/*
+ * Tiles in output pixels; tile 0: off. Sizes need not be multiples of the spatial factor (the sources' rules apply).
+ * thrifty: in less memory and with more steps, to the same bits.
+ */
 typedef struct VaeTiles {
     int tile_h, tile_w, overlap_h, overlap_w;
+    bool thrifty;
 } VaeTiles;
 
 /* By position, planar float samples; see upres_region / upres_video in upres.h, whose meaning this has. On a plan device
@@ -61,6 +65,9 @@ VaeJob *vae_encode_open(Vae *v, Dev *d, int h, int w, int64_t count, VaeTiles ti
 VaeJob *vae_decode_open(Vae *v, Dev *d, int h, int w, int64_t count, int64_t keep, VaeTiles tiles, VaeVideo latents,
                         VaeVideo frames);
 bool vae_step(VaeJob *j);
+/* The steps from here on compute this tile alone, and the last of them says that there is no more to do: for jobs whose tiles
+ * several devices share. Tiles know nothing of each other; what they write has to be stored and added in their order. */
+void vae_job_tile(VaeJob *j, int64_t tile);
 double vae_progress(const VaeJob *j); /* 0..1 */
 void vae_job_close(VaeJob *j);        /* gives its memory back to the arena; NULL is allowed */
 int vae_tile_count(int h, int w, int factor, VaeTiles tiles, bool decode); /* tiles a frame; h, w of frames */
