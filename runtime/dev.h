@@ -16,7 +16,7 @@
  * One Dev belongs to one thread at a time; operations use the device's own thread pool inside.
  *
  * Order of sums: fixed by the operation, never by threads or vector width. Norm statistics are per patch of 8 x 16
- * pixels, patches in raster order, frames apart, merged as (n, mean, M2) in double.
+ * pixels (its upper half, then its lower), patches in raster order, frames apart, merged as (n, mean, M2) in double.
  */
 #ifndef UPRES_RUNTIME_DEV_H
 #define UPRES_RUNTIME_DEV_H

@@ -16,6 +16,24 @@ static void merge(Moments *a, const Moments *b)
     a->count = count;
 }
 
+/* The half of a patch at `at`, `height` x `width` pixels, behind what *out has so far; first: that is nothing. */
+static void add_half(const CpuKernels *k, const float *at, int64_t row_stride, int c_stride, int height, int width, int c,
+                     int groups, bool first, Moments *out, float *scratch)
+{
+    float *sum = scratch, *mean = scratch + c, *m2 = scratch + 2 * c;
+    const float count = (float)(height * width);
+    const int size = c / groups;
+    k->patch_sum(at, row_stride, c_stride, height, width, c, sum);
+    for (int i = 0; i < c; i++) mean[i] = sum[i] / count;
+    k->patch_m2(at, row_stride, c_stride, height, width, c, mean, m2);
+    for (int g = 0; g < groups; g++) {
+        Moments half = {count, mean[g * size], m2[g * size]};
+        for (int i = g * size + 1; i < (g + 1) * size; i++) merge(&half, &(Moments){count, mean[i], m2[i]});
+        if (first) out[g] = half;
+        else merge(&out[g], &half);
+    }
+}
+
 void norm_patch(const CpuKernels *k, const float *x, int64_t row_stride, int c_stride, int h, int w, int c, int groups,
                 int patch, Moments *out, float *scratch)
 {
@@ -23,19 +41,9 @@ void norm_patch(const CpuKernels *k, const float *x, int64_t row_stride, int c_s
     const int top = patch / across * PATCH_H, left = patch % across * PATCH_W;
     const int ph = h - top < PATCH_H ? h - top : PATCH_H, pw = w - left < PATCH_W ? w - left : PATCH_W;
     const float *at = x + top * row_stride + (int64_t)left * c_stride;
-    float *sum = scratch, *mean = scratch + c, *m2 = scratch + 2 * c;
-    k->patch_sum(at, row_stride, c_stride, ph, pw, c, sum);
-    const float count = (float)(ph * pw);
-    for (int i = 0; i < c; i++) mean[i] = sum[i] / count;
-    k->patch_m2(at, row_stride, c_stride, ph, pw, c, mean, m2);
-    const int size = c / groups;
-    for (int g = 0; g < groups; g++) {
-        for (int i = 0; i < size; i++) {
-            const int ch = g * size + i;
-            const Moments m = {count, mean[ch], m2[ch]};
-            if (i == 0) out[g] = m;
-            else merge(&out[g], &m);
-        }
+    for (int y = 0; y < ph; y += PATCH_HALF) {
+        const int height = ph - y < PATCH_HALF ? ph - y : PATCH_HALF;
+        add_half(k, at + y * row_stride, row_stride, c_stride, height, pw, c, groups, y == 0, out, scratch);
     }
 }
 

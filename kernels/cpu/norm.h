@@ -1,17 +1,18 @@
 /*
  * Normalisation on the CPU: statistics of frames by groups of channels, and root-mean-square norms of tokens.
  *
- * Statistics have one order of sums, whatever the threads: a frame is cut into patches of 8 x 16 pixels; in a patch every
- * channel is summed in raster order, then its squared distances from its own mean; channels of a group, and then patches
- * in raster order, are merged as (count, mean, M2) in double (Chan, Golub, LeVeque, "Updating formulae and a pairwise
- * algorithm for computing sample variances", 1979).
+ * Statistics have one order of sums, whatever the threads: a frame is cut into patches of 8 x 16 pixels, and those into an upper
+ * and a lower half; in a half every channel is summed in raster order, then its squared distances from its own mean; channels
+ * of a group, then the halves, then patches in raster order are merged as (count, mean, M2) in double (Chan, Golub, LeVeque,
+ * "Updating formulae and a pairwise algorithm for computing sample variances", 1979). Halves, because tiles of products on the
+ * GPU are 4, 8, 12 or 16 pixels high: what each of them stores is whole halves.
  */
 #ifndef UPRES_KERNELS_CPU_NORM_H
 #define UPRES_KERNELS_CPU_NORM_H
 
 #include "kernels/cpu/cpu.h"
 
-enum { PATCH_H = 8, PATCH_W = 16 };
+enum { PATCH_H = 8, PATCH_W = 16, PATCH_HALF = PATCH_H / 2 };
 
 typedef struct Moments {
     double count, mean, m2;

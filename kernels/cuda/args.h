@@ -61,12 +61,15 @@ typedef struct CudaGemmPart {
  * Sub-pixel shuffle: columns s * y_c .. (s + 1) * y_c - 1 go to pixel offset sub[s]; bit s of drop[image]: left out.
  * Channels y_c .. y_pad - 1 of every pixel written are zeroed.
  * batch: grid z counts further independent products, whose addresses lie batch_* elements apart (attention).
+ * box: 0: a tile's rows are pixels one after another; else a rectangle of them 2^box wide, 4 .. Boxes of 16 pixels can tell
+ * moments of what they store, see CudaHalves: of output image i those of frame stat_image[i], which has stat_halves of them a
+ * group; the image is all of the frame or rows of it from number stat_first of them on.
  */
 typedef struct CudaGemm {
     CudaGemmPart part[CUDA_GEMM_PARTS];
     int32_t parts, images, rows, columns, n;
     int32_t act, glu;
-    int32_t box; /* of CudaGemmBoxes */
+    int32_t box;
     uint64_t y, bias, more_bias, gate, residual; /* bias, gate: float; 0: none. more_bias is added to bias */
     int32_t y_type, residual_type;    /* CUDA_F32 | CUDA_BF16 */
     int32_t y_pitch, y_row, y_column, y_c, y_pad;
@@ -77,7 +80,10 @@ typedef struct CudaGemm {
     int32_t batch;
     int64_t batch_a, batch_b, batch_y;
     float alpha; /* the sum is multiplied by it first (attention's scale; else 1) */
+    int32_t stat_groups, stat_size; /* groups of a norm, their channels; 0: no moments */
+    int32_t stat_image[CUDA_GEMM_IMAGES], stat_halves, stat_first; /* of a frame, with which this picture begins */
     int32_t unused;
+    uint64_t moments;
 } CudaGemm;
 
 /* What the copy engine is told of a tensor: the driver's CUtensorMap. */
@@ -232,19 +238,21 @@ typedef struct CudaEdges {
 
 /* ------------------------------------------------------------------------------------------------------------ stats */
 
+enum { CUDA_HALF_H = 4, CUDA_PATCH_W = 16 };
+
 /*
- * Moments of patches of 8 x 16 pixels by group: moments[t][group][patch] = (mean, sum of squared distances) as doubles. A
- * block of 128 threads takes one patch (x) of one frame (z) and `slab` channels (y), whole groups. Dynamic shared memory:
- * stats_shared bytes.
+ * Moments of halves of patches of 8 x 16 pixels by group: moments[t][group][patch][half] = (mean, sum of squared distances) as
+ * doubles, the upper half first; nothing for halves without pixels. A block of 128 threads takes one half (x) of one frame (z)
+ * and `slab` channels (y), whole groups. Dynamic shared memory: stats_shared bytes.
  */
-typedef struct CudaPatches {
+typedef struct CudaHalves {
     uint64_t x, moments;
     int32_t type, pitch, frame, row; /* of x: elements a pixel, pixels from frame to frame and row to row */
     int32_t h, w, c, groups, slab;
     int32_t unused;
-} CudaPatches;
+} CudaHalves;
 
-/* Moments of all patches to stats[t][2 * groups], rows `pitch` floats apart and filled up with zeros. Blocks of 128 threads: x
+/* Moments of all halves to stats[t][2 * groups], rows `pitch` floats apart and filled up with zeros. Blocks of 128 threads: x
  * groups, y frames. */
 typedef struct CudaMoments {
     uint64_t moments, stats;

@@ -1,14 +1,31 @@
 /*
- * From the sums of a product to its results: bias, activation, gated units, residual, sub-pixel shuffle. CudaGemm in args.h
- * says what is computed.
+ * From the sums of a product to its results: bias, activation, gated units, residual, sub-pixel shuffle, and what a norm behind
+ * them has to know. CudaGemm in args.h says what is computed.
  *
  * Sums leave through shared memory, 16 rows of a warp at a time, so that a lane finishes eight neighbouring channels of one
- * pixel and writes them at once.
+ * pixel and writes them at once. Where moments are wanted, values stay there as they were stored until the block has all of its
+ * tile: then threads go down its columns, two each, as stats.cu does.
  */
 #ifndef UPRES_KERNELS_CUDA_EPILOGUE_CUH
 #define UPRES_KERNELS_CUDA_EPILOGUE_CUH
 
 #include "gemm.cuh"
+#include "moments.cuh"
+
+/*
+ * Shared memory of the epilogue: a region a warp, then the rows' table, then what moments take. In a region 16 rows of sums
+ * (layout.h: stage_at), in front of them values [row][column] as a norm reads them, the last 16 rows of these where the sums of
+ * the same rows were. Regions of warps that have columns of one norm's row differ by half the banks.
+ */
+template <class T> struct Region {
+    static constexpr int value_bytes = T::type == CUDA_F32 ? 4 : 2;
+    static constexpr int row_bytes = T::wn * value_bytes, sums_at = T::moments ? (T::m_fragments - 1) * 16 * row_bytes : 0;
+    static constexpr int bytes = sums_at + 16 * stage_pitch(T::wn) + (T::moments && row_bytes == 64 ? 64 : 0);
+    static constexpr int rows_at = T::warps * bytes, weights_at = rows_at + T::bm * 8, halves = T::bm / 64;
+    static constexpr int most_size = T::bn; /* channels of a group */
+    static constexpr int means_at = weights_at + most_size * 8, end = means_at + halves * T::bn * 8;
+    static_assert(!T::moments || end <= T::stages * T::stage_bytes, "no room for moments");
+};
 
 /* Where the rows of a block go: their pixels of y and of the residual. */
 template <class T> struct RowTable {
@@ -18,9 +35,8 @@ template <class T> struct RowTable {
 template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, const Place &at, int thread, RowTable<T> *rows)
 {
     if (thread >= T::bm) return;
-    const uint32_t row = (uint32_t)(at.first_row + thread), columns = (uint32_t)g.columns;
-    const int oy = T::boxed ? at.first_row + (thread >> g.box) : (int)(row / columns);
-    const int ox = T::boxed ? at.first_x + (thread & ((1 << g.box) - 1)) : (int)(row % columns);
+    const uint32_t pixel = pixel_of<T>(g, at, thread), columns = (uint32_t)g.columns;
+    const int oy = (int)(pixel / columns), ox = (int)(pixel % columns);
     rows->y[thread] = g.y_image[at.image] + oy * g.y_row + ox * g.y_column;
     rows->residual[thread] = g.residual_image[at.image] + oy * g.residual_row + ox * g.residual_column;
 }
@@ -28,7 +44,7 @@ template <class T> __device__ __forceinline__ void fill_rows(const CudaGemm &g, 
 /* How many of the 16 rows from `row` of the tile on exist: the first ones. Boxes are 16 pixels wide or more. */
 template <class T> __device__ __forceinline__ int rows_there(const CudaGemm &g, const Place &at, int row)
 {
-    if (!T::boxed) return min(g.rows * g.columns - at.first_row - row, 16);
+    if (!in_boxes<T>(g)) return min(g.rows * g.columns - at.first_row - row, 16);
     return at.first_row + (row >> g.box) < g.rows ? min(g.columns - at.first_x - (row & ((1 << g.box) - 1)), 16) : 0;
 }
 
@@ -214,10 +230,28 @@ struct Turns {
     int first, step, turns; /* turns: of rows that exist */
 };
 
-/* Residuals are asked for all at once, then used: one wait instead of many. */
+/* Eight values as they are kept, for the moments of all. */
+template <class T> __device__ __forceinline__ void keep_eight(const CudaGemm &g, uint8_t *to, const float (&v)[8])
+{
+    const uint4 halves = make_uint4(bf16_pack(v[0], v[1]), bf16_pack(v[2], v[3]), bf16_pack(v[4], v[5]), bf16_pack(v[6], v[7]));
+    if (T::type != CUDA_F32) {
+        *(uint4 *)to = halves;
+        return;
+    }
+    const bool bf16 = g.y_type == CUDA_BF16;
+    const uint32_t word[4] = {halves.x, halves.y, halves.z, halves.w};
+    float kept[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++) kept[i] = !bf16 ? v[i] : i % 2 ? bf16_high(word[i / 2]) : bf16_low(word[i / 2]);
+    *(float4 *)to = make_float4(kept[0], kept[1], kept[2], kept[3]);
+    *(float4 *)(to + 16) = make_float4(kept[4], kept[5], kept[6], kept[7]);
+}
+
+/* Residuals are asked for all at once, then used: one wait instead of many. kept: where the lane's first values stay for
+ * moments; 0: they do not. */
 template <class T>
 __device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, const RowTable<T> *rows, int block_row,
-                                           const Turns &t)
+                                           const Turns &t, uint8_t *kept)
 {
     constexpr int most = T::n_fragments > 1 ? T::n_fragments / 2 : 1;
     Residual residual[most];
@@ -234,12 +268,95 @@ __device__ __forceinline__ void store_rows(const CudaGemm &g, const Columns &c, 
 #pragma unroll
     for (int i = 0; i < most; i++) {
         float v[8];
+        if (live[i]) load_eight(v, t.at + i * t.step * stage_pitch(T::wn), stage_half(T::wn));
+        if (T::moments && kept != nullptr) __syncwarp(); /* the last rows' values go where their sums are */
         if (!live[i]) continue;
-        load_eight(v, t.at + i * t.step * stage_pitch(T::wn), stage_half(T::wn));
         if (g.residual != 0) add_residual(g, residual[i], v);
 #pragma unroll
         for (int j = 0; j < 8; j++) v[j] = c.channel + j < g.y_c ? v[j] : 0.0f;
         store_eight(g, pixel_address(c.y, rows->y[block_row + t.first + i * t.step], g.y_pitch, g.y_type), v);
+        if (T::moments && kept != nullptr) keep_eight<T>(g, kept + i * t.step * Region<T>::row_bytes, v);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------ moments */
+
+/* Pixel 0 of row `row` of the tile, 16 pixels, in columns `column` and behind. */
+template <class T> __device__ __forceinline__ const uint8_t *kept_row(const uint8_t *memory, int row, int column)
+{
+    const int warp = row / T::m_fragments * T::warps_n + column / T::wn;
+    return memory + warp * Region<T>::bytes + row % T::m_fragments * 16 * Region<T>::row_bytes +
+           column % T::wn * Region<T>::value_bytes;
+}
+
+template <class T> __device__ __forceinline__ float2 kept_two(const uint8_t *at)
+{
+    if (T::type == CUDA_F32) return *(const float2 *)at;
+    const uint32_t two = *(const uint32_t *)at;
+    return make_float2(bf16_low(two), bf16_high(two));
+}
+
+/* Means and squared distances of two columns in half a patch whose first row of the tile is `first`. */
+template <class T>
+__device__ __forceinline__ void sum_columns(const uint8_t *memory, const Half &p, int first, int column, float2 *mean, float2 *square)
+{
+    float2 sum = {0.0f, 0.0f}, m2 = {0.0f, 0.0f};
+    __builtin_assume(p.width > 0);
+#pragma unroll 1
+    for (int y = 0; y < p.height; y++) {
+        const uint8_t *row = kept_row<T>(memory, first + y, column);
+#pragma unroll 4
+        for (int x = 0; x < p.width; x++) {
+            const float2 v = kept_two<T>(row + x * Region<T>::row_bytes);
+            sum.x = __fadd_rn(sum.x, v.x);
+            sum.y = __fadd_rn(sum.y, v.y);
+        }
+    }
+    const float pixels = (float)(p.height * p.width);
+    *mean = make_float2(__fdiv_rn(sum.x, pixels), __fdiv_rn(sum.y, pixels));
+#pragma unroll 1
+    for (int y = 0; y < p.height; y++) {
+        const uint8_t *row = kept_row<T>(memory, first + y, column);
+#pragma unroll 4
+        for (int x = 0; x < p.width; x++) {
+            const float2 v = kept_two<T>(row + x * Region<T>::row_bytes);
+            const float dx = __fsub_rn(v.x, mean->x), dy = __fsub_rn(v.y, mean->y);
+            m2.x = __fadd_rn(m2.x, __fmul_rn(dx, dx));
+            m2.y = __fadd_rn(m2.y, __fmul_rn(dy, dy));
+        }
+    }
+    *square = m2;
+}
+
+/* Of halves of patches in this tile, all of which it has, and its columns, which are whole groups. */
+template <class T> __device__ __forceinline__ void tell_moments(const CudaGemm &g, const Place &at, uint8_t *memory)
+{
+    constexpr int pairs = T::bn / 2;
+    const int thread = thread_now(), columns = min(T::bn, g.n - at.first_column), size = g.stat_size, groups = columns / size;
+    double *weights = (double *)(memory + Region<T>::weights_at);
+    float *means = (float *)(memory + Region<T>::means_at), *squares = means + Region<T>::halves * T::bn;
+    fill_weights(weights, size, thread, T::threads);
+    wait_for_warps<T>();
+#pragma unroll 1
+    for (int i = thread; i < Region<T>::halves * pairs; i += T::threads) {
+        const int half = i / pairs, column = i % pairs * 2;
+        const Half p = half_at(at.first_row + half * CUDA_HALF_H, at.first_x, g.rows, g.columns);
+        if (p.height <= 0 || column >= columns) continue;
+        float2 mean, square;
+        sum_columns<T>(memory, p, half * CUDA_HALF_H, column, &mean, &square);
+        *(float2 *)(means + half * T::bn + column) = mean;
+        *(float2 *)(squares + half * T::bn + column) = square;
+    }
+    wait_for_warps<T>();
+#pragma unroll 1
+    for (int i = thread; i < Region<T>::halves * groups; i += T::threads) {
+        const int half = i / groups, group = i % groups, column = half * T::bn + group * size;
+        const Half p = half_at(at.first_row + half * CUDA_HALF_H, at.first_x, g.rows, g.columns);
+        if (p.height <= 0) continue;
+        const uint32_t series = (uint32_t)(g.stat_image[at.image] * g.stat_groups + at.first_column / size + group);
+        const uint32_t number = (uint32_t)(g.stat_first + half_number(p.top, p.left, g.columns));
+        memory_at<double2>(g.moments)[(uint64_t)series * (uint32_t)g.stat_halves + number] =
+            merge_channels(means + column, squares + column, size, (double)(p.height * p.width), weights);
     }
 }
 
@@ -248,8 +365,8 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     const Place at = tile_place<T>(g);
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
-    uint8_t *staged = memory + warp * 16 * stage_pitch(T::wn);
-    RowTable<T> *rows = (RowTable<T> *)(memory + T::warps * 16 * stage_pitch(T::wn));
+    uint8_t *region = memory + warp * Region<T>::bytes, *staged = region + Region<T>::sums_at;
+    RowTable<T> *rows = (RowTable<T> *)(memory + Region<T>::rows_at);
     fill_rows<T>(g, at, thread, rows);
 
     const int groups = is_gated<T>(g) ? T::n_fragments / 2 : T::n_fragments, group = lane % groups;
@@ -261,6 +378,7 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
     t.at = staged + t.first * stage_pitch(T::wn) + (is_gated<T>(g) ? 2 * group : group) * 16;
     const int behind = c.channel + 8; /* stored at once, a lane's channels may have padding behind them */
     const bool padding = c.at_once && !(c.drop >> c.sub & 1) && behind >= g.y_c && behind < g.y_pad;
+    const bool moments = T::moments && g.stat_groups > 0;
     wait_for_warps<T>();
 #pragma unroll 1
     for (int m = 0; m < T::m_fragments; m++) {
@@ -281,8 +399,10 @@ template <class T> __device__ __forceinline__ void write_results(const CudaGemm 
             if (!c.at_once) store_singly(g, c, values, stage_half(T::wn), rows->y[row], rows->residual[row]);
             if (padding) zero_padding(g, rows->y[row], c.sub, behind);
         }
-        if (c.at_once) store_rows<T>(g, c, rows, block_row, t);
+        uint8_t *kept = region + (m * 16 + t.first) * Region<T>::row_bytes + group * 8 * Region<T>::value_bytes;
+        if (c.at_once || moments) store_rows<T>(g, c, rows, block_row, t, moments ? kept : nullptr);
     }
+    if (moments) tell_moments<T>(g, at, memory);
 }
 
 #endif

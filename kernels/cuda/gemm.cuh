@@ -22,6 +22,7 @@ template <int TYPE, int BM, int BN, int WM, int WN, int STAGES, int PRODUCERS = 
     static constexpr bool scaled = TYPE == CUDA_I8 || fp8; /* a stage has scales of A, with int8 those of B, too */
     static constexpr int b_at = BM * TILE_ROW_BYTES, scale_at = b_at + BN * TILE_ROW_BYTES;
     static constexpr int stage_bytes = scale_at + (scaled && !boxed ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
+    static constexpr bool moments = BM % 64 == 0 && BN >= 64; /* of halves of patches, which tiles 16 pixels wide are made of */
     static constexpr int element_bytes = TYPE == CUDA_F32 ? 4 : TYPE == CUDA_BF16 || TYPE == CUDA_E4M3_PAIR ? 2 : 1;
 };
 
@@ -47,8 +48,8 @@ template <class T> __device__ __forceinline__ void wait_for_warps()
     else __syncthreads();
 }
 
-/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. A box begins at pixel
- * first_x of first_row, which there counts rows of the image. */
+/* Which tile a block makes: rows (pixels) from first_row on of one image, columns as they are packed. A box (g.box) begins at
+ * pixel first_x of first_row, which there counts rows of the image. */
 struct Place {
     int image, first_row, first_column, first_x;
 };
@@ -60,19 +61,30 @@ template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm 
     return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
 }
 
+template <class T> __device__ __forceinline__ bool in_boxes(const CudaGemm &g) { return T::boxed || g.box > 0; }
+
+/* Pixel of its image, counted through rows, that row `row` of a tile is; all there are, where there is none. */
+template <class T> __device__ __forceinline__ int pixel_of(const CudaGemm &g, const Place &at, int row)
+{
+    if (!in_boxes<T>(g)) return at.first_row + row;
+    const int x = at.first_x + (row & ((1 << g.box) - 1));
+    return x < g.columns ? (at.first_row + (row >> g.box)) * g.columns + x : g.rows * g.columns;
+}
+
 /* Images first, then pixels: what one image's taps read of earlier frames, the next one's have just read. */
 template <class T> __device__ __forceinline__ Place tile_place(const CudaGemm &g)
 {
     constexpr uint32_t group = 8;
-    const int boxes_x = T::boxed ? ((g.columns - 1) >> g.box) + 1 : 1, height = T::boxed ? T::bm >> g.box : 0;
-    const int tiles = T::boxed ? (g.rows + height - 1) / height * boxes_x : (g.rows * g.columns + T::bm - 1) / T::bm;
+    const bool boxes = in_boxes<T>(g);
+    const int boxes_x = boxes ? ((g.columns - 1) >> g.box) + 1 : 1, height = boxes ? T::bm >> g.box : 1;
+    const int tiles = boxes ? (g.rows + height - 1) / height * boxes_x : (g.rows * g.columns + T::bm - 1) / T::bm;
     const uint32_t tiles_m = (uint32_t)(tiles * g.images);
     const uint32_t tiles_n = (uint32_t)(packed_columns<T>(g) + T::bn - 1) / T::bn;
     const uint32_t block = block_now(), first = block / (group * tiles_n) * group, in_group = block % (group * tiles_n);
     const uint32_t here = min(group, tiles_m - first), tile = first + in_group % here;
     const int image = (int)(tile % (uint32_t)g.images), number = (int)(tile / (uint32_t)g.images);
     const int column = (int)(in_group / here * T::bn);
-    if (T::boxed) return {image, number / boxes_x * height, column, (number % boxes_x) << g.box};
+    if (boxes) return {image, number / boxes_x * height, column, (number % boxes_x) << g.box};
     return {image, number * T::bm, column, 0};
 }
 
@@ -104,15 +116,16 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
     const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
-    const int first = at.first_row + share.own, left = g.rows * g.columns - first;
+    const int first = pixel_of<T>(g, at, share.own), step = g.box > 0 ? T::rows_a_turn / 16 * g.columns : T::rows_a_turn;
+    const int left = g.rows * g.columns - first;
     f.tap = f.slab = f.of_window = 0;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
     f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
     f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
 #pragma unroll
     for (int j = 0; j < T::a_turns; j++) {
-        const uint32_t row = j * T::rows_a_turn < left ? (uint32_t)(first + j * T::rows_a_turn) : 0;
-        f.pixel[j] = row / columns * (uint32_t)p.step_y + row % columns * (uint32_t)p.step_x;
+        const uint32_t pixel = j * step < left ? (uint32_t)(first + j * step) : 0;
+        f.pixel[j] = pixel / columns * (uint32_t)p.step_y + pixel % columns * (uint32_t)p.step_x;
         if (j == 0 || share.chunk == j) f.scale_pixel = f.pixel[j];
     }
 }

@@ -156,7 +156,7 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
 
 template <class T> __device__ __forceinline__ void gemm_fp8(const CudaGemm &g)
 {
-    extern __shared__ __align__(128) uint8_t memory[];
+    extern __shared__ __align__(1024) uint8_t memory[];
     const Place at = tile_place<T>(g);
     Sums<T> sum = {};
 #pragma unroll 1

@@ -11,7 +11,7 @@
 #include "args.h"
 
 #ifdef __CUDACC__
-#define LAYOUT static __device__ __forceinline__
+#define LAYOUT static constexpr __device__ __forceinline__
 #else
 #define LAYOUT static inline
 #endif

@@ -1,47 +1,22 @@
 /*
- * Mean and variance of frames by group of channels, in the order of sums that kernels/cpu/norm.h fixes: channels of a patch of
- * 8 x 16 pixels in raster order, then the channels of a group one after another, in double. A patch goes through shared
- * memory, so that device memory is read once though the sums take two passes.
+ * Mean and variance of frames by group of channels, in the order of sums that kernels/cpu/norm.h fixes: channels of half a patch,
+ * 4 x 16 pixels, in raster order, then the channels of a group one after another, in double. Half a patch goes through shared
+ * memory, so that device memory is read once though the sums take two passes. Where a product has made these moments of what it
+ * stored (epilogue.cuh), they are merged without reading it again.
  *
- * Patches are merged in 128 runs at once, each in order, and the runs pairwise; the CPU merges patches one by one. Both are
- * sums of doubles, and so agree in all but about one of 10^8 results once these are floats.
+ * Halves are merged to patches, those in 128 runs at once, each in order, and the runs pairwise; the CPU merges patches one by
+ * one. Both are sums of doubles, and so agree in all but about one of 10^8 results once these are floats.
  */
-#include "ptx.cuh"
+#include "moments.cuh"
 
-enum { PATCH_H = 8, PATCH_W = 16, THREADS = 128 };
-
-struct Moments {
-    double count, mean, m2;
-};
-
-/* weight: b.count / (a->count + b.count) */
-__device__ __forceinline__ void merge(Moments *a, const Moments &b, double weight)
-{
-    const double delta = __dsub_rn(b.mean, a->mean);
-    const double between = __dmul_rn(__dmul_rn(delta, delta), __dmul_rn(a->count, weight));
-    a->mean = __dadd_rn(a->mean, __dmul_rn(delta, weight));
-    a->m2 = __dadd_rn(a->m2, __dadd_rn(b.m2, between));
-    a->count = __dadd_rn(a->count, b.count);
-}
-
-/* Pixels of patch number `patch` of a picture, and where it begins. */
-struct Patch {
-    int top, left, height, width;
-};
-
-__device__ __forceinline__ Patch patch_of(int patch, int h, int w)
-{
-    const int across = (w + PATCH_W - 1) / PATCH_W, row = patch / across;
-    const int top = row * PATCH_H, left = (patch - row * across) * PATCH_W;
-    return {top, left, min(PATCH_H, h - top), min(PATCH_W, w - left)};
-}
+enum { THREADS = 128 };
 
 /* `units` Ts of every pixel; a thread has one unit of all rows. */
 template <class T>
-__device__ __forceinline__ void copy_patch(void *to, uint64_t from, const Patch &p, uint32_t pixel_bytes, uint32_t row_bytes,
+__device__ __forceinline__ void copy_half(void *to, uint64_t from, const Half &p, uint32_t pixel_bytes, uint32_t row_bytes,
                                            int units)
 {
-    __builtin_assume(p.height > 0); /* there are no patches without pixels */
+    __builtin_assume(p.height > 0); /* there is no half without pixels here */
 #pragma unroll 1
     for (int i = threadIdx.x; i < p.width * units; i += THREADS) {
         const int x = i / units, row_units = p.width * units;
@@ -54,7 +29,7 @@ __device__ __forceinline__ void copy_patch(void *to, uint64_t from, const Patch 
 __device__ __forceinline__ float number(float x) { return x; }
 __device__ __forceinline__ float number(uint16_t x) { return bf16_one(x); }
 
-/* Mean and sum of squared distances of every channel of the patch, pixel after pixel. */
+/* Mean and sum of squared distances of every channel of the half patch, pixel after pixel. */
 template <class T>
 __device__ __forceinline__ void sum_channels(const void *patch, int pixels, int slab, float *mean, float *m2)
 {
@@ -76,25 +51,25 @@ __device__ __forceinline__ void sum_channels(const void *patch, int pixels, int 
     }
 }
 
-/* Shared memory: the patch [pixels][slab] as it is, float [2][slab], double 1 / 1 .. 1 / channels of a group. */
-extern "C" __global__ void __launch_bounds__(THREADS) stats_patches(const __grid_constant__ CudaPatches a)
+/* Shared memory: half a patch [pixels][slab] as it is, float [2][slab], double 1 / 1 .. 1 / channels of a group. */
+extern "C" __global__ void __launch_bounds__(THREADS) stats_halves(const __grid_constant__ CudaHalves a)
 {
     extern __shared__ __align__(16) uint8_t memory[];
-    const Patch p = patch_of(blockIdx.x, a.h, a.w);
+    const Half p = half_of(blockIdx.x, a.h, a.w);
+    if (p.height <= 0) return;
     const int first = blockIdx.y * a.slab, slab = min(a.slab, a.c - first), size = a.c / a.groups, pixels = p.height * p.width;
     const uint32_t bytes = a.type == CUDA_F32 ? 4 : 2, pixel_bytes = a.pitch * bytes, row_bytes = a.row * pixel_bytes;
     const uint64_t from = a.x + (uint64_t)(blockIdx.z * a.frame + p.top * a.row + p.left) * pixel_bytes + first * bytes;
-    double *weights = (double *)(memory + PATCH_H * PATCH_W * a.slab * bytes);
+    double *weights = (double *)(memory + CUDA_HALF_H * CUDA_PATCH_W * a.slab * bytes);
     float *means = (float *)(weights + size), *squares = means + slab;
-#pragma unroll 1
-    for (int i = threadIdx.x; i < size; i += THREADS) weights[i] = __ddiv_rn(1.0, i + 1);
+    fill_weights(weights, size, threadIdx.x, THREADS);
 
     if (((uint32_t)from | pixel_bytes | slab * bytes) % 16 == 0) {
-        copy_patch<uint4>(memory, from, p, pixel_bytes, row_bytes, slab * bytes / 16);
+        copy_half<uint4>(memory, from, p, pixel_bytes, row_bytes, slab * bytes / 16);
     } else if (a.type == CUDA_F32) {
-        copy_patch<uint32_t>(memory, from, p, pixel_bytes, row_bytes, slab);
+        copy_half<uint32_t>(memory, from, p, pixel_bytes, row_bytes, slab);
     } else {
-        copy_patch<uint16_t>(memory, from, p, pixel_bytes, row_bytes, slab);
+        copy_half<uint16_t>(memory, from, p, pixel_bytes, row_bytes, slab);
     }
     __syncthreads();
     if (a.type == CUDA_F32) sum_channels<float>(memory, pixels, slab, means, squares);
@@ -102,39 +77,45 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_patches(const __grid
     __syncthreads();
 #pragma unroll 1
     for (int g = threadIdx.x; g < slab / size; g += THREADS) {
-        Moments m = {(double)pixels, means[g * size], squares[g * size]};
-#pragma unroll 1
-        for (int i = 1; i < size; i++) {
-            merge(&m, {(double)pixels, means[g * size + i], squares[g * size + i]}, weights[i]);
-        }
         const uint64_t at = ((uint64_t)blockIdx.z * a.groups + first / size + g) * gridDim.x + blockIdx.x;
-        memory_at<double2>(a.moments)[at] = make_double2(m.mean, m.m2);
+        memory_at<double2>(a.moments)[at] = merge_channels(means + g * size, squares + g * size, size, pixels, weights);
     }
+}
+
+/* Moments of half a patch, `size` channels; none where it has no pixels. */
+__device__ __forceinline__ Moments moments_of(const CudaMoments &a, const double2 *from, int number)
+{
+    const Half p = half_of(number, a.h, a.w);
+    if (p.height <= 0) return {0.0, 0.0, 0.0};
+    const double2 m = from[number];
+    return {(double)(p.height * p.width * a.size), m.x, m.y};
+}
+
+__device__ __forceinline__ void merge_any(Moments *a, const Moments &b)
+{
+    if (b.count > 0.0) merge(a, b, __ddiv_rn(b.count, __dadd_rn(a->count, b.count)));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_constant__ CudaMoments a)
 {
     __shared__ Moments part[THREADS];
-    const int patches = (a.h + PATCH_H - 1) / PATCH_H * ((a.w + PATCH_W - 1) / PATCH_W);
+    const int patches = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * halves_across(a.w) / 2;
     const int run = (patches + THREADS - 1) / THREADS, first = threadIdx.x * run, end = min(first + run, patches);
-    const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * patches;
+    const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * 2 * patches;
     Moments all = {0.0, 0.0, 0.0};
 #pragma unroll 1
     for (int i = first; i < end; i++) {
-        const Patch p = patch_of(i, a.h, a.w);
-        const double2 m = from[i];
-        const Moments next = {(double)(p.height * p.width * a.size), m.x, m.y};
+        Moments next = moments_of(a, from, 2 * i);
+        merge_any(&next, moments_of(a, from, 2 * i + 1));
         if (i == first) all = next;
-        else merge(&all, next, __ddiv_rn(next.count, __dadd_rn(all.count, next.count)));
+        else merge_any(&all, next);
     }
     part[threadIdx.x] = all;
 #pragma unroll 1
     for (int step = 1; step < THREADS; step *= 2) {
         __syncthreads();
         if (threadIdx.x % (2 * step) != 0) continue;
-        const Moments next = part[threadIdx.x + step];
-        if (next.count == 0.0) continue;
-        merge(&all, next, __ddiv_rn(next.count, __dadd_rn(all.count, next.count)));
+        merge_any(&all, part[threadIdx.x + step]);
         part[threadIdx.x] = all;
     }
     if (threadIdx.x != 0) return;

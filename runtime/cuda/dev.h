@@ -104,8 +104,8 @@ struct CudaWeights **cuda_weights_of(const Dev *d); /* where dev_weights.c keeps
 
 /* --------------------------------------------------------------------------------------------------- shared by operations */
 
-/* Enqueue a product; type: of both operands. Picks the tile. */
-void cuda_gemm(Dev *d, const CudaGemm *g, Element type);
+/* Enqueue a product; type: of both operands. Picks the tile. True: the moments that were asked for (stat_groups) are made. */
+bool cuda_gemm(Dev *d, const CudaGemm *g, Element type);
 
 /* Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. */
 typedef struct CudaFrames {
@@ -119,7 +119,22 @@ typedef struct CudaFrames {
 void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int *slot, int top, int left);
 /* What pads the h x w pixels from row top, column left on of pictures slot[0 .. count - 1] becomes their nearest pixel. */
 void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int count, int top, int left, int h, int w);
-void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups);
+
+/*
+ * Statistics of x's frames: begin takes room for moments, which a product may fill for the frames it stores (CudaGemm.moments);
+ * of all others cuda_stats_frames reads what was stored; end makes statistics of them. Both ways give the same bits.
+ */
+typedef struct CudaStats {
+    Tensor x, stats;
+    int groups;
+    CudaScratch moments;
+} CudaStats;
+CudaStats cuda_stats_begin(Dev *d, Tensor x, Tensor stats, int groups);
+void cuda_stats_frames(Dev *d, const CudaStats *s, int first, int count);
+void cuda_stats_end(Dev *d, CudaStats *s);
+void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups); /* all of it */
+int cuda_stats_halves(int h, int w); /* of patches, each of which has moments */
+
 /* Channels that a writer of y has to fill: all of its pixels where y is a whole tensor; the neighbours of a view's channels are
  * not its own, but what rounds them up to 4 is. */
 int cuda_pad_of(Tensor y);

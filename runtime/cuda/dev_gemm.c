@@ -59,7 +59,7 @@ static int64_t boxes_of(const CudaGemm *g, int rows, int box)
 }
 
 /* The width with the fewest boxes, the least of those: 16 pixels, which a warp finishes at a time, or more. */
-static int box_width(const CudaGemm *g, const CudaGemmTile *t)
+static int widest_use(const CudaGemm *g, const CudaGemmTile *t)
 {
     int best = 4;
     for (int box = 5; !t->halo && 1 << box <= t->rows; box++) {
@@ -116,9 +116,8 @@ static CudaTensorMap map_of_weights(Dev *d, const CudaGemmPart *p, int bytes, in
 
 static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
-    const int bytes = element_bytes(t->type), box = box_width(g, t);
+    const int bytes = element_bytes(t->type), box = g->box;
     CudaGemmBoxes b = {.gemm = *g};
-    b.gemm.box = box;
     for (int i = 0; i < g->parts; i++) {
         CudaGemmPart *p = &b.gemm.part[i];
         const int window = window_of(p), more = t->halo ? window - 1 : 0;
@@ -133,6 +132,39 @@ static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
     return b;
 }
 
+/* ------------------------------------------------------------------------------------------------------------- moments */
+
+/* Reading a result again, for its moments, takes about as long as multiplying so many more of K. */
+enum { READ_AGAIN = 180, PATCH_BOX = 4 /* 16 pixels wide, so that boxes are made of halves of patches */ };
+
+static int64_t depth_of(const CudaGemm *g)
+{
+    int64_t depth = 0;
+    for (int i = 0; i < g->parts; i++) depth += (int64_t)g->part[i].taps * g->part[i].depth;
+    return depth;
+}
+
+/* Tiles of an image's pixels; box 0: pixels one after another. */
+static int64_t tiles_of(const CudaGemm *g, const CudaGemmTile *t, int box)
+{
+    return box > 0 ? boxes_of(g, t->rows, box) : divide_up((int64_t)g->rows * g->columns, t->rows);
+}
+
+/* How tiles lie in pictures. With moments wanted in boxes that can tell them, unless the more of these that a picture takes, for
+ * its size, cost more than reading the result again. */
+static int box_of(const CudaGemm *g, const CudaGemmTile *t)
+{
+    const int box = t->producers > 0 ? widest_use(g, t) : 0;
+    const bool able = g->stat_groups > 0 && t->columns >= 64 && t->columns % g->stat_size == 0;
+    const int64_t depth = depth_of(g);
+    return able && tiles_of(g, t, PATCH_BOX) * depth <= tiles_of(g, t, box) * (depth + READ_AGAIN) ? PATCH_BOX : box;
+}
+
+static bool tells_moments(const CudaGemm *g, const CudaGemmTile *t)
+{
+    return g->stat_groups > 0 && t->columns >= 64 && t->columns % g->stat_size == 0 && box_of(g, t) == PATCH_BOX;
+}
+
 /* -------------------------------------------------------------------------------------------------------------- tiles */
 
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
@@ -143,9 +175,7 @@ bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
 
 static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
 {
-    const int64_t rows = (int64_t)g->rows * g->columns;
-    const int64_t of_rows = t->producers > 0 ? boxes_of(g, t->rows, box_width(g, t)) : divide_up(rows, t->rows);
-    return g->images * of_rows * divide_up(packed_columns(g), t->columns);
+    return g->images * tiles_of(g, t, box_of(g, t)) * divide_up(packed_columns(g), t->columns);
 }
 
 /* Many multiprocessors ask more of the second-level cache than it has: there a halo that comes once is worth its steps. */
@@ -164,7 +194,8 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
     for (int i = 0; i < TILES; i++) {
         const CudaGemmTile *t = &tiles[i];
         if (t->type != type || !cuda_gemm_fits(g, t)) continue;
-        const double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
+        double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
+        if (g->stat_groups > 0 && !tells_moments(g, t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
         if (best == NULL || time < least) {
             best = t;
             least = time;
@@ -188,11 +219,14 @@ static int shared_of(const CudaGemmTile *t)
     return t->stages * ((t->rows + t->columns) * ROW_BYTES + scales * 4 + (t->producers > 0 ? 2 * 8 : 0));
 }
 
-void cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
+bool cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
 {
     CudaGemm g = *shape;
-    const CudaGrid grid = {.x = (unsigned)blocks_of(&g, t), .y = 1, .z = (unsigned)batch_of(&g),
+    const bool told = tells_moments(&g, t);
+    const CudaGrid grid = {.x = (unsigned)blocks_of(shape, t), .y = 1, .z = (unsigned)batch_of(&g),
                            .threads = (unsigned)(t->warps + t->producers) * 32, .shared = (unsigned)shared_of(t)};
+    g.box = box_of(&g, t);
+    if (!told) g.stat_groups = 0;
     for (int i = 0; i < g.parts; i++) {
         const int side = window_of(&g.part[i]);
         g.part[i].window = side * side;
@@ -203,11 +237,12 @@ void cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
     } else {
         cuda_launch(d, t->type > ELEMENT_I8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid, &g);
     }
+    return told;
 }
 
-void cuda_gemm(Dev *d, const CudaGemm *g, Element type)
+bool cuda_gemm(Dev *d, const CudaGemm *g, Element type)
 {
     const CudaGemmTile tile = cuda_gemm_choose(d, g, type);
     cuda_watch_product(cuda_watch_of(d), g, type, &tile);
-    cuda_gemm_with(d, g, &tile);
+    return cuda_gemm_with(d, g, &tile);
 }

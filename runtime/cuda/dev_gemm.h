@@ -19,6 +19,7 @@ bool cuda_gemm_tile(int index, CudaGemmTile *tile);
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *tile);
 /* The tile that cuda_gemm would use. */
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);
-void cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);
+/* True: the moments that were asked for are made. */
+bool cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);
 
 #endif

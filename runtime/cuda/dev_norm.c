@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 enum { PRE_THREADS = 256, PRE_ITEMS = 1024, PRE_PIXELS = 16, VECTOR_THREADS = 128, STATS_THREADS = 128 };
-enum { PATCH_H = 8, PATCH_W = 16, PATCH_BYTES = 128 /* of a pixel: what a block of threads takes of a patch */ };
+enum { HALF_BYTES = 256 /* of a pixel: what a block of threads takes of half a patch */ };
 
 static unsigned blocks_of(int64_t count, int of) { return (unsigned)((count + of - 1) / of); }
 
@@ -150,49 +150,79 @@ void cuda_replicate_edges(Dev *d, const CudaFrames *f, const int *slot, int coun
 
 /* --------------------------------------------------------------------------------------------------------- statistics */
 
-/* Channels of a patch that a block takes: whole groups, as many as pixels of PATCH_BYTES have, in units of 16 bytes if they
+/* Channels of half a patch that a block takes: whole groups, as many as pixels of HALF_BYTES have, in units of 16 bytes if they
  * come out even. */
 static int slab_of(int group, int bytes)
 {
-    const int most = PATCH_BYTES / bytes;
+    const int most = HALF_BYTES / bytes;
     for (int slab = most / group * group; slab > 0; slab -= group) {
         if (slab * bytes % 16 == 0) return slab;
     }
     return most > group ? most / group * group : group;
 }
 
-void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups)
+int cuda_stats_halves(int h, int w)
 {
-    const int patches = (x.h + PATCH_H - 1) / PATCH_H * ((x.w + PATCH_W - 1) / PATCH_W), group = x.c / groups;
-    const int bytes = element_bytes((Element)x.type), slab = slab_of(group, bytes);
-    const unsigned shared = (unsigned)(PATCH_H * PATCH_W * slab * bytes + group * 8 + slab * 8);
+    return 2 * ((h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H)) * ((w + CUDA_PATCH_W - 1) / CUDA_PATCH_W);
+}
+
+static unsigned stats_shared(const CudaStats *s, int slab)
+{
+    return (unsigned)(CUDA_HALF_H * CUDA_PATCH_W * slab * element_bytes((Element)s->x.type) + s->x.c / s->groups * 8 + slab * 8);
+}
+
+CudaStats cuda_stats_begin(Dev *d, Tensor x, Tensor stats, int groups)
+{
+    CudaStats s = {.x = x, .stats = stats, .groups = groups, .moments = {.at = ARENA_FULL}};
+    const unsigned shared = stats_shared(&s, slab_of(x.c / groups, element_bytes((Element)x.type)));
     if (x.type > ELEMENT_BF16 || stats.type != ELEMENT_F32 || (int)shared > cuda_device_of(d)->shared_per_block) {
         dev_fail(d, "internal error: statistics of %d channels in %d groups", x.c, groups);
-        return;
+        return s;
     }
-    CudaScratch moments = cuda_scratch(d, (uint64_t)x.t * (uint64_t)groups * (uint64_t)patches * 2 * sizeof(double));
-    const CudaPatches a = {.x = cuda_at(d, x),
-                           .moments = moments.address,
-                           .type = x.type,
-                           .pitch = x.c_pad,
-                           .frame = (int32_t)(x.stride_t / x.c_pad),
-                           .row = (int32_t)(x.stride_h / x.c_pad),
-                           .h = x.h,
-                           .w = x.w,
-                           .c = x.c,
-                           .groups = groups,
-                           .slab = slab};
-    cuda_launch(d, "stats", "stats_patches", "",
-                (CudaGrid){(unsigned)patches, blocks_of(x.c, slab), (unsigned)x.t, STATS_THREADS, shared}, &a);
-    const CudaMoments m = {.moments = moments.address,
-                           .stats = cuda_at(d, stats),
-                           .h = x.h,
-                           .w = x.w,
-                           .groups = groups,
-                           .size = group,
-                           .pitch = (int32_t)stats.stride_t};
-    cuda_launch(d, "stats", "stats_merge", "", (CudaGrid){(unsigned)groups, (unsigned)x.t, 1, STATS_THREADS, 0}, &m);
-    cuda_scratch_free(d, &moments);
+    s.moments = cuda_scratch(d, (uint64_t)x.t * (uint64_t)groups * (uint64_t)cuda_stats_halves(x.h, x.w) * 2 * sizeof(double));
+    return s;
+}
+
+void cuda_stats_frames(Dev *d, const CudaStats *s, int first, int count)
+{
+    const Tensor x = tensor_frames(s->x, first, count);
+    const int size = x.c / s->groups, slab = slab_of(size, element_bytes((Element)x.type)), halves = cuda_stats_halves(x.h, x.w);
+    const CudaHalves a = {.x = cuda_at(d, x),
+                          .moments = s->moments.address + (uint64_t)first * (uint64_t)(s->groups * halves) * 2 * sizeof(double),
+                          .type = x.type,
+                          .pitch = x.c_pad,
+                          .frame = (int32_t)(x.stride_t / x.c_pad),
+                          .row = (int32_t)(x.stride_h / x.c_pad),
+                          .h = x.h,
+                          .w = x.w,
+                          .c = x.c,
+                          .groups = s->groups,
+                          .slab = slab};
+    if (!dev_ok(d)) return;
+    cuda_launch(d, "stats", "stats_halves", "",
+                (CudaGrid){(unsigned)halves, blocks_of(x.c, slab), (unsigned)count, STATS_THREADS, stats_shared(s, slab)}, &a);
+}
+
+void cuda_stats_end(Dev *d, CudaStats *s)
+{
+    const CudaMoments m = {.moments = s->moments.address,
+                           .stats = cuda_at(d, s->stats),
+                           .h = s->x.h,
+                           .w = s->x.w,
+                           .groups = s->groups,
+                           .size = s->x.c / s->groups,
+                           .pitch = (int32_t)s->stats.stride_t};
+    if (dev_ok(d)) {
+        cuda_launch(d, "stats", "stats_merge", "", (CudaGrid){(unsigned)s->groups, (unsigned)s->x.t, 1, STATS_THREADS, 0}, &m);
+    }
+    cuda_scratch_free(d, &s->moments);
+}
+
+void cuda_stats_of(Dev *d, Tensor x, Tensor stats, int groups)
+{
+    CudaStats s = cuda_stats_begin(d, x, stats, groups);
+    cuda_stats_frames(d, &s, 0, x.t);
+    cuda_stats_end(d, &s);
 }
 
 void cuda_stats(Dev *d, const StatsArgs *a) { cuda_stats_of(d, a->x, a->stats, a->groups); }

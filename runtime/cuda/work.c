@@ -6,6 +6,7 @@
 
 static double size_of(int32_t type) { return type == CUDA_F32 ? 4 : type == CUDA_BF16 || type == CUDA_E4M3_PAIR ? 2 : 1; }
 static double up(double a, double b) { return (double)(int64_t)((a + b - 1) / b); }
+static double halves_of(double h, double w) { return 2 * up(h, 8) * up(w, 16); } /* of patches, each of which has moments */
 static bool begins(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
 
 /* ------------------------------------------------------------------------------------------------------------ products */
@@ -62,6 +63,7 @@ static KernelWork product(const CudaDevice *d, const CudaGemm *g, const CudaGemm
         w.bytes += batch * operand_bytes(g, p, t->type, packed);
     }
     w.bytes += batch * pixels * g->n * (size_of(g->y_type) + (g->residual_pitch > 0 ? size_of(g->residual_type) : 0));
+    w.bytes += 16.0 * g->images * g->stat_groups * halves_of(g->rows, g->columns);
     return w;
 }
 
@@ -89,9 +91,9 @@ static double edges_bytes(const void *args, CudaGrid grid)
     return 2.0 * 4 * grid.x * grid.y * grid.threads;
 }
 
-static double patches_bytes(const void *args, CudaGrid grid)
+static double halves_bytes(const void *args, CudaGrid grid)
 {
-    const CudaPatches *a = args;
+    const CudaHalves *a = args;
     return grid.z * ((double)a->h * a->w * a->c * size_of(a->type) + 16.0 * a->groups * grid.x);
 }
 
@@ -105,7 +107,7 @@ static double patches_shared(const void *args, CudaGrid grid)
 static double moments_bytes(const void *args, CudaGrid grid)
 {
     const CudaMoments *a = args;
-    return 16.0 * grid.x * grid.y * up(a->h, 8) * up(a->w, 16);
+    return 16.0 * grid.x * grid.y * halves_of(a->h, a->w);
 }
 
 static double axpby_bytes(const void *args, CudaGrid grid)
@@ -288,7 +290,7 @@ static const struct {
     double (*bytes)(const void *args, CudaGrid grid);
 } known[] = { /* the first whose name the function begins with */
     {"pre_vectors", vectors_bytes}, {"pre_edges", edges_bytes}, {"pre", pre_bytes},
-    {"stats_patches", patches_bytes}, {"stats_merge", moments_bytes},
+    {"stats_halves", halves_bytes}, {"stats_merge", moments_bytes},
     {"axpby", axpby_bytes}, {"rows", rows_bytes}, {"rotate", rotate_bytes}, {"modulation", modulation_bytes},
     {"guide", guide_bytes}, {"planes_to_codes", codes_bytes}, {"planes_to_", planes_bytes},
     {"pixels_to_planes", to_planes_bytes},

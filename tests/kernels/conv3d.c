@@ -54,6 +54,19 @@ static ConvArgs arguments(const Run *r, Tensor x, Tensor y, bool start)
     return a;
 }
 
+/* What the convolution says of its result is what a reader of it finds, to the bit. */
+static void check_stats(Dev *d, Tensor y, Tensor stats, float *out)
+{
+    const size_t count = (size_t)y.t * 64;
+    float *again = check_floats(count);
+    Tensor of_result = dev_floats(d, y.t, 1, 1, 64);
+    download(d, stats, out);
+    dev_stats(d, &(StatsArgs){.x = y, .stats = of_result, .groups = 32});
+    download(d, of_result, again);
+    if (!dev_is_plan(d)) check_equal("statistics of the result", again, out, count * sizeof *out);
+    dev_free(d, &of_result);
+}
+
 static void work(void *user, Dev *d)
 {
     Run *r = user;
@@ -101,7 +114,7 @@ static void work(void *user, Dev *d)
             for (int n = r->oc; n < y.c_pad; n++) check_true(pad[p * y.c_pad + n] == 0.0f, "padding of a pixel is not zero");
         }
         dev_read_end(d, pad);
-        if (c->stats) download(d, out_stats, r->stats + done * 64);
+        if (c->stats) check_stats(d, y, out_stats, r->stats + done * 64);
         dev_free(d, &shortcut_x);
         dev_free(d, &residual);
         dev_free(d, &out_stats);

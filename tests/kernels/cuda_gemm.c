@@ -1,7 +1,8 @@
 /*
  * kernels/cuda/gemm.cu and gemm_fp8.cu, every tile of them, against plain loops: sums in double, in the order and arithmetic
  * of kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in every bit. 8-bit floats, on
- * parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of its own.
+ * parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of its own. Moments of results are those
+ * that stats.cu makes of what was stored, to the bit.
  */
 #include "kernels/cpu/fp8.h"
 #include "runtime/cuda/dev_gemm.h"
@@ -29,26 +30,30 @@ typedef struct Case {
     int y_skew;      /* elements that y and the residual begin late: unaligned rows */
     int batch;
     float alpha;
+    int groups;      /* whose moments are told; 0: none */
 } Case;
 
 static const Case cases[] = {
-    {"linear", 1, 1, 37, 33, 1, 1, 1, 1, 40, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"one_row", 1, 1, 1, 70, 1, 1, 1, 1, 136, 0, 0, CUDA_ACT_SILU, 1, 1, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"three", 2, 5, 7, 3, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
-    {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 2, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
-    {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 96, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
-    {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
-    {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1},
-    {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"shuffle", 2, 4, 5, 64, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 8, 1, 0, 0, 1, 1},
-    {"shuffle_odd", 2, 4, 5, 20, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_BF16, 4, 1, 0, 0, 1, 1},
-    {"shuffle_floats", 1, 4, 5, 48, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 4, 0, 4, 0, 1, 1},
-    {"skewed", 1, 3, 5, 40, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 2, ELEMENT_BF16, 0, 0, 0, 4, 1, 1},
-    {"batch", 1, 1, 35, 44, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 3, 0.125f},
-    {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1},
-    {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1},
+    {"linear", 1, 1, 37, 33, 1, 1, 1, 1, 40, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"one_row", 1, 1, 1, 70, 1, 1, 1, 1, 136, 0, 0, CUDA_ACT_SILU, 1, 1, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"three", 2, 5, 7, 3, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 2, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 96, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 0},
+    {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"shuffle", 2, 4, 5, 64, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 8, 1, 0, 0, 1, 1, 0},
+    {"shuffle_odd", 2, 4, 5, 20, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_BF16, 4, 1, 0, 0, 1, 1, 0},
+    {"shuffle_floats", 1, 4, 5, 48, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 4, 0, 4, 0, 1, 1, 0},
+    {"skewed", 1, 3, 5, 40, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 2, ELEMENT_BF16, 0, 0, 0, 4, 1, 1, 0},
+    {"batch", 1, 1, 35, 44, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 3, 0.125f, 0},
+    {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
+    {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"moments", 2, 11, 45, 96, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 24},
+    {"moments_wide", 1, 8, 16, 272, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 17},
+    {"moments_floats", 1, 5, 20, 64, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 32},
 };
 
 /* ------------------------------------------------------------------------------------------------------------ operands */
@@ -359,6 +364,46 @@ static void to_floats(Element type, const void *bytes, size_t count, float *out)
     }
 }
 
+/* Does the tile tell moments of this result? Values are kept as their type, of f32 or bf16; the narrow tiles have too few columns. */
+static bool tells(const Case *k, const CudaGemmTile *tile)
+{
+    return k->groups > 0 && tile->columns >= 64 && (tile->type == ELEMENT_F32 || k->y_type == ELEMENT_BF16);
+}
+
+static size_t moments_bytes(const Case *k)
+{
+    return (size_t)(k->images * k->groups * cuda_stats_halves(k->h, k->w)) * 2 * sizeof(double);
+}
+
+/* Room for the moments, the last image's first. */
+static void ask_for_moments(Room *r, const Case *k, CudaGemm *g)
+{
+    const size_t bytes = moments_bytes(k);
+    g->moments = put(r, check_bytes(bytes), bytes);
+    g->stat_groups = k->groups;
+    g->stat_size = k->n / k->groups;
+    g->stat_halves = cuda_stats_halves(k->h, k->w);
+    for (int i = 0; i < k->images; i++) g->stat_image[i] = k->images - 1 - i;
+}
+
+/* Those of what was stored, made by the kernel that reads it. */
+static void check_moments(Room *r, const Product *p, const CudaGemm *g, const char *function)
+{
+    const Case *k = p->k;
+    const size_t bytes = moments_bytes(k), frame = bytes / (size_t)k->images;
+    uint8_t *want = check_bytes(bytes), *got = check_bytes(bytes);
+    const CUdeviceptr room = put(r, want, bytes), base = cuda_at(r->d, (Tensor){.valid = true});
+    const Tensor y = {.valid = true, .at = g->y - base, .t = k->images, .h = k->h, .w = k->w, .c = k->n, .c_pad = p->y_pitch,
+                      .type = (uint8_t)k->y_type, .stride_h = k->w * p->y_pitch, .stride_t = k->h * k->w * p->y_pitch};
+    const CudaStats s = {.x = y, .groups = k->groups, .moments = {.address = room}};
+    cuda_stats_frames(r->d, &s, 0, k->images);
+    cuda_copy_out(r->d, got, g->moments, bytes);
+    for (int i = 0; i < k->images; i++) cuda_copy_out(r->d, want + (size_t)g->stat_image[i] * frame, room + (size_t)i * frame, frame);
+    cuda_wait(r->d);
+    check_true(dev_ok(r->d), "%s: moments: %s", function, dev_error(r->d));
+    check_equal(function, want, got, bytes);
+}
+
 static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
 {
     if (!check_begin("cuda_%s_%s", tile->function, k->name)) return;
@@ -375,7 +420,10 @@ static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
     }
     Room r = {.d = d};
     CudaGemm g = fill_arguments(&r, &p, start, bytes);
-    cuda_gemm_with(d, &g, tile);
+    if (tells(k, tile)) ask_for_moments(&r, k, &g);
+    const bool told = cuda_gemm_with(d, &g, tile);
+    check_true(told == tells(k, tile), "%s moments", told ? "unasked-for" : "no");
+    if (told) check_moments(&r, &p, &g, tile->function);
     cuda_copy_out(d, got, g.y - (uint64_t)(k->y_skew * size_of(k->y_type)), bytes);
     cuda_wait(d);
     check_true(dev_ok(d), "%s", dev_error(d));
