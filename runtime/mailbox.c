@@ -57,7 +57,7 @@ void mailbox_post(Mailbox *m, upres_log_level level, const char *from, const cha
     if (!l) return;
     l->next = NULL;
     l->level = level;
-    snprintf(l->text, sizeof l->text, "%s: %s", from, sentence);
+    snprintf(l->text, sizeof l->text, "%s%s%s", from ? from : "", from ? ": " : "", sentence);
     lock_take(&m->lock);
     *m->last = l;
     m->last = &l->next;

@@ -11,7 +11,7 @@ typedef struct Mailbox Mailbox;
 
 Mailbox *mailbox_open(void); /* NULL: no memory */
 void mailbox_close(Mailbox *m); /* NULL is allowed */
-/* from: what the sentence is preceded by. Lost where there is no memory. */
+/* from: what the sentence is preceded by; NULL: nothing. Lost where there is no memory. */
 void mailbox_post(Mailbox *m, upres_log_level level, const char *from, const char *sentence);
 /* Everything posted so far to the callback of these options, in its order. */
 void mailbox_tell(Mailbox *m, const upres_options *o);

@@ -126,12 +126,12 @@ void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *mem
     r->seconds += p->seconds;
 }
 
-void plan_share(upres_plan_report *r, int64_t pieces, int devices)
+void plan_share(upres_plan_report *r, size_t phase, int64_t pieces, int devices)
 {
     const int64_t rounds = (pieces + devices - 1) / devices;
-    const double share = (double)rounds / (double)pieces;
-    for (size_t i = 0; i < r->phase_count; i++) r->phases[i].seconds *= share;
-    r->seconds *= share;
+    const double seconds = r->phases[phase].seconds * (double)rounds / (double)pieces;
+    r->seconds += seconds - r->phases[phase].seconds;
+    r->phases[phase].seconds = seconds;
 }
 
 void plan_set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count)

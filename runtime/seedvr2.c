@@ -17,7 +17,8 @@ struct Seedvr2 {
     bool shrunk;      /* since it had less memory than was planned */
     Device device;
     Dev *dev;
-    VaeJob *decoder;
+    VaeJob *decoder; /* or whichever half's tiles are shared out */
+    void *tile_user; /* then: of the tile at work */
     void (*progress)(void *user, double done);
     void *user;
 };
@@ -517,4 +518,32 @@ PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)
         .decode_step = decode_step,
         .decode_close = decode_close,
     };
+}
+
+/* ------------------------------------------------------------------------------------------------ tiles shared out */
+
+bool seedvr2_half_open(Seedvr2 *m, const Seedvr2Half *half, VaeVideo source,
+                       bool (*write)(void *user, const VaeRegion *r, bool add), Fault *f)
+{
+    const VaeVideo sink = {&m->tile_user, NULL, write};
+    if (!fine(m, f)) return false;
+    dev_weight_group(m->dev, half->decode ? 2 : 0);
+    m->decoder = half->decode ? vae_decode_open(m->vae, m->dev, half->h, half->w, half->count, half->keep, m->plan.decode_tiles,
+                                                source, sink)
+                              : vae_encode_open(m->vae, m->dev, half->h, half->w, half->count, m->plan.encode_tiles, source, sink);
+    return fine(m, f) && m->decoder;
+}
+
+bool seedvr2_half_tile(Seedvr2 *m, int tile, void *user, Fault *f)
+{
+    if (!fine(m, f)) return false;
+    m->tile_user = user;
+    vae_job_tile(m->decoder, tile);
+    while (vae_step(m->decoder)) {}
+    return fine(m, f);
+}
+
+void seedvr2_half_close(Seedvr2 *m)
+{
+    decode_close(m);
 }

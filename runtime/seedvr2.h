@@ -55,4 +55,15 @@ void seedvr2_name_device(const Seedvr2 *m, Fault *f);
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan);
 int seedvr2_latent_channels(const Seedvr2 *m);
 
+/* One half of the autoencoder tile by tile, for whoever shares tiles out (seedvr2_tiles.h). Errors are in f. */
+typedef struct Seedvr2Half {
+    bool decode;
+    int h, w, count, keep; /* of the source: frames, or latents, of which `keep` pictures are wanted */
+} Seedvr2Half;
+/* write: user points to whatever seedvr2_half_tile was given last. */
+bool seedvr2_half_open(Seedvr2 *m, const Seedvr2Half *half, VaeVideo source,
+                       bool (*write)(void *user, const VaeRegion *r, bool add), Fault *f);
+bool seedvr2_half_tile(Seedvr2 *m, int tile, void *user, Fault *f);
+void seedvr2_half_close(Seedvr2 *m);
+
 #endif

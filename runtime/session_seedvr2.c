@@ -2,6 +2,7 @@
 #include "runtime/mailbox.h"
 #include "runtime/plan.h"
 #include "runtime/seedvr2.h"
+#include "runtime/seedvr2_tiles.h"
 #include "runtime/session_kind.h"
 #include "runtime/sync.h"
 #include "runtime/system.h"
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One of the job's devices, and what it is at. */
 typedef struct Course {
@@ -36,6 +38,8 @@ typedef struct Seedvr2Session {
 
     Course course[UPRES_DEVICES_MAX];
     int device_count;
+    SharedTiles *tiles; /* several devices on a clip of one batch; NULL otherwise */
+    bool apart;         /* the devices work on batches of their own, each with a thread */
     Lock lock;
     double flop_done; /* of whole batches; under the lock */
     Mailbox *mailbox; /* several devices: what they have to say */
@@ -94,17 +98,6 @@ static const Course *sum_up(Seedvr2Session *j)
     return earliest;
 }
 
-static void network_progress(void *user, double done)
-{
-    Course *c = user;
-    Seedvr2Session *j = c->job;
-    lock_take(&j->lock);
-    c->phase_done = done;
-    if (j->device_count == 1) sum_up(j);
-    lock_give(&j->lock);
-    if (j->device_count == 1) session_report(j->session, done);
-}
-
 /* On the caller's thread, while several devices work. */
 static bool waiting(void *user)
 {
@@ -123,6 +116,18 @@ static bool waiting(void *user)
     return !atomic_load(&j->stop);
 }
 
+static void network_progress(void *user, double done)
+{
+    Course *c = user;
+    Seedvr2Session *j = c->job;
+    lock_take(&j->lock);
+    c->phase_done = done;
+    if (!j->apart) sum_up(j);
+    lock_give(&j->lock);
+    if (j->tiles) waiting(j); /* the first device, by itself: what it is told by others is told to it here */
+    else if (!j->apart) session_report(j->session, done);
+}
+
 static void batch_begins(void *user, int device, int64_t k, const Batch *b)
 {
     Seedvr2Session *j = user;
@@ -135,7 +140,7 @@ static void batch_begins(void *user, int device, int64_t k, const Batch *b)
     c->phase_done = 0;
     lock_give(&j->lock);
     c->since = system_seconds();
-    if (j->device_count > 1) return;
+    if (j->apart) return;
     for (int i = 0; i < PHASE_COUNT; i++) j->session->spent[i] = 0;
     count_work(j);
 }
@@ -150,7 +155,7 @@ static void spend(Course *c, PipelinePhase phase)
 static void phase_begins(void *user, int device, PipelinePhase phase)
 {
     Seedvr2Session *j = user;
-    if (device == PIPELINE_CALLER || j->device_count == 1) session_turn_to(j->session, (int)phase);
+    if (device == PIPELINE_CALLER || !j->apart) session_turn_to(j->session, (int)phase);
     if (device == PIPELINE_CALLER) return;
     Course *c = &j->course[device];
     spend(c, c->phase);
@@ -166,24 +171,27 @@ static void batch_ends(void *user, int device, int64_t k, const Batch *b)
     upres_session *s = j->session;
     Course *c = &j->course[device];
     const int prepend = s->options.prepend;
-    const DevTotals totals = seedvr2_totals(c->networks);
-    const double *spent = j->device_count == 1 ? s->spent : c->spent;
+    const double *spent = j->apart ? c->spent : s->spent;
     char color[32] = "";
     spend(c, c->phase);
-    if (j->device_count == 1) {
+    if (!j->apart) {
         session_turn_to(s, -1);
         snprintf(color, sizeof color, ", color %.2f s", s->spent[PHASE_COLOR]);
     }
     lock_take(&j->lock);
     j->flop_done += c->cost->encode.flop + c->cost->transformer.flop + c->cost->decode.flop;
     c->cost = NULL;
-    if (j->device_count == 1) sum_up(j);
+    if (!j->apart) sum_up(j);
     lock_give(&j->lock);
-    options_log(&c->options, UPRES_LOG_INFO,
+    options_log(j->apart ? &c->options : &s->options, UPRES_LOG_INFO,
                 "batch %lld (frames %lld to %lld, %d computed): encode %.2f s, transformer %.2f s, decode %.2f s%s",
                 (long long)k, (long long)(b->start - prepend), (long long)(b->end - 1 - prepend), b->frames,
                 spent[PHASE_ENCODE], spent[PHASE_TRANSFORMER], spent[PHASE_DECODE], color);
-    device_log_kernels(&c->options, &totals, &c->kernels_told);
+    for (int i = 0; i < j->device_count; i++) {
+        if (j->apart && i != device) continue;
+        const DevTotals totals = seedvr2_totals(j->course[i].networks);
+        device_log_kernels(&j->course[i].options, &totals, &j->course[i].kernels_told);
+    }
 }
 
 static void batch_fails(void *user, int device, Fault *f)
@@ -196,7 +204,8 @@ static void batch_fails(void *user, int device, Fault *f)
 static void post(void *user, upres_log_level level, const char *sentence)
 {
     const Course *c = user;
-    mailbox_post(c->job->mailbox, level, c->name, sentence);
+    const bool named = strncmp(sentence, "cuda:", 5) == 0; /* a failure */
+    mailbox_post(c->job->mailbox, level, named ? NULL : c->name, sentence);
 }
 
 static int stopped(void *user)
@@ -206,10 +215,11 @@ static int stopped(void *user)
 
 static void log_tiles(const upres_options *o, const char *half, VaeTiles tiles, int count)
 {
+    const char *how = tiles.thrifty ? ", thriftily" : "";
     if (count > 1)
-        options_log(o, UPRES_LOG_INFO, "%s in %d tiles of %d, overlap %d", half, count, tiles.tile_h, tiles.overlap_h);
+        options_log(o, UPRES_LOG_INFO, "%s in %d tiles of %d, overlap %d%s", half, count, tiles.tile_h, tiles.overlap_h, how);
     else
-        options_log(o, UPRES_LOG_INFO, "%s untiled", half);
+        options_log(o, UPRES_LOG_INFO, "%s untiled%s", half, how);
 }
 
 static void log_start(const Seedvr2Session *j, const WeightSet *w)
@@ -280,6 +290,11 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, P
     return pictures_check(&setup->picture, f) ? UPRES_OK : f->status;
 }
 
+static bool tiles_wait(void *user)
+{
+    return waiting(((Course *)user)->job);
+}
+
 /* The devices' networks. Their threads must not call the caller's functions: what they say goes through the mailbox. */
 static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
 {
@@ -298,11 +313,33 @@ static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
         }
         c->networks = seedvr2_open(w, &c->options, i, f);
         if (!c->networks) return false;
-        seedvr2_watch(c->networks, network_progress, c);
         j->device_count = i + 1;
     }
-    j->setup.other_count = count - 1;
+    j->setup.other_count = count - 1; /* with tiles it will be less, but tiles wait for their turn as batches do */
     return true;
+}
+
+/* Whole clips are looked at: of a selection nothing is known yet. */
+static bool is_one_batch(const Seedvr2Session *j)
+{
+    const upres_options *o = &j->session->options;
+    return j->setup.frames && batch_plan(j->setup.frames + o->prepend, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
+}
+
+/* Who does what, once it is known what there is to do. */
+static bool share_out(Seedvr2Session *j, Fault *f)
+{
+    Seedvr2 *all[UPRES_DEVICES_MAX];
+    for (int i = 0; i < j->device_count; i++) all[i] = j->course[i].networks;
+    j->apart = j->device_count > 1 && !is_one_batch(j);
+    for (int i = 0; i < (j->apart ? j->device_count : 1); i++) seedvr2_watch(all[i], network_progress, &j->course[i]);
+    if (j->device_count == 1 || j->apart) return true;
+    j->tiles = shared_tiles_open(all, j->device_count, &j->plan, (SharedTilesWatch){&j->course[0], network_progress, tiles_wait});
+    if (j->plan.encode_tile_count == 1 && j->plan.decode_tile_count == 1)
+        options_log(&j->session->options, UPRES_LOG_NOTE,
+                    "the clip is one batch without tiles, so only %s works; a smaller --batch-size or --vae-tile gives the "
+                    "others something to do", j->course[0].name);
+    return j->tiles || fault(f, UPRES_E_MEMORY, "no memory for a session") == UPRES_OK;
 }
 
 static bool start_networks(Seedvr2Session *j, Fault *f)
@@ -318,8 +355,9 @@ static bool open_pipeline(Seedvr2Session *j, Fault *f)
 {
     PipelineNetworks others[UPRES_DEVICES_MAX];
     for (int i = 1; i < j->device_count; i++) others[i - 1] = seedvr2_networks(j->course[i].networks, &j->plan);
-    j->setup.networks = seedvr2_networks(first_of(j), &j->plan);
+    j->setup.networks = j->tiles ? shared_tiles_networks(j->tiles) : seedvr2_networks(first_of(j), &j->plan);
     j->setup.others = others;
+    j->setup.other_count = j->apart ? j->device_count - 1 : 0;
     j->setup.watch = (PipelineWatch){j, batch_begins, phase_begins, batch_ends, batch_fails, waiting};
     j->pipeline = pipeline_open(&j->setup, f);
     j->setup.others = NULL;
@@ -333,7 +371,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     j->session = s;
     lock_init(&j->lock);
     if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
-    if (!open_networks(j, w, f) || !start_networks(j, f)) return f->status;
+    if (!open_networks(j, w, f) || !start_networks(j, f) || !share_out(j, f)) return f->status;
     const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
     const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
     j->pictures = picture_device_open(seedvr2_setup(first_of(j)), room);
@@ -353,6 +391,7 @@ static void close_job(void *job)
     if (!j) return;
     atomic_store(&j->stop, true);
     pipeline_close(j->pipeline);
+    shared_tiles_close(j->tiles);
     picture_device_close(j->pictures);
     for (int i = 0; i < UPRES_DEVICES_MAX; i++) seedvr2_close(j->course[i].networks);
     mailbox_close(j->mailbox);
@@ -483,7 +522,9 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
         snprintf(r->note, sizeof r->note, "%s%.185s", one_batch, p.note);
         return UPRES_OK;
     }
-    plan_share(r, batches, count);
+    const bool tiles = clip->frames && batches == 1; /* of which there are as many pieces; the transformer is one */
+    const int64_t pieces[] = {tiles ? p.encode_tile_count : batches, batches, tiles ? p.decode_tile_count : batches};
+    for (size_t i = 0; clip->frames && i < r->phase_count; i++) plan_share(r, i, pieces[i], count);
     snprintf(r->note, sizeof r->note, "%smemory of each device, time of all%s%.120s", one_batch, p.note[0] ? "; " : "", p.note);
     return UPRES_OK;
 }

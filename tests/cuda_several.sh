@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Several GPUs on one job, on the emulated driver: tests/cuda_several.sh [BUILD_DIR]. Batches, or the tiles of one batch, that two
+# devices share give the pixels of one in whatever order they work; a device that fails is named. How batches are joined is
+# tested by tests/pipeline, with more devices and many more jobs.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=${1:-build}
+upres=$build/upres
+work=$build/tests/cuda_several
+rm -rf "$work"
+mkdir -p "$work"/three "$work"/one
+cp tests/data/tiny/lr/00000[1-3].png "$work/three/"
+cp tests/data/tiny/lr/000001.png "$work/one/"
+export UPRES_CUDA_DRIVER=$PWD/$build/tests/emulator/libcuda.so.1
+passed=0 failed=0
+
+tell() { # ok|FAIL TEXT
+    echo "$1 $2"
+    if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+holds() { # NAME COMMAND...
+    local name=$1
+    shift
+    if "$@"; then tell ok "$name"; else tell FAIL "$name"; fi
+}
+
+# run NAME SETTINGS OPTION... : NAME.log, NAME.status, and the pictures in NAME.
+run() {
+    local name=$1 settings=$2
+    shift 2
+    UPRES_EMULATOR="sm=89,memory=512M,$settings" timeout 300 "$upres" -m "$work/weights.safetensors" -o "$work/$name" \
+        --color none --precision bf16 -v "$@" >"$work/$name.log" 2>&1
+    echo $? >"$work/$name.status"
+}
+
+same() { # NAME NAME
+    diff -r "$work/$1" "$work/$2" >/dev/null && [ "$(cat "$work/$1.status" "$work/$2.status" | tr -d '\n')" = 00 ]
+}
+
+says() { # NAME TEXT
+    grep -q "$2" "$work/$1.log"
+}
+
+ends_with() { # NAME STATUS
+    [ "$(cat "$work/$1.status")" = "$2" ]
+}
+
+"$upres" demo-weights seedvr2 -o "$work/weights.safetensors" >/dev/null || tell FAIL "demo weights"
+if "$upres" selftest --device cuda:0 'modulation/*' 2>&1 | grep -q 'install NVRTC'; then
+    echo "skip several emulated GPUs: upres was built without NVRTC, and there is none here"
+    echo "$passed passed, $failed failed, 1 skipped"
+    exit $((failed > 0))
+fi
+
+# Three batches: an odd one out.
+batches=(-i "$work/three" --resolution 16 --batch-size 1)
+run alone seed=1 "${batches[@]}" --device cuda:0
+for seed in 1 2 3; do
+    run "two_$seed" "devices=2,seed=$seed" "${batches[@]}" --device cuda:1,cuda:0
+    holds "three batches on two devices, seed $seed: the pixels of one" same alone "two_$seed"
+done
+holds "each device is named" says two_1 'cuda:0: batch'
+holds "both have something to do" says two_1 'cuda:1: batch'
+holds "the plan of each is told" says two_1 'memory of each GPU'
+
+# One batch: its tiles.
+tiles=(-i "$work/one" --resolution 32 --vae-tile 32 --vae-tile-overlap 8)
+run tiles_alone seed=1 "${tiles[@]}" --device cuda:0
+run tiles_two devices=2,seed=2 "${tiles[@]}" --device cuda:0,cuda:1
+holds "tiles of one picture on two devices: the pixels of one" same tiles_alone tiles_two
+holds "the second has something to do" says tiles_two 'cuda:1: kernels'
+
+# The first device takes arena and weights (pinned memory is had with them), then the second does.
+run short devices=2,seed=1,fail_alloc=4 "${batches[@]}" --device cuda:0,cuda:1
+holds "memory that one device lacks: all get a smaller plan" says short 'cuda:[01].*trying with less on all of them'
+holds "the same pixels with it" same alone short
+
+run twice devices=2 "${batches[@]}" --device cuda:0,cuda:0
+holds "a device named twice" says twice 'names cuda:0 twice'
+run absent devices=2 "${batches[@]}" --device cuda:0,cuda:2
+holds "a device that is not there" says absent 'cuda:2 cannot be used'
+run mixed devices=2 "${batches[@]}" --device cuda:0,cpu
+holds "the CPU among them" says mixed 'with commas between'
+for refused in twice absent mixed; do holds "$refused: exit status" ends_with "$refused" 2; done
+
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
