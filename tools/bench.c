@@ -192,11 +192,12 @@ static void print_csv(const Bench *b, const BenchRow *r)
     putchar('\n');
 }
 
-/* "12.3", or a dash. */
-static const char *number(char text[24], double value, int digits)
+/* Four digits, or a dash. */
+static const char *number(char text[24], double value)
 {
     if (value < 0) snprintf(text, 24, "-");
-    else snprintf(text, 24, "%.*f", digits, value);
+    else if (value < 1e-3 && value > 0) snprintf(text, 24, "%.1e", value);
+    else snprintf(text, 24, "%.*f", value < 1 ? 4 : value < 10 ? 3 : value < 100 ? 2 : value < 1000 ? 1 : 0, value);
     return text;
 }
 
@@ -212,7 +213,7 @@ static void nearest_limit(const BenchRow *r, char *text, size_t size)
 /* Versions of one case stand below one another under one name. */
 static void print_table(const Bench *b, const BenchRow *r)
 {
-    char cold[24], flops[24], bytes[24], clock[24], limit[64];
+    char warm[24], cold[24], flops[24], bytes[24], clock[24], limit[64];
     if (b->rows.count == 1) {
         print_head(b, stdout);
         printf("%-42s %-20s %11s %7s %11s %8s %8s %8s  %s\n", "name", "version", "ms", "spread", "cold ms", "TFLOP/s", "GB/s",
@@ -220,10 +221,10 @@ static void print_table(const Bench *b, const BenchRow *r)
     }
     const bool again = b->rows.count > 1 && strcmp(r->name, r[-1].name) == 0;
     nearest_limit(r, limit, sizeof limit);
-    printf("%-42s %-20s %11.4f %6.1f%% %11s %8s %8s %8s  %s\n", again ? "" : r->name, r->version, r->seconds * 1e3,
-           r->spread * 100, number(cold, r->cold >= 0 ? r->cold * 1e3 : -1, 4),
-           number(flops, r->flops >= 0 ? r->flops * 1e-12 : -1, 3),
-           number(bytes, r->bytes_per_second >= 0 ? r->bytes_per_second * 1e-9 : -1, 1), number(clock, r->per_clock, 1), limit);
+    printf("%-42s %-20s %11s %6.1f%% %11s %8s %8s %8s  %s\n", again ? "" : r->name, r->version, number(warm, r->seconds * 1e3),
+           r->spread * 100, number(cold, r->cold >= 0 ? r->cold * 1e3 : -1),
+           number(flops, r->flops >= 0 ? r->flops * 1e-12 : -1),
+           number(bytes, r->bytes_per_second >= 0 ? r->bytes_per_second * 1e-9 : -1), number(clock, r->per_clock), limit);
 }
 
 static int print_result(void *user, const upres_bench_result *result)

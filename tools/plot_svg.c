@@ -12,7 +12,7 @@
 #include "tools/bench.h"
 #include "tools/console.h"
 
-enum { WIDTH = 1200, LEFT = 90, RIGHT = 1180, TOP = 84, CHART = 560, STRIP = 120, ROW = 16, NAME = 40, VALUES = 330, VALUE = 165 };
+enum { WIDTH = 1200, LEFT = 90, RIGHT = 1180, TOP = 84, CHART = 700, STRIP = 120, ROW = 16, NAME = 40, VALUES = 330, VALUE = 165 };
 enum { BAR_LEFT = 430, BAR_100 = 560 /* pixels of memory's whole rate */, GLYPH = 6 /* of a letter of 10 pixels, about */ };
 
 typedef struct Text {
@@ -193,23 +193,27 @@ static void draw_grid(Plot *p)
 
 /* ------------------------------------------------------------------------------------------------------------- ceilings */
 
-/* Text beside a line that ends at x: above it, below it, or further left. */
-static void label_line(Plot *p, double x, double y, const char *label)
+/* Text above a line that goes from `from` to the right, or below it, where the least lies: as far right as that is. */
+static void label_line(Plot *p, double from, double y, const char *label)
 {
-    static const struct {
-        int left, down;
-    } places[] = {{6, -4}, {6, 13}, {220, -4}, {220, 13}, {430, -4}, {430, 13}};
     const double width = GLYPH * (double)strlen(label);
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const double right = x - places[i].left, base = y + places[i].down;
-        const Box b = {right - width, base - 10, right, base + 2};
-        if (covered(p, b) > 0 && i + 1 < sizeof places / sizeof *places) continue;
-        put(&p->t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"limit\">", right, base);
-        put_escaped(&p->t, label);
-        put(&p->t, "</text>\n");
-        take(p, b);
-        return;
+    double least = INFINITY;
+    Box best = {0};
+    for (double right = RIGHT - 6; right - width > from && least > 0; right -= 15) {
+        for (int below = 0; below < 2 && least > 0; below++) {
+            const double base = below ? y + 13 : y - 4;
+            const Box b = {right - width, base - 9, right, base + 1};
+            const double area = covered(p, b);
+            if (area >= least) continue;
+            least = area;
+            best = b;
+        }
     }
+    if (least == INFINITY) return;
+    put(&p->t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"limit\">", best.x1, best.y1 - 1);
+    put_escaped(&p->t, label);
+    put(&p->t, "</text>\n");
+    take(p, best);
 }
 
 /* Instructions of one rate share a line. */
@@ -231,7 +235,7 @@ static void draw_ceilings(Plot *p)
         const double foot = c->bytes_per_second > 0 ? x_of(p, peak / c->bytes_per_second) : LEFT, y = y_of(p, peak);
         put(&p->t, "<line class=\"ceiling\" x1=\"%.1f\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", fmax(foot, LEFT), RIGHT, y, y);
         take(p, (Box){fmax(foot, LEFT), y - 1, RIGHT, y + 1});
-        label_line(p, p->right, y, label);
+        label_line(p, fmax(foot, LEFT), y, label);
     }
 }
 
@@ -272,16 +276,14 @@ static void draw_point(Plot *p, const BenchRow *r, double x, double y)
 {
     char flops[32];
     const char *color = color_of(r->version);
-    put(&p->t, "<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" fill=\"%s\" stroke=\"%s\"><title>", x, y,
-        is_form(r) ? "2.5" : "4", is_form(r) ? "none" : color, color);
+    put(&p->t, "<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" %s fill=\"%s\" stroke=\"%s\"><title>", x, y,
+        is_form(r) ? "r=\"2\" stroke-opacity=\"0.6\"" : "r=\"4\"", is_form(r) ? "none" : color, color);
     put_escaped(&p->t, r->name);
     put(&p->t, ", ");
     put_escaped(&p->t, r->version);
     put(&p->t, ": %sFLOP/s", scaled(r->flops, flops));
     if (r->of_flops >= 0) put(&p->t, ", %.0f %% of %s", 100 * r->of_flops, r->limit);
     put(&p->t, "</title></circle>\n");
-    const double side = is_form(r) ? 3 : 5;
-    take(p, (Box){x - side, y - side, x + side, y + side});
 }
 
 /* The number beside its point, where nothing lies; a line leads to it when that is not near. */
@@ -291,9 +293,9 @@ static void label_point(Plot *p, const BenchRow *r, size_t number, double x, dou
     snprintf(text, sizeof text, "%zu", number);
     const double width = GLYPH * (double)strlen(text) + 1;
     double best = 0, least = INFINITY, best_x = x, best_y = y;
-    for (double radius = 11; radius < 70 && least > 0; radius += 7) {
-        for (int i = 0; i < 16 && least > 0; i++) {
-            const double angle = i * acos(-1) / 8 - 0.4, cx = x + (radius + width / 4) * cos(angle), cy = y + radius * sin(angle);
+    for (double radius = 10; radius < 90 && least > 0; radius += 5) {
+        for (int i = 0; i < 24 && least > 0; i++) {
+            const double angle = i * acos(-1) / 12 - 0.4, cx = x + (radius + width / 4) * cos(angle), cy = y + radius * sin(angle);
             const double area = covered(p, (Box){cx - width / 2, cy - 5, cx + width / 2, cy + 5});
             if (area >= least) continue;
             least = area;
@@ -303,27 +305,34 @@ static void label_point(Plot *p, const BenchRow *r, size_t number, double x, dou
         }
     }
     if (best > 18)
-        put(&p->t, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"0.5\"/>\n", x, y, best_x,
+        put(&p->t, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"0.4\"/>\n", x, y, best_x,
             best_y, color_of(r->version));
     put(&p->t, "<text class=\"number\" x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", best_x, best_y + 3.5, color_of(r->version),
         text);
     take(p, (Box){best_x - width / 2, best_y - 5, best_x + width / 2, best_y + 5});
 }
 
-/* Points first, so that no label covers one. */
-static void draw_points(Plot *p)
+/* No label shall lie on a point. */
+static void take_point(Plot *p, const BenchRow *r, double x, double y)
+{
+    const double side = is_form(r) ? 2 : 5;
+    take(p, (Box){x - side, y - side, x + side, y + side});
+}
+
+typedef enum Layer { TAKE_POINTS, DRAW_POINTS, LABEL_POINTS } Layer;
+
+static void draw_points(Plot *p, Layer layer)
 {
     const BenchRows *b = p->rows;
-    for (int labels = 0; labels < 2; labels++) {
-        size_t number = 0;
-        for (size_t i = 0; i < b->count; i++) {
-            const BenchRow *r = &b->row[i];
-            if (r->flops <= 0) continue;
-            number += begins_case(b, i);
-            const double x = point_x(p, i, number), y = y_of(p, r->flops);
-            if (!labels) draw_point(p, r, x, y);
-            else if (!is_form(r)) label_point(p, r, number, x, y);
-        }
+    size_t number = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        const BenchRow *r = &b->row[i];
+        if (r->flops <= 0) continue;
+        number += begins_case(b, i);
+        const double x = point_x(p, i, number), y = y_of(p, r->flops);
+        if (layer == TAKE_POINTS) take_point(p, r, x, y);
+        else if (layer == DRAW_POINTS) draw_point(p, r, x, y);
+        else if (!is_form(r)) label_point(p, r, number, x, y);
     }
 }
 
@@ -367,7 +376,7 @@ static double draw_bar(Plot *p, const BenchRow *r, bool first, double scale, dou
     put(&p->t, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", BAR_LEFT - 6, y, r->version);
     put(&p->t, "<rect class=\"point\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"9\" fill=\"%s\"/>\n", BAR_LEFT, y - 9,
         fmax(length, 1), color_of(r->version));
-    put(&p->t, "<text x=\"%.1f\" y=\"%.1f\">%sB/s", BAR_LEFT + length + 5, y, scaled(r->bytes_per_second, rate));
+    put(&p->t, "<text class=\"bar\" x=\"%.1f\" y=\"%.1f\">%sB/s", BAR_LEFT + length + 5, y, scaled(r->bytes_per_second, rate));
     if (r->of_memory >= 0) put(&p->t, ", %.0f %%", 100 * r->of_memory);
     put(&p->t, "</text>\n");
     return y + ROW;
@@ -379,23 +388,23 @@ static double draw_bars(Plot *p, double y)
     const BenchRows *b = p->rows;
     const double rate = b->context.bytes_per_second;
     double most = rate;
-    bool any = false;
+    int bars = 0;
     for (size_t i = 0; i < b->count; i++) {
         if (!in_bars(&b->row[i])) continue;
-        any = true;
+        bars++;
         if (rate <= 0) most = fmax(most, b->row[i].bytes_per_second);
     }
-    if (!any) return y;
+    if (bars == 0) return y;
     put(&p->t, "<text class=\"title\" x=\"%d\" y=\"%.1f\">Bytes a second of what moves data</text>\n", NAME, y);
-    const double top = y + 6;
+    for (int percent = 85; rate > 0 && percent <= 100; percent += 15) {
+        const double x = BAR_LEFT + BAR_100 * percent / 100.0;
+        put(&p->t, "<line class=\"mark\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", x, x, y + 8,
+            y + 8 + ROW * (bars + 1));
+        put(&p->t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%d %%</text>\n", x, y + 6, percent);
+    }
     y += ROW + 8;
     for (size_t i = 0; i < b->count; i++) {
         if (in_bars(&b->row[i])) y = draw_bar(p, &b->row[i], begins_case(b, i), BAR_100 / most, y);
-    }
-    for (int percent = 85; rate > 0 && percent <= 100; percent += 15) {
-        const double x = BAR_LEFT + BAR_100 * percent / 100.0;
-        put(&p->t, "<line class=\"mark\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", x, x, top + 2, y - 8);
-        put(&p->t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%d %%</text>\n", x, top, percent);
     }
     return y;
 }
@@ -420,6 +429,7 @@ char *bench_plot_svg(const BenchRows *b, const char *date)
 {
     static const char style[] =
         "<style>text{font:11px sans-serif}.title{font-size:16px;font-weight:bold}"
+        ".number,.limit,.bar{paint-order:stroke;stroke:#fff;stroke-width:2.5px}"
         ".number{font-size:10px;text-anchor:middle}.limit{font-size:10px}"
         ".grid{stroke:#e4e4e4}.frame{fill:none;stroke:#888}.ceiling{stroke:#444;stroke-width:1.5}"
         ".mark{stroke:#888;stroke-dasharray:3 3}</style>\n";
@@ -428,9 +438,11 @@ char *bench_plot_svg(const BenchRows *b, const char *date)
     choose_axes(&p);
     draw_head(&p, date);
     draw_grid(&p);
+    draw_points(&p, TAKE_POINTS);
     draw_slope(&p);
     draw_ceilings(&p);
-    draw_points(&p);
+    draw_points(&p, DRAW_POINTS);
+    draw_points(&p, LABEL_POINTS);
     const double height = draw_bars(&p, draw_names(&p, TOP + CHART + 50)) + ROW;
     Text whole = {0};
     put(&whole, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "

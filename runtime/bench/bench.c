@@ -17,7 +17,7 @@ enum { VERSIONS = 8 };
 typedef struct Version {
     Device device;
     char name[16];
-    bool best; /* what a job would use */
+    bool best; /* of the CPU: what a job would use */
 } Version;
 
 /* What a version of a case comes to, found on a plan. */
@@ -118,9 +118,12 @@ static void cpu_versions(Run *r, const Device *d)
 
 static bool choose_versions(Run *r)
 {
+    /* what is the same in all is told of the first */
+    static const upres_precision precisions[] = {UPRES_PRECISION_BF16, UPRES_PRECISION_FP32, UPRES_PRECISION_FP16,
+                                                 UPRES_PRECISION_INT8, UPRES_PRECISION_FP8, UPRES_PRECISION_FP8X3};
     upres_options o = *r->options;
     Device d;
-    if (!device_choose(&o, &d, r->fault)) return false;
+    if (!device_is_one(&o, "bench", r->fault) || !device_choose(&o, &d, r->fault)) return false;
     device_log_choice(&d, &o);
     bench_limits(&d, &r->limits);
     r->emulated = r->limits.context.emulated;
@@ -132,13 +135,11 @@ static bool choose_versions(Run *r)
         add_version(r, &d, options_precision_name(o.precision), true);
         return true;
     }
-    const DevPrecision usual = d.setup.precision;
     o.device = d.cuda.ordinal;
-    for (int p = UPRES_PRECISION_FP32; p <= UPRES_PRECISION_FP8X3; p++) {
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
         Fault not_offered = {0};
-        o.precision = (upres_precision)p;
-        if (device_choose(&o, &d, &not_offered))
-            add_version(r, &d, options_precision_name(o.precision), d.setup.precision == usual);
+        o.precision = precisions[i];
+        if (device_choose(&o, &d, &not_offered)) add_version(r, &d, options_precision_name(o.precision), true);
     }
     return true;
 }
@@ -285,7 +286,7 @@ static bool time_case(Run *r, const Version *v, const BenchFamily *f, const void
 static void leave_out(Run *r, const Version *v, const char *name, const char *why)
 {
     r->left_out++;
-    options_log(r->options, UPRES_LOG_NOTE, "left out: %s/%s, %s", name, v->name, why);
+    options_log(r->options, UPRES_LOG_INFO, "left out: %s/%s, %s", name, v->name, why);
 }
 
 /* Which of the versions are a case's own. */
@@ -320,7 +321,7 @@ static bool run_case(Run *r, const BenchFamily *f, const void *shape, const char
         if (!is_new(needs, planned, &need)) continue;
         needs[planned++] = need;
         if (is_too_large(r, v, &need)) {
-            leave_out(r, v, name, "too large for this device; give its name to have it timed all the same");
+            leave_out(r, v, name, "too large for this device");
         } else if (!time_case(r, v, f, shape, name, &need)) {
             if (r->fault->status != UPRES_E_MEMORY) return false;
             leave_out(r, v, name, r->fault->text);
@@ -401,8 +402,11 @@ upres_status bench_run(const upres_options *o, const char *pattern, void *user,
     for (int g = 0; ok && g < GROUPS && !r->stopped; g++) ok = run_families(r, &groups[g]);
     if (ok && !r->stopped && r->found == 0) nothing_found(r);
     else if (ok && !r->stopped && r->timed == 0)
-        fault(f, UPRES_E_ARGUMENT, "nothing was timed: all that %.60s means was left out; give one benchmark's whole name",
-              pattern ? pattern : "*");
+        fault(f, UPRES_E_ARGUMENT, "nothing was timed: all that %.60s means is too large for this device; a benchmark that is given "
+              "by its whole name is timed all the same", pattern ? pattern : "*");
+    else if (ok && !r->stopped && r->left_out > 0)
+        options_log(o, UPRES_LOG_NOTE, "%d measurements were left out, as too large for this device; -v names them, and one that is "
+                    "given by its whole name is made all the same", r->left_out);
     free(r);
     return f->status;
 }
