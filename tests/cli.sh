@@ -88,6 +88,8 @@ range --frames 3-1
 range --frames 1,,2
 range --noise white
 range --device tpu
+range --device cuda:0,cpu
+range --device cuda:0,
 range --precision fp4
 range --bits 9
 refused "10 bits in PNG" 2 '"10" for --bits.*16' -i in -o out "${W[@]}" --bits 10
@@ -113,6 +115,8 @@ for o in "mode fast" "flashvsr-version 2" "sparse-ratio 0" "sparse-ratio 17" "kv
 done
 refused "tiles that overlap by more than half" 2 '--tile-overlap.*0 to 32' -i in -o out -m nosuch --tile 64 --tile-overlap 40
 refused "CUDA without a driver" 2 'cuda:0 cannot be used.*--device cpu' -i in -o out "${W[@]}" --device cuda:0
+refused "a device named twice" 2 'names cuda:1 twice' -i in -o out "${W[@]}" --device cuda:1,cuda:1
+refused "several devices for encode" 2 'share an upscale alone' encode -i in -o out "${W[@]}" --device cuda:0,cuda:1
 refused "a described device in a job" 2 'sm_120.*is for plan' -i in -o out "${W[@]}" --device sm_120:70:2.5:900:16
 refused "a described device of no kind" 2 'sm_70.*describes no device' plan -i in "${W[@]}" --device sm_70:80:1.5:900:16
 for p in fp8 fp8x3; do

@@ -7,6 +7,7 @@
  */
 #include "runtime/pipeline.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,21 @@ typedef struct Toy {
     uint32_t pace;      /* of a random wait before each picture; 0: none */
     int64_t fails_from; /* the first batch that this one cannot do; 0: it can do all */
     int64_t batch;      /* at work */
+    struct Toy *partner; /* that has to be at work at the same time, at some time; NULL: none */
+    atomic_bool met;
     int64_t ran[BATCHES_MAX]; /* how often each batch ran */
 } Toy;
+
+/* Waits, for a minute at the most, until its partner is in here too. */
+static bool meet(Toy *t)
+{
+    atomic_store(&t->met, true);
+    for (int i = 0; t->partner && !atomic_load(&t->partner->met); i++) {
+        if (i == 60000) return false;
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+    return true;
+}
 
 /* Some 0 to 0.3 ms, so that devices overtake each other. */
 static void dawdle(Toy *t)
@@ -38,6 +52,7 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
     float *x = malloc((size_t)(3 * h * w) * sizeof *x), *z = calloc((size_t)(C * h * w / 64), sizeof *z);
     bool ok = x && z;
     float so_far = 0;
+    if (!meet(toy)) ok = fault(f, UPRES_E_RUNTIME, "the other device never worked") == UPRES_OK;
     if (toy->fails_from && toy->batch >= toy->fails_from) ok = fault(f, UPRES_E_RUNTIME, "a toy broke") == UPRES_OK;
     for (int i = 0; ok && i < frames; i++) {
         VaeRegion in = {i, 0, 0, h, w, 3, x, (int64_t)h * w, w};
@@ -120,6 +135,7 @@ typedef struct Job {
     int devices;         /* 0: one */
     int64_t fails_from;  /* batches from here on break the last device */
     int64_t cancel_after; /* results; 0: none */
+    bool together;       /* the first two devices have to meet */
 } Job;
 
 typedef struct Outcome {
@@ -187,6 +203,7 @@ static void run(const Job *j, Outcome *out)
     memset(toy, 0, sizeof toy);
     cancelled = false;
     toy[devices - 1].fails_from = j->fails_from;
+    for (int i = 0; j->together && i < 2; i++) toy[i].partner = &toy[1 - i];
     PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {toy, batch_begins, NULL, NULL, NULL, waiting}};
     s.picture = (PictureSetup){.options = &j->o, .width = W, .height = H, .channels = j->channels, .bits = 8};
     for (int i = 0; i < devices; i++) {
@@ -366,9 +383,24 @@ static bool ends_early(const Job *j, const Outcome *whole)
     return ok;
 }
 
+/* Two devices are at work at once, from the first two batches on. */
+static bool at_once(void)
+{
+    Job j = {.frames = 6, .channels = 3, .known = true, .devices = 2, .together = true};
+    Outcome out;
+    upres_options_default(&j.o, sizeof j.o);
+    options_for_seedvr2(&j.o, &(Fault){.status = UPRES_OK});
+    j.o.resolution = 16;
+    j.o.batch_size = 2;
+    run(&j, &out);
+    if (out.wrong[0]) printf("FAIL at once: %s\n", out.wrong);
+    discard(&out);
+    return !out.wrong[0];
+}
+
 int main(int argc, char **argv)
 {
-    int jobs = argc > 1 ? atoi(argv[1]) : 500, passed = 0, failed = 0;
+    int jobs = argc > 1 ? atoi(argv[1]) : 500, passed = at_once(), failed = !passed;
     for (int i = 0; i < jobs; i++) {
         Job j = random_job();
         PictureSetup picture = {.options = &j.o, .channels = j.channels};

@@ -160,6 +160,7 @@ section selftest bash tests/selftest.sh build
 section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
 section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
 section "cuda demo" bash tests/cuda_demo.sh build
+section "cuda several" bash tests/cuda_several.sh build
 sanitized loader
 sanitized kernels
 sanitized decoders
