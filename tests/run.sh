@@ -151,6 +151,7 @@ program cuda_driver
 program cuda_cache
 program cuda_device
 program weight_room
+program predict
 program ptx_checks
 program sass_checks
 section cli bash tests/cli.sh build

@@ -24,6 +24,7 @@ struct Cuda {
     struct CudaWeights *weights; /* dev_weights.c */
     Prediction prediction;       /* of a plan's launches */
     double foreseen;             /* operations that the products among them had */
+    double expected;             /* of the next launch of attention, in whole tiles */
     CudaWatch *watch;
 };
 
@@ -318,9 +319,13 @@ const Prediction *cuda_prediction(const Dev *d) { return d->cuda != NULL ? &d->c
 static void foresee(Dev *d, const char *function, CudaGrid g, const void *args)
 {
     struct Cuda *c = d->cuda;
-    const WorkKind kind = prediction_launch(&c->prediction, &c->device, function, g, args, d->totals.flop - c->foreseen);
+    const double flop = d->totals.flop - c->foreseen;
+    const WorkKind kind = prediction_launch(&c->prediction, &c->device, function, g, args, flop, c->expected);
     if (kind == WORK_PRODUCT || kind == WORK_FLASH) c->foreseen = d->totals.flop;
+    if (kind == WORK_FLASH) c->expected = 0;
 }
+
+void cuda_expect(Dev *d, double flop) { d->cuda->expected = flop; }
 
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
 {

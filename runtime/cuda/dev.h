@@ -54,6 +54,8 @@ typedef struct CudaGrid {
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 /* Of the next launch of attention: what its tiles multiply, empty rows among it. */
 void cuda_expect(Dev *d, double flop);
+/* Of the next launch of attention: what its tiles multiply, empty rows among it. */
+void cuda_expect(Dev *d, double flop);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 
 const DevSetup *cuda_setup_of(const Dev *d);

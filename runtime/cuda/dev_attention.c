@@ -195,6 +195,18 @@ static uint64_t bytes_in_8_bits(const Job *j, const Round *r)
     return cuda_attention_in_8_bits(j->form) ? cuda_flash8_bytes(r->rows, r->rows, r->windows, r->heads) : 0;
 }
 
+/* A plan is told of the round's tiles: of `rows` queries and 64 keys. */
+static void expect(const Job *j, const Round *r, int rows)
+{
+    enum { KEYS = 64 };
+    double flop = 0;
+    for (int i = 0; i < r->windows; i++) {
+        const int keys = window_rows(j, r->window + i), queries = keys - j->text + j->text_queries;
+        flop += 4.0 * divide_up(keys, KEYS) * KEYS * divide_up(queries, rows) * rows * j->depth * r->heads;
+    }
+    cuda_expect(j->d, flop);
+}
+
 static void flash8_round(Job *j, const Round *r)
 {
     const AttentionArgs *a = j->a;
@@ -214,6 +226,7 @@ static void flash8_round(Job *j, const Round *r)
     cuda_flash8_keys(j->d, &p, r->longest, r->windows, r->heads);
     CudaFlash8 f = {.o = cuda_tokens(j->d, a->o), .text_o = j->text_o.address, .windows = j->gather.windows, .q_rows = 1,
                     .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head, .scale = a->scale};
+    expect(j, r, CUDA_FLASH8_ROWS);
     cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows);
 }
 
@@ -229,6 +242,7 @@ static void flash_round(Job *j, const Round *r)
                          .kv_head = j->gather.to_head, .q_pitch = j->depth, .kv_pitch = j->depth, .q_rows = 1,
                          .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head,
                          .head_dim = a->head_dim, .scale = a->scale};
+    expect(j, r, CUDA_FLASH_ROWS);
     cuda_flash(j->d, &f, j->type, r->longest, r->heads, r->windows);
 }
 

@@ -88,7 +88,7 @@ static void loop_terms(const CudaDevice *d, const KernelCount *k, const KernelWo
 static double with_waves(const CudaDevice *d, const KernelCount *k, const KernelWork *w, double loop)
 {
     const double blocks = blocks_of(&w->grid), busiest = ceil(blocks / d->sms);
-    const double warps = (w->grid.threads - w->producers) / WARP;
+    const double warps = (double)((w->grid.threads - w->producers) / WARP);
     const double own = loop * d->sms / blocks; /* of one block that has a multiprocessor to itself */
     const double issued = (double)count_issued(&k->body) - count_issued(&k->loop);
     const double outside = issued * warps / QUARTERS / clocks_per_second(d) + PREDICT_LATENCY;
@@ -119,7 +119,8 @@ static KernelTime product_time(const CudaDevice *d, const KernelCount *k, const 
 static KernelTime flash_time(const CudaDevice *d, const KernelCount *k, const KernelWork *w)
 {
     KernelTime t = {.limit = 0};
-    const double blocks = blocks_of(&w->grid), resident = predict_resident(d, k, w), warps = w->grid.threads / WARP;
+    const double blocks = blocks_of(&w->grid), resident = predict_resident(d, k, w);
+    const double warps = (double)((w->grid.threads - w->producers) / WARP);
     const double passes = w->mma_flop / pass_flop(&k->loop), products = product_clocks(d, &k->loop);
     loop_terms(d, k, w, &t);
     t.limit = w->flop / pass_flop(&k->loop) * products / (d->sms * clocks_per_second(d));
@@ -138,9 +139,10 @@ static KernelTime bytes_time(const CudaDevice *d, const KernelCount *k, const Ke
     KernelTime t = {.limit = 0};
     const bool looping = k->loop.read_bytes + k->loop.written_bytes > 0;
     const CountPart *p = looping ? &k->loop : &k->body;
-    const double warps = blocks_of(&w->grid) * (w->grid.threads + WARP - 1) / WARP;
+    const double warps = blocks_of(&w->grid) * ((w->grid.threads + WARP - 1) / WARP);
     const double pass = (double)p->read_bytes + p->written_bytes;
-    const double bytes = w->kind == WORK_UNKNOWN ? warps * pass : w->bytes, all = d->sms * clocks_per_second(d);
+    const double bytes = w->kind == WORK_UNKNOWN ? warps * pass : w->bytes, blocks = blocks_of(&w->grid);
+    const double all = (blocks < d->sms ? blocks : d->sms) * clocks_per_second(d); /* of those at work */
     if (pass > 0) t.term[BOUND_ISSUE] = bytes / pass * clocks_of(d, p) / QUARTERS / all;
     if (w->shared > 0 && k->other.shared_bytes > 0)
         t.term[BOUND_ISSUE] += w->shared / k->other.shared_bytes * clocks_of(d, &k->other) / QUARTERS / all;
@@ -150,7 +152,7 @@ static KernelTime bytes_time(const CudaDevice *d, const KernelCount *k, const Ke
         t.term[BOUND_DRAM] = t.limit / PREDICT_DRAM_REACH;
     }
     double held = predict_resident(d, k, w) * d->sms;
-    if (held > blocks_of(&w->grid)) held = blocks_of(&w->grid);
+    if (held > blocks) held = blocks;
     const double in_flight = held * ((w->grid.threads + WARP - 1) / WARP) * p->read_bytes;
     if (in_flight > 0) t.term[BOUND_LATENCY] = bytes * p->read_bytes / pass / in_flight * PREDICT_LATENCY;
     t.seconds = t.published = largest(&t);
@@ -194,12 +196,15 @@ static void add_line(PredictionLine *l, const PredictionLine *other, double time
 }
 
 WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
-                           double flop)
+                           double flop, double tiles_flop)
 {
     const KernelCount *k = cuda_count(function, d->target);
     if (k == NULL || d->clock_ghz <= 0) return WORK_UNKNOWN;
     KernelWork w = cuda_work(d, function, grid, args);
-    if (w.kind == WORK_FLASH) w.flop = w.mma_flop = flop;
+    if (w.kind == WORK_FLASH) {
+        w.flop = flop;
+        w.mma_flop = tiles_flop > 0 ? tiles_flop : flop;
+    }
     const KernelTime t = predict_kernel(d, k, &w);
     PredictionLine one = {.launches = 1, .flop = w.flop, .bytes = w.bytes, .seconds = t.seconds, .limit = t.limit,
                           .published = t.published};

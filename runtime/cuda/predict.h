@@ -39,8 +39,9 @@ KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const Kerne
 
 /* ---------------------------------------------------------------------------------------------------- many launches */
 
-/* One launch more. flop: of attention, whose arguments do not tell. Returns what kind of launch it is. */
+/* One launch more. flop, tiles_flop: of attention, whose arguments do not tell, as it is and in whole tiles (0: the same). Returns
+ * what kind of launch it is. */
 WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
-                           double flop);
+                           double flop, double tiles_flop);
 
 #endif

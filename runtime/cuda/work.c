@@ -1,5 +1,6 @@
 #include "runtime/cuda/work.h"
 
+#include "kernels/cuda/layout.h"
 #include "runtime/cuda/dev_gemm.h"
 
 #include <string.h>
@@ -59,7 +60,7 @@ static KernelWork product(const CudaDevice *d, const CudaGemm *g, const CudaGemm
         const double patch = t->halo ? (HALO_WIDTH + side - 1) * ((double)t->rows / HALO_WIDTH + side - 1) / window : t->rows;
         w.flop += 2 * pixels * packed * p->taps * p->depth * batch;
         w.mma_flop += blocks * slabs * 2 * t->rows * t->columns * (ROW / size) * passes;
-        w.fill += blocks * slabs * ROW * (patch + t->columns);
+        w.fill += blocks * slabs * (ROW * (patch + t->columns) + (t->type == ELEMENT_I8 ? 4.0 * (t->rows + t->columns) : 0));
         w.bytes += batch * operand_bytes(g, p, t->type, packed);
     }
     w.bytes += batch * pixels * g->n * (size_of(g->y_type) + (g->residual_pitch > 0 ? size_of(g->residual_type) : 0));
@@ -98,9 +99,9 @@ static double halves_bytes(const void *args, CudaGrid grid)
 }
 
 /* Each element for its channel's mean, and once more for the distances from it. */
-static double patches_shared(const void *args, CudaGrid grid)
+static double halves_shared(const void *args, CudaGrid grid)
 {
-    const CudaPatches *a = args;
+    const CudaHalves *a = args;
     return 2 * 4.0 * a->h * a->w * a->c * grid.z;
 }
 
@@ -236,6 +237,25 @@ static double gather_bytes(const void *args, CudaGrid grid)
     return rows * (a->head_dim * size_of(a->from[0].type) + a->depth * size_of(a->to_type));
 }
 
+/* Keys and values of bf16, read; and 8 bits of each, written. */
+static double keys8_bytes(const void *args, CudaGrid grid)
+{
+    (void)args;
+    return (double)grid.x * grid.y * grid.z * FLASH8_KEYS * CUDA_FLASH8_DEPTH * 2 * (2 + 1);
+}
+
+static double sums8_bytes(const void *args, CudaGrid grid)
+{
+    (void)args;
+    return (double)grid.x * grid.y * grid.z * CUDA_FLASH8_DEPTH * (FLASH8_KEYS * 2 + 4);
+}
+
+static double queries8_bytes(const void *args, CudaGrid grid)
+{
+    (void)args;
+    return (double)grid.x * grid.y * grid.z * (grid.threads / 32) * CUDA_FLASH8_DEPTH * (2 + 1);
+}
+
 static double softmax_bytes(const void *args, CudaGrid grid)
 {
     const CudaSoftmax *a = args;
@@ -301,6 +321,7 @@ static const struct {
     {"color_to_lab", lab_bytes}, {"color_from_lab", lab_bytes},
     {"adain_rows", adain_rows_bytes}, {"adain_apply", adain_apply_bytes},
     {"rank_count", rank_count_bytes}, {"rank_scatter", rank_bytes}, {"rank_match", rank_match_bytes},
+    {"flash8_keys", keys8_bytes}, {"flash8_sums", sums8_bytes}, {"flash8_queries", queries8_bytes},
     {"attention_gather", gather_bytes}, {"attention_softmax", softmax_bytes},
     {"attention_transpose", transpose_bytes}, {"attention_scatter", scatter_bytes},
     {"dequant_", dequant_bytes}, {"pack_", pack_bytes}, {"fold_sum", sum_bytes}, {"fold_gather", fold_gather_bytes},
@@ -312,12 +333,16 @@ KernelWork cuda_work(const CudaDevice *d, const char *function, CudaGrid grid, c
     if (tile_of(function, &tile)) {
         return product(d, tile.producers > 0 ? &((const CudaGemmBoxes *)args)->gemm : args, &tile, grid);
     }
-    KernelWork w = {.kind = begins(function, "flash_") ? WORK_FLASH : WORK_UNKNOWN, .grid = grid};
+    KernelWork w = {.kind = WORK_UNKNOWN, .grid = grid};
+    if (begins(function, "flash_")) w.kind = WORK_FLASH;
+    if (begins(function, "flash_i8") || begins(function, "flash_e4m3")) {
+        w.producers = grid.threads - CUDA_FLASH8_ROWS / 16 * 32;
+    }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!begins(function, known[i].function)) continue;
         w.kind = WORK_BYTES;
         w.bytes = known[i].bytes(args, grid);
-        if (known[i].bytes == patches_bytes) w.shared = patches_shared(args, grid);
+        if (known[i].bytes == halves_bytes) w.shared = halves_shared(args, grid);
         break;
     }
     return w;

@@ -1,0 +1,295 @@
+/*
+ * The prediction of kernels' time: counts of machine code written by hand, and of a kernel whose instructions are known; the
+ * model on numbers that can be checked on paper; what a launch works, from its arguments.
+ *
+ * Where ptxas and nvdisasm are found, what the build counted is looked at too; skipped by name without them.
+ */
+#include "runtime/cuda/dev_gemm.h"
+#include "runtime/cuda/kernels.h"
+#include "runtime/cuda/predict.h"
+#include "tools/sass.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int passed, failed, skipped;
+
+static void check(const char *name, bool ok)
+{
+    if (!ok) printf("FAIL %s\n", name);
+    *(ok ? &passed : &failed) += 1;
+}
+
+/* Equal but for the rounding of a few operations on doubles. */
+static void check_near(const char *name, double found, double expected)
+{
+    const bool ok = fabs(found - expected) <= 1e-9 * fabs(expected);
+    if (!ok) printf("FAIL %s: %.9g, expected %.9g\n", name, found, expected);
+    *(ok ? &passed : &failed) += 1;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ counting */
+
+/* A kernel of a loop in a loop, and one of none, as nvdisasm writes them. */
+static const char listing[] =
+    "\t.headerflags\t@\"EF_CUDA_SM120\"\n"
+    "\n.text.twice:\n"
+    "        /*0000*/                   LDC R1, c[0x0][0x37c] ;\n"
+    ".L_x_1:\n"
+    "        /*0010*/                   LDGSTS.E.BYPASS.128 [R4], desc[UR4][R2.64] ;\n"
+    "        /*0020*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;\n"
+    ".L_x_2:\n"
+    "        /*0030*/                   LDSM.16.M88.4 R8, [R4] ;\n"
+    "        /*0040*/                   LDSM.16.MT88.2 R12, [R4+0x20] ;\n"
+    "        /*0050*/                   QMMA.SF.16832.F32.E4M3.E4M3.E8 R16, R8, R12, R16, R20, R21, UR6 ;\n"
+    "        /*0060*/                   NOP ;\n"
+    "        /*0070*/                   IMMA.16832.S8.S8 R24, R8.ROW, R12.COL, R24 ;\n"
+    "        /*0080*/              @P0  BRA `(.L_x_2) ;\n"
+    "        /*0090*/                   FFMA R0, R1, R2, R3 ;\n"
+    "        /*00a0*/              @!P1 BRA `(.L_x_1) ;\n"
+    "        /*00b0*/                   STG.E.64 desc[UR4][R2.64], R4 ;\n"
+    "        /*00c0*/                   EXIT ;\n"
+    "\n.text.plain:\n"
+    "        /*0000*/                   LDG.E.128.CONSTANT R4, desc[UR4][R2.64] ;\n"
+    "        /*0010*/                   LDG.E.U16 R8, desc[UR4][R2.64+0x10] ;\n"
+    "        /*0020*/                   MUFU.EX2 R9, R8 ;\n"
+    "        /*0030*/                   DADD R10, R10, R12 ;\n"
+    "        /*0040*/                   STS.64 [R3], R10 ;\n"
+    "        /*0050*/                   EXIT ;\n";
+
+static const char said[] =
+    "ptxas info    : Compiling entry function 'plain' for 'sm_120f'\n"
+    "ptxas info    : Used 24 registers, used 0 barriers\n"
+    "ptxas info    : Compiling entry function 'twice' for 'sm_120f'\n"
+    "ptxas info    : Used 168 registers, used 1 barriers, 4096 bytes smem\n";
+
+static void test_counting(void)
+{
+    SassKernel k = {.line = NULL};
+    const char *at = listing;
+    int first = 0, last = 0;
+    check("a kernel is found", sass_next(&at, &k) && strcmp(k.name, "twice") == 0);
+    last = k.count;
+    check("its main loop is the inner one", sass_main_loop(&k, &first, &last) && sass_matching(&k, first, last, "BAR.") == 0);
+    check("all but NOP", sass_matching(&k, first, last, "") == 5 && sass_products(&k, first, last) == 2);
+    KernelCount c = sass_kernel(&k, said);
+    check("registers and shared memory", c.registers == 168 && c.shared == 4096);
+    check("issued with NOP", count_issued(&c.loop) == 6 && count_products(&c.loop) == 2);
+    check("operations by kind", c.loop.mma_flop[COUNT_QMMA_SCALED] == 8192 && c.loop.mma_flop[COUNT_IMMA] == 8192);
+    check_near("operations", count_mma_flop(&c.loop), 16384);
+    check("bytes of shared memory", c.loop.shared_bytes == 128 * (4 + 2));
+    check("bytes of global memory", c.body.read_bytes == 512 && c.body.written_bytes == 256 && c.body.ffma == 1);
+    check("the next", sass_next(&at, &k) && strcmp(k.name, "plain") == 0);
+    c = sass_kernel(&k, said);
+    check("no loop", count_issued(&c.loop) == 0 && c.registers == 24 && c.shared == 0);
+    check("kinds", c.body.count[COUNT_LDG] == 2 && c.body.count[COUNT_MUFU] == 1 && c.body.count[COUNT_DOUBLE] == 1);
+    check("widths", c.body.read_bytes == 32 * (16 + 2) && c.body.shared_bytes == 32 * 8);
+    check("no more", !sass_next(&at, &k));
+    sass_free(&k);
+}
+
+/* Two loads of 16 bytes, three powers of two, a store of 4. */
+static const char known[] = ".version 8.0\n.target sm_89\n.address_size 64\n"
+                            ".visible .entry known(.param .u64 p) {\n"
+                            ".reg .b64 %a; .reg .f32 %f<9>;\n"
+                            "ld.param.u64 %a, [p];\n"
+                            "ld.global.v4.f32 {%f0, %f1, %f2, %f3}, [%a];\n"
+                            "ld.global.v4.f32 {%f4, %f5, %f6, %f7}, [%a+16];\n"
+                            "ex2.approx.ftz.f32 %f0, %f0; ex2.approx.ftz.f32 %f1, %f1; ex2.approx.ftz.f32 %f2, %f2;\n"
+                            "add.f32 %f0, %f0, %f1; add.f32 %f2, %f2, %f3; add.f32 %f4, %f4, %f5; add.f32 %f6, %f6, %f7;\n"
+                            "add.f32 %f0, %f0, %f2; add.f32 %f4, %f4, %f6; add.f32 %f0, %f0, %f4;\n"
+                            "st.global.f32 [%a+32], %f0; ret; }\n";
+
+static void test_known(const SassTools *tools)
+{
+    SassKernel k = {.line = NULL};
+    char *log, *text = sass_disassemble(tools, known, "89", &log);
+    const char *at = text;
+    check("a kernel is disassembled", text != NULL && sass_next(&at, &k));
+    if (text != NULL) {
+        const KernelCount c = sass_kernel(&k, log);
+        check("its loads and stores", c.body.read_bytes == 32 * 32 && c.body.written_bytes == 32 * 4);
+        check("its powers", c.body.count[COUNT_MUFU] == 3 && c.body.count[COUNT_FLOAT] == 7);
+        check("its registers", c.registers > 0 && strcmp(c.function, "known") == 0);
+    }
+    sass_free(&k);
+    free(text);
+    free(log);
+}
+
+/* Every kernel that has PTX was counted, and the tiles of products have their loops. */
+static void test_built(void)
+{
+    CudaSource s;
+    CudaGemmTile t;
+    int missing = 0;
+    for (size_t i = 0; cuda_source(i, &s); i++) {
+        const char *text = s.ptx ? s.text : s.built[CUDA_TARGET_89], *at = text;
+        while (at && (at = strstr(at, ".entry ")) != NULL) {
+            char name[128];
+            if (sscanf(at++, ".entry %127[a-z0-9_]", name) != 1) continue;
+            if (cuda_count(name, CUDA_TARGET_89) == NULL) missing += printf("  %s was not counted\n", name);
+        }
+    }
+    for (int i = 0; cuda_gemm_tile(i, &t); i++) {
+        const KernelCount *k = cuda_count(t.function, CUDA_TARGET_120F);
+        if (k == NULL || count_issued(&k->loop) == 0) missing += printf("  %s has no main loop\n", t.function);
+    }
+    check("all kernels were counted", missing == 0);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- model */
+
+/* 1 GHz and 100 GB/s, so that numbers can be read. */
+static const CudaDevice card = {.major = 12, .sms = 10, .clock_ghz = 1, .bandwidth_gbs = 100, .shared_per_sm = 102400,
+                                .shared_per_block = 101376, .threads_per_sm = 1536, .target = CUDA_TARGET_120F};
+
+/* A loop of 64 products and as many other instructions, 8 warps of 200 registers: one block a multiprocessor. */
+static KernelCount product_count(void)
+{
+    KernelCount k = {.function = "product", .target = CUDA_TARGET_120F, .registers = 200};
+    k.loop.count[COUNT_QMMA_SCALED] = k.loop.count[COUNT_INT] = 64;
+    k.loop.mma_flop[COUNT_QMMA_SCALED] = 64 * 8192;
+    k.loop.shared_bytes = 8192;
+    k.body = k.loop;
+    return k;
+}
+
+static void test_product(void)
+{
+    const KernelCount k = product_count();
+    /* 1000 passes of 8 warps each in each of 10 blocks */
+    KernelWork w = {.kind = WORK_PRODUCT, .grid = {10, 1, 1, 256, 0}, .rate = RATE_FP8_BLOCK_SCALE};
+    w.flop = w.mma_flop = 10.0 * 8 * 1000 * 64 * 8192;
+    w.fill = 10 * 1e6;
+    KernelTime t = predict_kernel(&card, &k, &w);
+    const double tensor = 8.0 * 1000 * 64 * 8192 / 2048 * 1e-9;
+    check("one block fits", predict_resident(&card, &k, &w) == 1);
+    check_near("products", t.term[BOUND_TENSOR], tensor);
+    check_near("instructions", t.term[BOUND_ISSUE], 8 * 1000 * 128 / 4.0 * 1e-9);
+    check_near("shared memory", t.term[BOUND_SHARED], (8 * 1000 * 8192 + 1e6) / 128 * 1e-9);
+    check_near("second-level cache", t.term[BOUND_L2], 1e6 / rate_l2_bytes(&card) * 1e-9);
+    check("the tensor cores bound it", t.bound == BOUND_TENSOR);
+    check_near("its time", t.seconds, tensor + PREDICT_LATENCY + PREDICT_LAUNCH);
+    check_near("the limit", t.limit, tensor);
+    check_near("at the published share", t.published, tensor / PREDICT_PUBLISHED + PREDICT_LAUNCH);
+    w.fill = 10 * 1e9; /* more than the cache gives in that time */
+    t = predict_kernel(&card, &k, &w);
+    check("the cache bounds it", t.bound == BOUND_L2 && t.seconds > 1e9 / rate_l2_bytes(&card) * 1e-9);
+    w.fill = 0;
+    w.bytes = 1e12; /* ten seconds of memory */
+    t = predict_kernel(&card, &k, &w);
+    check_near("the memory bounds it", t.seconds, 10 / PREDICT_DRAM_REACH + PREDICT_LAUNCH);
+}
+
+static void test_waves(void)
+{
+    KernelCount k = product_count();
+    KernelWork w = {.kind = WORK_PRODUCT, .grid = {10, 1, 1, 256, 0}, .rate = RATE_FP8_BLOCK_SCALE};
+    w.flop = w.mma_flop = 10.0 * 8 * 1000 * 64 * 8192;
+    const double full = predict_kernel(&card, &k, &w).seconds - PREDICT_LAUNCH;
+    w.grid.x = 11; /* as large blocks */
+    w.flop = w.mma_flop *= 1.1;
+    check_near("one block more is a round more", predict_kernel(&card, &k, &w).seconds - PREDICT_LAUNCH, 2 * full);
+    k.registers = 128; /* two fit, the second works while the first ends */
+    w.grid.x = 20;
+    w.flop = w.mma_flop = 20.0 * 8 * 1000 * 64 * 8192;
+    check("two blocks fit", predict_resident(&card, &k, &w) == 2);
+    check_near("ends are hidden but one", predict_kernel(&card, &k, &w).seconds - PREDICT_LAUNCH, 2 * full - PREDICT_LATENCY);
+}
+
+static void test_bytes(void)
+{
+    KernelCount k = {.function = "copy", .target = CUDA_TARGET_120F, .registers = 32};
+    k.body.count[COUNT_LDG] = k.body.count[COUNT_STG] = 1;
+    k.body.count[COUNT_INT] = 30;
+    k.body.read_bytes = k.body.written_bytes = 512;
+    KernelWork w = {.kind = WORK_BYTES, .grid = {1000000, 1, 1, 256, 0}, .bytes = 1e9};
+    KernelTime t = predict_kernel(&card, &k, &w);
+    check_near("bytes", t.seconds, 1e-2 / PREDICT_DRAM_REACH + PREDICT_LAUNCH);
+    check("the memory bounds it, short of its nominal rate", t.bound == BOUND_DRAM && t.limit / t.seconds > 0.85);
+    check_near("instructions for them", t.term[BOUND_ISSUE], 1e9 / 1024 * 32 / 4 / 10 * 1e-9);
+    k.body.count[COUNT_MUFU] = 1000; /* eight clocks each */
+    t = predict_kernel(&card, &k, &w);
+    check_near("a busy unit bounds it", t.term[BOUND_ISSUE], 1e9 / 1024 * 8000 / 4 / 10 * 1e-9);
+    check("so it is slower", t.bound == BOUND_ISSUE);
+    k.body.count[COUNT_MUFU] = 0;
+    w.grid = (CudaGrid){1, 1, 1, 32, 0}; /* a warp alone: half a kilobyte under way */
+    t = predict_kernel(&card, &k, &w);
+    check_near("latency", t.term[BOUND_LATENCY], 5e8 / 512 * PREDICT_LATENCY);
+    check("it bounds it", t.bound == BOUND_LATENCY);
+}
+
+/* Frames that are alike: the first has more work, every other the same. */
+static void test_sums(void)
+{
+    Prediction three = {.count = 0}, two = {.count = 0};
+    three.count = two.count = 1;
+    three.line[0] = (PredictionLine){.function = "f", .launches = 7, .seconds = 5, .published = 6, .bound[BOUND_L2] = 5};
+    two.line[0] = (PredictionLine){.function = "f", .launches = 5, .seconds = 4, .published = 4.5, .bound[BOUND_L2] = 4};
+    Prediction ten = three;
+    prediction_add(&ten, &three, 7);
+    prediction_add(&ten, &two, -7);
+    const PredictionLine sum = prediction_sum(&ten);
+    check_near("launches of ten", sum.launches, 7 + 7 * 2);
+    check_near("seconds of ten", sum.seconds, 5 + 7);
+    check("what bounds them", prediction_bound(&sum) == BOUND_L2 && ten.count == 1);
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- work */
+
+/* A convolution of 128 to 128 channels, 3x3x3, on two frames of 32 x 32 pixels: 8 blocks of 256 x 128, 27 taps of 128 bytes. */
+static void test_work(void)
+{
+    CudaGemmBoxes b = {
+        .gemm = {.parts = 1, .images = 2, .rows = 32, .columns = 32, .n = 128, .y_type = CUDA_BF16, .batch = 1}};
+    CudaGemmPart *p = &b.gemm.part[0];
+    p->pitch = p->depth = 128;
+    p->taps = 27;
+    p->window = 9;
+    p->step_y = 34;
+    p->step_x = 1;
+    for (int i = 0; i < 27; i++) p->tap_frame[i] = (uint8_t)(i / 9);
+    for (int i = 0; i < 2; i++) {
+        for (int t = 0; t < 3; t++) p->frame[i][t] = (i + t) * 34 * 34;
+    }
+    KernelWork w = cuda_work(&card, "boxes_e4m3_256x128", (CudaGrid){8, 1, 1, 384, 0}, &b);
+    check("a product", w.kind == WORK_PRODUCT && w.producers == 128 && w.rate == RATE_FP8_BLOCK_SCALE);
+    check_near("its operations", w.flop, 2.0 * 2 * 32 * 32 * 128 * 27 * 128);
+    check_near("no empty rows", w.mma_flop, w.flop);
+    check_near("bytes into shared memory", w.fill, 8.0 * 27 * 128 * (256 + 128));
+    /* four different frames, the weights, and two frames of results */
+    check_near("bytes of memory", w.bytes, 4 * 32.0 * 34 * 128 + 128.0 * 27 * 128 + 2 * 32 * 32 * 128 * 2.0);
+    w = cuda_work(&card, "halo_e4m3_128x128", (CudaGrid){16, 1, 1, 384, 0}, &b);
+    check_near("a halo comes once", w.fill, 16.0 * 27 * 128 * (18 * 10 / 9.0 + 128));
+    const CudaAxpby a = {.y = {.pitch = 8, .type = CUDA_BF16}, .x = {.pitch = 8, .type = CUDA_F32}, .w = 5, .c = 8};
+    w = cuda_work(&card, "axpby", (CudaGrid){1, 3, 2, 256, 0}, &a);
+    check("a sum", w.kind == WORK_BYTES);
+    check_near("its bytes", w.bytes, 3 * 2 * 5 * 8 * (2 + 4));
+    w = cuda_work(&card, "never_heard_of", (CudaGrid){1, 1, 1, 32, 0}, NULL);
+    check("something else", w.kind == WORK_UNKNOWN);
+}
+
+int main(void)
+{
+    SassTools tools;
+    const char *missing = sass_tools(&tools);
+    test_counting();
+    test_product();
+    test_waves();
+    test_bytes();
+    test_sums();
+    test_work();
+    if (missing) {
+        printf("skip counting a known kernel: %s\n", missing);
+        skipped++;
+    } else test_known(&tools);
+    if (missing || !cuda_counted()) {
+        printf("skip what the build counted: %s\n", missing ? missing : "it found no disassembler, or no compiler");
+        skipped++;
+    } else test_built();
+    printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
+    return failed > 0;
+}
