@@ -64,7 +64,8 @@ endif
 # Flags of a source file: the hot ones at -O3, and the instruction set its name tells.
 flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(1)),$(O3),$(O2)) \
         $(if $(filter %_avx2.c,$(1)),$(AVX2)) $(if $(filter %_avx512.c,$(1)),$(AVX512)) \
-        $(if $(WINDOWS),$(if $(filter tests/% tools/sass.c,$(1)),-Itests/windows -include tests/windows/posix.h)) \
+        $(if $(WINDOWS),$(if $(filter tests/% tools/sass.c,$(1)),-Itests/windows -include tests/windows/posix.h \
+            $(if $(filter tests/api.c,$(1)),,-DUPRES_BUILD))) \
         $(if $(filter tools/deflate.c,$(1)),$(if $(WINDOWS),-DUPRES_ZLIB)) \
         $(if $(filter tools/io_png.c,$(1)),$(if $(WINDOWS),-isystem $(B)/include)) $(CFLAGS)
 
@@ -80,7 +81,9 @@ EMULATOR_CORE_TEST_SRC := $(wildcard tests/emulator/test_core*.c)
 EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c) tests/child.c $(POSIX_SRC)
 SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c) $(POSIX_SRC)
 # header.c and header.cpp are only compiled, by tests/run.sh
-SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
+# ... and these ask this machine's tools, which say the same of what is built for another.
+NOT_FOR_WINDOWS := $(if $(WINDOWS),tests/ptx_checks.c tests/sass_checks.c tests/fuzz.c tests/e2e.c)
+SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) $(NOT_FOR_WINDOWS) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 KERNELS := $(basename $(notdir $(CUDA_SRC)))

@@ -7,6 +7,8 @@
 #include "runtime/cuda/kernels.h"
 #include "runtime/dev.h"
 #include "loader/bytes.h"
+#include "tests/child.h"
+#include "tests/emulator/library.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -15,9 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SKIPPED = 101, MOST = 100 };
@@ -67,21 +67,18 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* A process, with its own settings in the environment. Its complaints; -1: it crashed. */
+/* What a case's process does: its complaints, or SKIPPED. */
+static int counted(void (*body)(void))
+{
+    complaints = 0;
+    body();
+    return complaints > MOST ? MOST : complaints;
+}
+
+/* A process, with its own settings in the environment. Its complaints; CHILD_CRASHED. */
 static int run_process(void (*body)(void))
 {
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        alarm(300);
-        complaints = 0;
-        body();
-        fflush(stdout);
-        _exit(complaints > MOST ? MOST : complaints);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0 || !WIFEXITED(status)) return -1;
-    return WEXITSTATUS(status);
+    return child_run(300, counted, body);
 }
 
 static void test(const char *name, void (*body)(void))
@@ -311,12 +308,18 @@ static void expect_folder(const char *expected)
 
 static void where(void)
 {
-    char path[512], value[300];
+    char path[512];
     snprintf(path, sizeof path, "%s/one/two/three", folder);
     setenv("UPRES_CACHE_DIR", path, 1);
     expect_folder(path);
     expect_folder(path);
     unsetenv("UPRES_CACHE_DIR");
+#ifdef _WIN32
+    setenv("LOCALAPPDATA", folder, 1);
+    snprintf(path, sizeof path, "%s\\upres\\cache", folder);
+    expect_folder(path);
+#else
+    char value[300];
     setenv("HOME", folder, 1);
     snprintf(value, sizeof value, "%s/xdg", folder);
     setenv("XDG_CACHE_HOME", value, 1);
@@ -327,6 +330,7 @@ static void where(void)
     expect_folder(path);
     unsetenv("XDG_CACHE_HOME");
     expect_folder(path);
+#endif
 }
 
 static void nowhere(void)
@@ -351,17 +355,30 @@ static void nowhere(void)
     unsetenv("UPRES_CACHE_DIR");
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
+    unsetenv("LOCALAPPDATA");
     CHECK(cubin_cache_open(1000, said, sizeof said) == NULL);
-    told("neither UPRES_CACHE_DIR nor HOME");
+    told("neither UPRES_CACHE_DIR nor ");
 }
+
+#ifdef _WIN32
+static void need_rights(void) { skip("who may write is another matter on Windows"); }
+static void become_another(void) {}
+#else
+static void need_rights(void) {}
+static void become_another(void)
+{
+    if (geteuid() == 0 && setuid(65534) != 0) skip("this user cannot become another");
+}
+#endif
 
 /* What is there is read by one who may not write. */
 static void read_only(void)
 {
+    need_rights();
     CubinCache *c = open_cache(CUBIN_CACHE_BYTES);
     CHECK(store(c, "key", "", "image", 6));
     CHECK(chmod(list(folder).path, 0444) == 0 && chmod(folder, 0555) == 0);
-    if (geteuid() == 0 && setuid(65534) != 0) skip("this user cannot become another");
+    become_another();
     CubinCache *r = open_cache(CUBIN_CACHE_BYTES);
     CHECK(!cubin_cache_writable(r) && has(r, "key", "", "image", 6));
     CHECK(!store(r, "other key", "", "image", 6));
@@ -512,21 +529,10 @@ static void read_and_write(void)
 static int run_at_once(void (*body)(void), int count)
 {
     int bad = 0;
-    pid_t pids[AT_ONCE];
-    fflush(NULL);
-    for (int i = 0; i < count; i++) {
-        if ((pids[i] = fork()) != 0) continue;
-        alarm(300);
-        shift = i;
-        complaints = 0;
-        body();
-        fflush(stdout);
-        _exit(complaints > 0);
-    }
-    for (int i = 0; i < count; i++) {
-        int status = 0;
-        bad += pids[i] < 0 || waitpid(pids[i], &status, 0) < 0 || status != 0;
-    }
+    intptr_t children[AT_ONCE];
+    for (shift = 0; shift < count; shift++) children[shift] = child_start(300, counted, body);
+    shift = 0;
+    for (int i = 0; i < count; i++) bad += child_wait(children[i]) != 0;
     return bad;
 }
 
@@ -682,12 +688,13 @@ static void kernels_without_cache(void)
 
 static void become_another_and_ask(void)
 {
-    if (geteuid() == 0 && setuid(65534) != 0) skip("this user cannot become another");
+    become_another();
     ask();
 }
 
 static void kernels_of_a_read_only_folder(void)
 {
+    need_rights();
     choose_source();
     START(0, 1);
     CHECK(chmod(list(folder).path, 0444) == 0 && chmod(folder, 0555) == 0);
@@ -830,10 +837,11 @@ static void machine_code(void)
 int main(int count, char **arguments)
 {
     (void)count;
-    const char *slash = strrchr(arguments[0], '/');
-    snprintf(emulator, sizeof emulator, "%.*s/emulator/libcuda.so.1", slash ? (int)(slash - arguments[0]) : 1,
-             slash ? arguments[0] : ".");
-    seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    emulator_path(arguments[0], "emulator/", emulator, sizeof emulator);
+    seen = child_shared(sizeof *seen);
+    child_keep(folder, sizeof folder);
+    child_keep(&shift, sizeof shift);
+    child_begin();
     test("the hash", hashes);
     test("entries there and back", there_and_back);
     test("damaged entries", damage);

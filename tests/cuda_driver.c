@@ -4,13 +4,21 @@
  * case is a process, because the driver and its settings are looked at once in a process.
  */
 #include "runtime/cuda/kernels.h"
+#include "tests/child.h"
+#include "tests/emulator/library.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+#define DRIVER EMULATOR_FILE /* the real one's name */
+#ifdef _WIN32
+#define OTHER_LIBRARY "msvcrt.dll"
+#else
+#define OTHER_LIBRARY "libm.so.6"
+#endif
 
 static int passed, failed, skipped;
 static int complaints; /* of the case that runs */
@@ -64,21 +72,22 @@ static void set_environment(const char *settings)
     }
 }
 
+static char asked[1024];    /* settings of the case that runs */
+static size_t source_index; /* its kernel file */
+
+/* What a case's process does: its complaints, or SKIPPED. */
+static int counted(void (*body)(void))
+{
+    set_environment(asked);
+    body();
+    return complaints > MOST ? MOST : complaints;
+}
+
 static void test(const char *name, const char *settings, void (*body)(void))
 {
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0) {
-        alarm(300);
-        set_environment(settings);
-        body();
-        fflush(stdout);
-        exit(complaints > MOST ? MOST : complaints);
-    }
-    int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) < 0) status = -1;
-    if (WIFSIGNALED(status)) printf("  ended by signal %d\n", WTERMSIG(status));
-    bool ok = status == 0, skip = WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED;
+    snprintf(asked, sizeof asked, "%s", settings);
+    const int status = child_run(300, counted, body);
+    const bool ok = status == 0, skip = status == SKIPPED;
     printf("%s %s", ok ? "ok  " : skip ? "skip" : "FAIL", name);
     printf(*settings ? " (%s)\n" : "%s\n", settings);
     passed += ok;
@@ -104,7 +113,7 @@ static void no_driver(void)
 {
     CudaDevice d;
     CHECK(cuda_driver(said, sizeof said) == NULL);
-    told("no CUDA driver|/nowhere/libcuda.so.1|UPRES_CUDA_DRIVER");
+    told("no CUDA driver|/nowhere/" DRIVER "|UPRES_CUDA_DRIVER");
     CHECK(cuda_device_count() == 0);
     CHECK(cuda_device_free(0) == 0);
     said[0] = '\0';
@@ -115,13 +124,13 @@ static void no_driver(void)
 static void no_driver_at_all(void)
 {
     if (cuda_driver(said, sizeof said) != NULL) skip("this machine has a driver");
-    told("CUDA driver|libcuda.so.1");
+    told("CUDA driver|" DRIVER);
 }
 
 static void not_a_driver(void)
 {
     CHECK(cuda_driver(said, sizeof said) == NULL);
-    told("libm.so.6|has no function cuInit|12.0 or newer|update");
+    told(OTHER_LIBRARY "|has no function cuInit|12.0 or newer|update");
 }
 
 static void old_driver(void)
@@ -330,7 +339,7 @@ static void no_nvrtc_by_that_name(void)
 static void not_an_nvrtc(void)
 {
     no_nvrtc();
-    told("libm.so.6 is not an NVRTC");
+    told(OTHER_LIBRARY " is not an NVRTC");
 }
 
 static void versions_of_ptx(void)
@@ -504,15 +513,15 @@ static void shared_memory(void)
 
 /* ---------------------------------------------------------------------------------------------------------- all sources */
 
-static CudaSource source; /* of the case that runs */
 
 static void compile_source(void)
 {
     need_nvrtc();
     int version = nvrtc_version(said, sizeof said);
+    CudaSource anew = {0};
+    CHECK(cuda_source(source_index, &anew));
     for (int t = 0; t < CUDA_TARGET_COUNT; t++) {
         if (t == CUDA_TARGET_120F && version < 12090) continue;
-        CudaSource anew = source;
         anew.built[t] = NULL;
         char *ptx = ptx_of(&anew, (CudaTarget)t);
         if (ptx == NULL) complain("compute_%s: %s", cuda_target_name((CudaTarget)t), said);
@@ -523,7 +532,8 @@ static void compile_source(void)
 static void test_registry(void)
 {
     char name[160];
-    for (size_t i = 0; cuda_source(i, &source); i++) {
+    CudaSource source;
+    for (source_index = 0; cuda_source(source_index, &source); source_index++) {
         if (source.ptx) continue;
         snprintf(name, sizeof name, "%s.cu compiles for all targets without warnings", source.name);
         test(name, "", compile_source);
@@ -544,12 +554,13 @@ static void test_registry(void)
 int main(int count, char **arguments)
 {
     (void)count;
-    const char *slash = strrchr(arguments[0], '/');
-    snprintf(emulator, sizeof emulator, "%.*s/emulator/libcuda.so.1", slash ? (int)(slash - arguments[0]) : 1,
-             slash ? arguments[0] : ".");
-    test("a driver that is not there", "UPRES_CUDA_DRIVER=/nowhere/libcuda.so.1", no_driver);
+    emulator_path(arguments[0], "emulator/", emulator, sizeof emulator);
+    child_keep(asked, sizeof asked);
+    child_keep(&source_index, sizeof source_index);
+    child_begin();
+    test("a driver that is not there", "UPRES_CUDA_DRIVER=/nowhere/" DRIVER, no_driver);
     test("a machine without a driver", "UPRES_CUDA_DRIVER=", no_driver_at_all);
-    test("a library that is no driver", "UPRES_CUDA_DRIVER=libm.so.6", not_a_driver);
+    test("a library that is no driver", "UPRES_CUDA_DRIVER=" OTHER_LIBRARY, not_a_driver);
     test("an old driver", "UPRES_EMULATOR=driver=11000", old_driver);
     test("no device", "UPRES_EMULATOR=devices=0", no_device);
     test("a driver that refuses to start", "UPRES_EMULATOR=sm=1 UPRES_QUIET=1", refused_options);
@@ -566,7 +577,7 @@ int main(int count, char **arguments)
     test("no NVRTC", "UPRES_NVRTC=none", no_nvrtc);
     test("no NVRTC", "UPRES_NVRTC=", no_nvrtc);
     test("an NVRTC that is not there", "UPRES_NVRTC=/nowhere/nvrtc.so", no_nvrtc_by_that_name);
-    test("a library that is no NVRTC", "UPRES_NVRTC=libm.so.6", not_an_nvrtc);
+    test("a library that is no NVRTC", "UPRES_NVRTC=" OTHER_LIBRARY, not_an_nvrtc);
     test("errors of the compiler", "", compiler_errors);
     test("versions of PTX", "", versions_of_ptx);
     test("compile and launch", "UPRES_EMULATOR=sm=80", compile_and_launch);

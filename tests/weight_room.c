@@ -70,7 +70,7 @@ static void end(World *w)
     free(w);
 }
 
-static void tell(const char *name, bool ok)
+static void note(const char *name, bool ok)
 {
     printf("%s %s\n", ok ? "ok  " : "FAIL", name);
     *(ok ? &passed : &failed) += 1;
@@ -144,8 +144,8 @@ static bool rounds(const Network *n, const WeightNeed *need, uint64_t bytes, boo
 static void check_needs(void)
 {
     const WeightNeed a = {1000, 300, 64}, b = {500, 400, 32}, both = weight_need_both(a, b), small = {100, 90, 0};
-    tell("needs of two networks", both.all == 1500 && both.operation == 400 && both.upload == 64);
-    tell("nothing needs nothing, and all is more than the least",
+    note("needs of two networks", both.all == 1500 && both.operation == 400 && both.upload == 64);
+    note("nothing needs nothing, and all is more than the least",
          weight_need_all(&(WeightNeed){0}) == 0 && weight_need_all(&both) == 1500 + weight_need_fixed(&both) &&
              weight_need_least(&both) == 800 + weight_need_fixed(&both) && weight_need_least(&small) == weight_need_all(&small));
 }
@@ -166,11 +166,11 @@ int main(void)
         const WeightNeed wide = {sharing_need.all, 2 * sharing_need.operation, 0};
         shared &= rounds(&sharing, &wide, 4 * sharing_need.operation, true, &ignored);
     }
-    tell("all fits: nothing is loaded twice", all);
-    tell("the least that was planned: every operation finds room, places stay", least);
-    tell("half of what exceeds it: the same", between);
-    tell("more memory, fewer uploads", fewer);
-    tell("a weight of all operations, in twice the least", shared);
+    note("all fits: nothing is loaded twice", all);
+    note("the least that was planned: every operation finds room, places stay", least);
+    note("half of what exceeds it: the same", between);
+    note("more memory, fewer uploads", fewer);
+    note("a weight of all operations, in twice the least", shared);
     check_needs();
     printf("%d passed, %d failed, 0 skipped\n", passed, failed);
     return failed > 0;
