@@ -407,7 +407,7 @@ typedef struct upres_plan_kernel {
     char name[32];
     double launches, flop, bytes;
     double seconds;
-    double seconds_published; /* if products stay at 60 % of the device's rate for them, as published ones do */
+    double seconds_published; /* if products of 8 bits stay at 60 % of their rate, as published ones do */
     double share;             /* of that rate; of kernels that move memory, of its bandwidth */
     char bound[16];           /* what most of the time is waited for: "tensor", "issue", "shared", "L2", "DRAM", "latency" */
 } upres_plan_kernel;

@@ -356,6 +356,16 @@ header='{"latent":{"dtype":"F32","shape":[1,1,2,2],"data_offsets":[0,16]}}'
 refused "plan decode of latents the decoder does not take" 3 'narrow.* 1 channels, but the network takes 16' \
     plan decode -i narrow.safetensors "${W[@]}"
 check "plan encode" "$upres" plan encode -i in "${W[@]}"
+card=(--device sm_120:70:2.452:896:16 --precision int8)
+check "plan for a GPU" "$upres" plan decode -i lat.safetensors "${W[@]}" "${card[@]}"
+if grep -q none "${GEN:-$root/build/gen}/disassembler"; then
+    holds "no time is predicted, and why" check.out '^model +no time is predicted: .*without a disassembler' '^work +[0-9.e-]+ TFLOP$'
+else
+    holds "kernels of a predicted time" check.out '^  decode +gemm_[a-z0-9_]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+ %' \
+        '^ +all +[0-9.]+ +[0-9.]+$' '^model +2.452 GHz, .*L2 [0-9]+ bytes'
+    check "plan for a GPU --json" "$upres" plan decode -i lat.safetensors "${W[@]}" "${card[@]}" --json
+    holds "kernels as objects" check.out '"model":"2.452 GHz.*"kernels":\[\{"phase":"decode","name":"[^"]+","launches":[0-9]'
+fi
 check "compare with a picture of both" "$upres" compare in whole -o both.png
 holds "compare's means" check.out '^000001.png PSNR' '^mean PSNR [0-9.]+ dB SSIM 0\.[0-9]+ over 7 frames' '^pooled PSNR'
 if [ "$(od -An -tu1 -j18 -N2 both.png 2>/dev/null | tr -s ' ')" = " 1 68" ]; then ok "side by side"; else fail "side by side" "not 324 wide"; fi

@@ -98,6 +98,14 @@ static double with_waves(const CudaDevice *d, const KernelCount *k, const Kernel
     return busiest * (own > shared ? own : shared) + outside;
 }
 
+/* Seconds of products whose loop that is, if those of 8 bits reach no more than others' do. */
+static double published(const KernelTime *t, const CountPart *loop)
+{
+    const bool eight = loop->count[COUNT_IMMA] + loop->count[COUNT_QMMA] + loop->count[COUNT_QMMA_SCALED] > 0;
+    const double sober = eight ? t->limit / PREDICT_PUBLISHED : 0;
+    return sober > t->seconds ? sober : t->seconds;
+}
+
 static KernelTime product_time(const CudaDevice *d, const KernelCount *k, const KernelWork *w)
 {
     KernelTime t = {.limit = 0};
@@ -111,8 +119,7 @@ static KernelTime product_time(const CudaDevice *d, const KernelCount *k, const 
         t.seconds = t.term[BOUND_DRAM];
         t.bound = BOUND_DRAM;
     }
-    const double sober = t.limit / PREDICT_PUBLISHED;
-    t.published = sober > t.seconds ? sober : t.seconds;
+    t.published = published(&t, &k->loop);
     return t;
 }
 
@@ -129,8 +136,7 @@ static KernelTime flash_time(const CudaDevice *d, const KernelCount *k, const Ke
     t.term[BOUND_LATENCY] = passes * turn / (resident * warps) / (d->sms * clocks_per_second(d));
     const double held = resident * d->sms, rounds = blocks / held;
     t.seconds = largest(&t) * (rounds > 1 ? ceil(rounds) / rounds : 1 / rounds < held ? 1 / rounds : 1);
-    const double sober = t.limit / PREDICT_PUBLISHED;
-    t.published = sober > t.seconds ? sober : t.seconds;
+    t.published = published(&t, &k->loop);
     return t;
 }
 

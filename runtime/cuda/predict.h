@@ -19,7 +19,7 @@
 #include "runtime/cuda/work.h"
 
 /* Assumptions: of nominal bandwidth what streams reach; from a load to its value; between a launch and the next; and what part
- * of the tensor cores' rate the better published 8-bit products reach, for a second, soberer figure. */
+ * of the tensor cores' rate published products of 8 bits reach, for a second, soberer figure; those of bf16 reach 90 % and more. */
 #define PREDICT_DRAM_REACH 0.92
 #define PREDICT_LATENCY 700e-9
 #define PREDICT_LAUNCH 2e-6
@@ -30,7 +30,7 @@ typedef struct KernelTime {
     double term[BOUND_COUNT]; /* seconds that each alone would take, with full multiprocessors */
     Bound bound;              /* the largest */
     double limit;             /* seconds at the device's rate for what it is: products, or bytes at the nominal bandwidth */
-    double published;         /* seconds where products stay at PREDICT_PUBLISHED of their rate; else as above */
+    double published;         /* seconds where products of 8 bits stay at PREDICT_PUBLISHED of their rate */
 } KernelTime;
 
 /* Blocks of a launch that a multiprocessor holds at a time, at least 1. */

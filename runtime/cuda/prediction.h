@@ -18,7 +18,7 @@ typedef struct PredictionLine {
     double launches, flop, bytes;
     double seconds;
     double limit;         /* seconds at the device's rate for what it is: products, or bytes at the nominal bandwidth */
-    double published;     /* seconds where products stay at PREDICT_PUBLISHED of their rate */
+    double published;     /* seconds where products of 8 bits stay at PREDICT_PUBLISHED of their rate */
     double bound[BOUND_COUNT]; /* seconds of the launches that each one bounds */
 } PredictionLine;
 
