@@ -46,19 +46,20 @@ bool cost_vae(const VaeWork *work, VaeTiles tiles, PhaseCost *out, Fault *f)
 }
 
 /* Square tiles of a side; 0: none. */
-static VaeTiles tiles_of(int side, int32_t overlap)
+static VaeTiles tiles_of(int side, int32_t overlap, bool thrifty)
 {
     int o = options_tile_overlap(side, overlap);
-    return (VaeTiles){.tile_h = side, .tile_w = side, .overlap_h = o, .overlap_w = o};
+    return (VaeTiles){.tile_h = side, .tile_w = side, .overlap_h = o, .overlap_w = o, .thrifty = thrifty};
 }
 
-/* What one tile of this side works in: a picture of its size, untiled. Many tiles need no more than one. */
+/* What one tile of this side works in: a picture of its size, untiled. Many tiles need no more than one. Larger tiles save more
+ * than thrift costs. */
 static bool cost_tile(const TileChoice *c, int side, PhaseCost *out, Fault *f)
 {
     VaeWork one = c->work;
     if (one.h > side) one.h = side;
     if (one.w > side) one.w = side;
-    return cost_vae(&one, tiles_of(0, 0), out, f);
+    return cost_vae(&one, tiles_of(0, 0, true), out, f);
 }
 
 static bool largest_tile(TileChoice *c, uint64_t room, Fault *f)
@@ -66,7 +67,7 @@ static bool largest_tile(TileChoice *c, uint64_t room, Fault *f)
     int longer = c->work.h > c->work.w ? c->work.h : c->work.w;
     int low = c->overlap > 0 ? c->overlap / 32 + 1 : 1, high = (longer - 1) / 32; /* in steps of 32 */
     if (high < low) high = low;
-    c->tiles = tiles_of(32 * low, c->overlap);
+    c->tiles = tiles_of(32 * low, c->overlap, true);
     if (!cost_tile(c, 32 * low, &c->cost, f) || c->cost.arena_bytes > room) return false;
     while (low < high) {
         int middle = low + (high - low + 1) / 2;
@@ -77,7 +78,7 @@ static bool largest_tile(TileChoice *c, uint64_t room, Fault *f)
         else
             low = middle;
     }
-    c->tiles = tiles_of(32 * low, c->overlap);
+    c->tiles = tiles_of(32 * low, c->overlap, true);
     return cost_vae(&c->work, c->tiles, &c->cost, f) && c->cost.arena_bytes <= room;
 }
 
@@ -85,8 +86,12 @@ bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f)
 {
     c->by_auto = c->tile == UPRES_TILE_AUTO && must_tile;
     if (c->by_auto) return largest_tile(c, room, f);
-    c->tiles = tiles_of(c->tile > 0 ? c->tile : 0, c->overlap);
-    return cost_vae(&c->work, c->tiles, &c->cost, f) && c->cost.arena_bytes <= room;
+    for (int thrifty = 0; thrifty < 2; thrifty++) {
+        c->tiles = tiles_of(c->tile > 0 ? c->tile : 0, c->overlap, thrifty);
+        if (!cost_vae(&c->work, c->tiles, &c->cost, f)) return false;
+        if (c->cost.arena_bytes <= room) return true;
+    }
+    return false;
 }
 
 uint64_t cost_room(uint64_t limit, uint64_t taken)

@@ -42,9 +42,9 @@ typedef struct TileChoice {
 } TileChoice;
 
 /*
- * Choose tiles whose arena is at most `room`: those of the options; or, when they say auto and must_tile is given, the
- * largest that fits (a multiple of 32 below the longer side, above a given overlap). false with f->status UPRES_OK: it does
- * not fit, and the result is what comes nearest.
+ * Choose tiles whose arena is at most `room`: those of the options, thrifty if it must be; or, when they say auto and must_tile is
+ * given, the largest that fits (a multiple of 32 below the longer side, above a given overlap). false with f->status UPRES_OK:
+ * it does not fit, and the result is what comes nearest.
  */
 bool cost_choose_tiles(TileChoice *c, bool must_tile, uint64_t room, Fault *f);
 

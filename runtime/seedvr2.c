@@ -234,10 +234,8 @@ typedef struct Halves {
 static bool choose_tiles(const Halves *options, bool tile_encode, bool tile_decode, uint64_t room, Halves *chosen, Fault *f)
 {
     *chosen = *options;
-    const bool encode_fits = tile_encode ? cost_choose_tiles(&chosen->encode, true, room, f)
-                                         : options->encode.cost.arena_bytes <= room;
-    const bool decode_fits = tile_decode ? cost_choose_tiles(&chosen->decode, true, room, f)
-                                         : options->decode.cost.arena_bytes <= room;
+    const bool encode_fits = cost_choose_tiles(&chosen->encode, tile_encode, room, f);
+    const bool decode_fits = cost_choose_tiles(&chosen->decode, tile_decode, room, f);
     return encode_fits && decode_fits && f->status == UPRES_OK;
 }
 

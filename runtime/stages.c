@@ -62,15 +62,13 @@ static bool fit_under(Stage *s, uint64_t limit, Fault *f)
     s->limit = limit;
     s->note[0] = '\0';
     if (!cost_choose_tiles(c, false, UINT64_MAX, f)) return false;
-    const TileChoice untiled = *c;
     const int level_count = cost_weight_levels(&c->cost, 1, levels);
     const uint64_t beside = gpu ? 0 : s->fixed_bytes; /* a GPU's memory holds no frames */
     bool fits = false;
     for (int i = 0; !fits && i < 2 * level_count; i++) { /* untiled first, then all weights at hand */
         const uint64_t taken = levels[i % level_count] + beside, room = cost_room(limit, taken);
         if (i >= level_count && c->tile != UPRES_TILE_AUTO) break;
-        *c = untiled;
-        fits = i < level_count ? c->cost.arena_bytes <= room : cost_choose_tiles(c, true, room, f);
+        fits = cost_choose_tiles(c, i >= level_count, room, f);
         if (f->status != UPRES_OK) return false;
         if (c->cost.arena_bytes + taken < needed) needed = c->cost.arena_bytes + taken;
     }
@@ -242,9 +240,10 @@ static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in
     device_log_choice(&s->device, o);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
     options_log(o, UPRES_LOG_INFO, "device %s", dev_describe(d));
-    options_log(o, UPRES_LOG_INFO, "%s %lld frames of %dx%d, %lld latents, %d tiles a frame (tile %d, overlap %d)",
+    options_log(o, UPRES_LOG_INFO, "%s %lld frames of %dx%d, %lld latents, %d tiles a frame (tile %d, overlap %d)%s",
                 c->work.decode ? "decode" : "encode", (long long)(keep ? keep : s->frames), c->work.w, c->work.h,
-                (long long)c->work.latents, s->tile_count, c->tiles.tile_h, c->tiles.overlap_h);
+                (long long)c->work.latents, s->tile_count, c->tiles.tile_h, c->tiles.overlap_h,
+                c->tiles.thrifty ? ", thriftily" : "");
     options_log(o, UPRES_LOG_INFO, "memory: network %s, weights %s", cost_bytes(c->cost.arena_bytes, arena),
                 cost_bytes(s->weight_bytes, weights));
     int factor = vae_config(s->vae)->spatial_factor;
