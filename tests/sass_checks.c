@@ -1,7 +1,7 @@
 /*
- * What can be said of 8-bit floats' kernels on sm_120 by reading their machine code: the main loop, the smallest with the most
- * matrix instructions, has those with block scales alone, as many of all its instructions as tests/sass_limits.txt asks for,
- * no calls and no memory of threads; and issuing it takes at most half of the time that its products take.
+ * What can be said of 8-bit floats' kernels on sm_120 by reading their machine code: the main loop has matrix instructions with
+ * block scales alone, and of int8 where attention's scores are; as many of all its instructions as tests/sass_limits.txt asks
+ * for, no calls and no memory of threads; and issuing it takes at most half of the time that its products take.
  *
  * ptxas, nvdisasm: see tools/sass.h. Skipped by name without them, or where upres was built without a compiler. Run in the
  * project's root.
@@ -45,8 +45,9 @@ static void check_kernel(const char *name, const SassKernel *k)
     const int nop = sass_matching(k, first, last, "NOP"), found = sass_matching(k, first, last, "BAR.");
     const int loose = sass_matching(k, 0, k->count - 1, "LDL") + sass_matching(k, 0, k->count - 1, "STL");
     const double issue = (double)(all + nop) / (CLOCKS * mma);
-    if (sass_matching(k, first, last, "QMMA.SF") != mma)
-        bad += printf("  not all of %d matrix instructions have block scales\n", mma);
+    const int integers = fnmatch("attention8.*_i8", name, 0) == 0 ? mma / 2 : 0;
+    if (sass_matching(k, first, last, "QMMA.SF") != mma - integers || sass_matching(k, first, last, "IMMA.") != integers)
+        bad += printf("  %d of %d matrix instructions have to be of int8, the others to have block scales\n", integers, mma);
     if (100 * mma < share * all) bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, share);
     if (found != barriers) bad += printf("  %d barriers, not %d\n", found, barriers);
     if (sass_matching(k, first, last, "CALL") + loose > 0) bad += printf("  calls, or memory of threads\n");
@@ -92,7 +93,7 @@ int main(void)
     read_limits();
     const char *no_tool = sass_tools(&tools);
     for (size_t i = 0; cuda_source(i, &s); i++) {
-        if (strcmp(s.name, "gemm_fp8") != 0) continue;
+        if (strcmp(s.name, "gemm_fp8") != 0 && strcmp(s.name, "attention8") != 0) continue;
         const char *missing = s.built[CUDA_TARGET_120F] ? no_tool : "its PTX was not made";
         if (missing) {
             printf("skip %s sm_120f: %s\n", s.name, missing);

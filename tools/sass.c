@@ -306,8 +306,8 @@ CountPart sass_count(const SassKernel *k, int first, int last)
 
 typedef int64_t Worth(const SassKernel *k, int first, int last);
 
-/* The smallest of the loops that are worth most. */
-static bool best_loop(const SassKernel *k, Worth *worth, int *first, int *last)
+/* The smallest of the loops that are worth `least` or, with 0, most. Returns its worth. */
+static int64_t find_loop(const SassKernel *k, Worth *worth, int64_t least, int *first, int *last)
 {
     int64_t most = 0;
     for (int i = 0; i < k->count; i++) {
@@ -315,14 +315,17 @@ static bool best_loop(const SassKernel *k, Worth *worth, int *first, int *last)
         for (int j = 0; j < i; j++) {
             if (k->line[j].opcode[0] || strcmp(k->line[j].label, k->line[i].label) != 0) continue;
             const int64_t n = worth(k, j, i);
-            if (n < most || n == 0 || (n == most && i - j >= *last - *first)) continue;
+            if (n < least || (least == 0 && n < most) || n == 0) continue;
+            if ((least > 0 || n == most) && most > 0 && i - j >= *last - *first) continue;
             most = n;
             *first = j;
             *last = i;
         }
     }
-    return most > 0;
+    return most;
 }
+
+static bool best_loop(const SassKernel *k, Worth *worth, int *first, int *last) { return find_loop(k, worth, 0, first, last) > 0; }
 
 static int64_t worth_products(const SassKernel *k, int first, int last) { return sass_products(k, first, last); }
 
@@ -345,7 +348,13 @@ static int64_t worth_shared(const SassKernel *k, int first, int last)
     return sass_matching(k, first, last, "BRA") == 1 ? sass_count(k, first, last).shared_bytes : 0;
 }
 
-bool sass_main_loop(const SassKernel *k, int *first, int *last) { return best_loop(k, worth_products, first, last); }
+/* Half is enough: what seldom happens, waiting a second time for one, is put behind all else, and the way back from there makes a
+ * loop of everything between, a second one like the main loop included. */
+bool sass_main_loop(const SassKernel *k, int *first, int *last)
+{
+    const int64_t most = find_loop(k, worth_products, 0, first, last);
+    return most > 0 && find_loop(k, worth_products, (most + 1) / 2, first, last) > 0;
+}
 
 /* What ptxas says of a kernel: "Compiling entry function 'NAME' ... Used 168 registers, ..., 40 bytes smem". */
 static void read_log(const char *log, KernelCount *c)
@@ -368,7 +377,7 @@ KernelCount sass_kernel(const SassKernel *k, const char *log)
     int first = 0, last = k->count;
     read_log(log, &c);
     c.body = sass_count(k, 0, k->count - 1);
-    if (best_loop(k, worth_products, &first, &last) || best_loop(k, worth_floats, &first, &last) ||
+    if (sass_main_loop(k, &first, &last) || best_loop(k, worth_floats, &first, &last) ||
         best_loop(k, worth_bytes, &first, &last)) {
         c.loop = sass_count(k, first, last);
     }

@@ -40,7 +40,7 @@ void sass_free(SassKernel *k);
 /* How many of the lines first .. last have an opcode that begins so; all but NOP with "". */
 int sass_matching(const SassKernel *k, int first, int last, const char *opcode);
 int sass_products(const SassKernel *k, int first, int last); /* multiply matrices */
-/* The smallest loop with most matrix products. False: none has any. */
+/* The smallest loop with half of the matrix products that the one with most has. False: none has any. */
 bool sass_main_loop(const SassKernel *k, int *first, int *last);
 /* Lines first .. last by kinds. */
 CountPart sass_count(const SassKernel *k, int first, int last);

@@ -494,7 +494,7 @@ typedef struct CudaFlash8Pack {
 } CudaFlash8Pack;
 
 /*
- * CudaFlash's product by the functions flash8_i8 and flash8_e4m3 of attention8.cu, CUDA_FLASH8_ROWS queries a block of
+ * CudaFlash's product by the functions flash_i8 and flash_e4m3 of attention8.cu, CUDA_FLASH8_ROWS queries a block of
  * CUDA_FLASH8_THREADS threads. By windows as there; by query blocks, block y has rows y * queries .. of q. Its keys are `keys`
  * from tile 0 on, or, with a mask, the blocks of block_tiles whole tiles that it chooses. Dynamic shared memory:
  * FLASH8_SHARED_BYTES.

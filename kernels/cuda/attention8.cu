@@ -589,12 +589,12 @@ template <bool FP8> __device__ __forceinline__ void flash8(const CudaFlash8 &a)
     f.finish(a, row, p.queries);
 }
 
-extern "C" __global__ void __launch_bounds__(CUDA_FLASH8_THREADS, 1) flash8_i8(const __grid_constant__ CudaFlash8 a)
+extern "C" __global__ void __launch_bounds__(CUDA_FLASH8_THREADS, 1) flash_i8(const __grid_constant__ CudaFlash8 a)
 {
     flash8<false>(a);
 }
 
-extern "C" __global__ void __launch_bounds__(CUDA_FLASH8_THREADS, 1) flash8_e4m3(const __grid_constant__ CudaFlash8 a)
+extern "C" __global__ void __launch_bounds__(CUDA_FLASH8_THREADS, 1) flash_e4m3(const __grid_constant__ CudaFlash8 a)
 {
     flash8<true>(a);
 }

@@ -81,5 +81,5 @@ void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows,
     f->head_dim = CUDA_FLASH8_DEPTH;
     CudaGrid grid = grid_of(divide_up(query_rows, CUDA_FLASH8_ROWS), problems, heads, CUDA_FLASH8_THREADS);
     grid.shared = FLASH8_SHARED_BYTES;
-    cuda_launch(d, "attention8", p->fp8 ? "flash8_e4m3" : "flash8_i8", "", grid, f);
+    cuda_launch(d, "attention8", p->fp8 ? "flash_e4m3" : "flash_i8", "", grid, f);
 }

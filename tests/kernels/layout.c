@@ -150,8 +150,54 @@ static void check_stage(int width)
     check_end();
 }
 
+/* Tiles of attention in 8 bits: keys and values as ldmatrix reads them, a place for every byte, and keys in the order in which a
+ * lane's sums are the left side of the next product. */
+static void check_flash8(void)
+{
+    if (!check_begin("cuda_layout_flash8")) return;
+    for (int half = 0; half < 2; half++) {
+        int keys[32], values[32];
+        for (int lane = 0; lane < 32; lane++) {
+            keys[lane] = tile_at(lane & 7, lane >> 3) ^ half * 64;
+            values[lane] = flash8_value_at(fragment_b_row(lane), fragment_b_chunk(lane)) ^ half * 32;
+            check_true(keys[lane] == tile_at(lane & 7, half * 4 + (lane >> 3)), "keys of lane %d", lane);
+            check_true(values[lane] == flash8_value_at(fragment_b_row(lane), half * 2 + fragment_b_chunk(lane)), "values of lane %d",
+                       lane);
+        }
+        for (int matrix = 0; matrix < 4; matrix++) {
+            check_banks("ldmatrix of keys", keys + 8 * matrix, 8);
+            check_banks("ldmatrix of values", values + 8 * matrix, 8);
+        }
+    }
+    uint8_t *taken = check_bytes(FLASH8_TILE_BYTES);
+    bool seen[FLASH8_KEYS] = {false};
+    for (int row = 0; row < FLASH8_KEYS; row++) {
+        for (int chunk = 0; chunk < TILE_CHUNKS; chunk++) taken[tile_at(row, chunk)]++;
+        for (int i = 0; i < 2; i++) taken[flash8_key_scale_at(row, 0) + 4 * i]++;
+        check_true(!seen[flash8_key(row)], "key %d twice", flash8_key(row));
+        seen[flash8_key(row)] = true;
+        const int fragment = row / 8, lane = row % 8 / 2; /* of a quad */
+        const int wanted = fragment / 4 * 32 + fragment % 4 / 2 * 16 + lane * 4 + fragment % 2 * 2 + row % 2;
+        check_true(flash8_key(row) == wanted, "row %d has key %d", row, flash8_key(row));
+        check_true(flash8_key_scale_at(row, 1) < FLASH8_E4M3_BYTES, "scale of row %d", row);
+    }
+    for (int channel = 0; channel < 128; channel++) {
+        for (int chunk = 0; chunk < 4; chunk++) taken[flash8_value_at(channel, chunk)]++;
+        for (int i = 0; i < 2; i++) taken[flash8_value_scale_at(channel, i)]++;
+        check_true(column_scale_lane(channel) == channel / 8 % 4 + channel % 8 * 4, "scale of channel %d", channel);
+    }
+    int places = 0;
+    for (int i = 0; i < FLASH8_TILE_BYTES; i++) {
+        check_true(taken[i] <= 1, "byte %d twice", i);
+        places += taken[i];
+    }
+    check_true(places == 2 * FLASH8_KEYS * 8 + FLASH8_KEYS * 2 + 256, "%d places", places);
+    check_end();
+}
+
 void test_layout(void)
 {
+    check_flash8();
     check_fragments();
     check_patches();
     check_scales();
