@@ -218,6 +218,7 @@ $(B)/tests/api$(EXE): $(call obj,tests/api.c $(POSIX_SRC)) $(LIBRARY_FILES)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN/..) -o $@ $(filter %.o,$^) $(SHARED) -lm
+	@$(if $(WINDOWS),cp $(LIBRARY) $(@D)/)
 $(patsubst tests/%.c,$(B)/tests/%$(EXE),$(filter-out tests/api.c,$(SINGLE_TEST_SRC))): $(B)/tests/%$(EXE): $(B)/obj/tests/%.o $(call obj,$(SHARED_TEST_SRC)) $(B)/obj/libupres.a
 	$(test_program)
 # Sample files are judged by the golden runner's own code.

@@ -23,7 +23,8 @@ bool map_open(Map *m, const char *path, char *error, size_t error_size)
     if (!wide_text(path, wide)) {
         return fail(error, error_size, "the file cannot be opened", "its name is not UTF-8 or too long");
     }
-    HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                              FILE_ATTRIBUTE_NORMAL, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         const DWORD why = GetLastError(), attributes = GetFileAttributesW(wide);
         bool folder = attributes != INVALID_FILE_ATTRIBUTES && attributes & FILE_ATTRIBUTE_DIRECTORY;
@@ -31,7 +32,7 @@ bool map_open(Map *m, const char *path, char *error, size_t error_size)
                     folder                         ? "it is a folder; name a file"
                     : why == ERROR_FILE_NOT_FOUND  ? "there is no such file"
                     : why == ERROR_PATH_NOT_FOUND  ? "there is no such folder"
-                    : why == ERROR_SHARING_VIOLATION ? "another program writes to it"
+                    : why == ERROR_SHARING_VIOLATION ? "another program keeps it to itself"
                                                      : "access was refused");
     }
     LARGE_INTEGER size;

@@ -611,11 +611,17 @@ static void skip(Report *r, const char *why)
         end(r);                                                                                                        \
     } while (0)
 
+#ifdef _WIN32 /* its shell takes the first and the last quote away */
+#define MAKE_WEIGHTS "\"\"%s/upres\" demo-weights seedvr2 -o \"%s\" --overwrite\""
+#else
+#define MAKE_WEIGHTS "'%s/upres' demo-weights seedvr2 -o '%s' --overwrite"
+#endif
+
 static void with_weights(Report *r, const char *folder)
 {
     char path[512], command[2048];
     snprintf(path, sizeof path, "%s/tests/api-weights.safetensors", folder);
-    snprintf(command, sizeof command, "'%s/upres' demo-weights seedvr2 -o '%s' --overwrite", folder, path);
+    snprintf(command, sizeof command, MAKE_WEIGHTS, folder, path);
     const char *paths[] = {path};
     upres_weights *w = NULL;
     begin(r, "demo weights open");
@@ -660,7 +666,7 @@ int main(int argc, char **argv)
     if (test_exports(r, folder))
         end(r);
     else
-        skip(r, "nm is not installed");
+        skip(r, "there is no nm that reads it here");
     with_weights(r, folder);
     printf("%d passed, %d failed, %d skipped\n", r->passed_count, r->failed_count, r->skipped_count);
     return r->failed_count > 0 ? 1 : 0;

@@ -24,6 +24,8 @@ long sysconf(int name);
 int setenv(const char *name, const char *value, int overwrite);
 int unsetenv(const char *name);
 char *mkdtemp(char *pattern); /* X:\tmp of the current drive is made if it is missing, as patterns begin with /tmp */
+#undef P_tmpdir
+#define P_tmpdir "/tmp"
 #define rename rename_over
 int rename_over(const char *from, const char *to);
 enum { AT_FDCWD };
