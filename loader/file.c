@@ -131,10 +131,8 @@ WeightFile *weight_file_blank(const BlankNetworks *n)
     f->container = "blank";
     if (n->vae) layout_vae(n->vae, add_blank, &f->contents);
     if (n->dit) layout_dit(n->dit, add_blank, &f->contents);
-    if (n->flash_layers) {
-        layout_flash_dit(n->flash_layers, add_blank, &f->contents);
-        layout_flash_lq(1, add_blank, &f->contents);
-    }
+    if (n->flash_layers) layout_flash_dit(n->flash_layers, add_blank, &f->contents);
+    if (n->flash_lq) layout_flash_lq(1, add_blank, &f->contents);
     if (n->tcdecoder) layout_tcdecoder(add_blank, &f->contents);
     if (n->wan_vae) layout_wan_vae(add_blank, &f->contents);
     uint64_t longest = 1;

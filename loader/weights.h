@@ -94,8 +94,8 @@ typedef struct DitConfig {
 typedef struct BlankNetworks {
     const VaeConfig *vae; /* NULL: none */
     const DitConfig *dit; /* NULL: none */
-    int flash_layers;     /* blocks of FlashVSR's transformer, which comes with its projection; 0: none */
-    bool tcdecoder, wan_vae;
+    int flash_layers;     /* blocks of FlashVSR's transformer; 0: none */
+    bool flash_lq, tcdecoder, wan_vae;
 } BlankNetworks;
 
 /* A file of weight_set_blank. */

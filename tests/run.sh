@@ -153,11 +153,13 @@ program cuda_device
 program weight_room
 program predict
 program ptx_checks
+program bench_cases
 program sass_checks
 section cli bash tests/cli.sh build
 section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
 section selftest bash tests/selftest.sh build
+section bench bash tests/bench.sh build
 section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
 section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
 section "cuda demo" bash tests/cuda_demo.sh build

@@ -181,8 +181,8 @@ static void print_csv(const Bench *b, const BenchRow *r)
     printf("\"%s\",%s,%s,%d,%.9g,%.4g", r->name, r->version, r->kernel, r->runs, r->seconds, r->spread);
     csv_value(r->cold);
     csv_value(r->cpu);
-    csv_value(r->flop);
-    csv_value(r->bytes);
+    csv_value(r->flop > 0 ? r->flop : -1);
+    csv_value(r->bytes > 0 ? r->bytes : -1);
     csv_value(r->flops >= 0 ? r->flops * 1e-12 : -1);
     csv_value(r->bytes_per_second >= 0 ? r->bytes_per_second * 1e-9 : -1);
     csv_value(r->per_clock);

@@ -230,7 +230,7 @@ static bool projection(Bench *b, const void *shape)
 {
     const StreamShape *s = shape;
     char error[256];
-    WeightSet *set = weight_set_blank(&(BlankNetworks){.flash_layers = 1});
+    WeightSet *set = weight_set_blank(&(BlankNetworks){.flash_lq = true});
     const WeightPart *part = set ? weight_set_require(set, NET_FLASHVSR_LQ, false, 0, error, sizeof error) : NULL;
     FlashLq *m = part ? flash_lq_open(part, error, sizeof error) : NULL;
     NetworkRun r = {.device = b->device};
