@@ -302,6 +302,18 @@ static void enter(const FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)
     if (m->watch.progress) m->watch.progress(m->watch.user, (double)tile / m->tile_count);
 }
 
+static Prediction predicted(const Dev *d)
+{
+    const Prediction *p = cuda_prediction(d);
+    return p != NULL ? *p : (Prediction){.count = 0};
+}
+
+static void add_difference(Prediction *to, const Prediction *later, const Prediction *earlier)
+{
+    prediction_add(to, later, 1);
+    prediction_add(to, earlier, -1);
+}
+
 /* The next chunk of one tile; the same on every device. first: number of its first latent frame. */
 static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, TileLink *link, ChunkCost *cost)
 {
@@ -310,6 +322,7 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
     Tensor latent = dev_floats(d, flashvsr_chunk_latents(t->transformer), (t->y.hi - t->y.lo) / LATENT,
                                (t->x.hi - t->x.lo) / LATENT, CHANNELS);
     double before = dev_totals(d).flop;
+    const Prediction begun = predicted(d);
     if (dev_ok(d)) {
         enter(m, d, PHASE_TRANSFORMER, tile);
         dev_weight_group(d, 0);
@@ -317,6 +330,7 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
         flashvsr_chunk(t->transformer, low, latent);
     }
     double between = dev_totals(d).flop;
+    const Prediction half = predicted(d);
     if (dev_ok(d)) {
         enter(m, d, PHASE_DECODE, tile);
         dev_weight_group(d, 1);
@@ -329,12 +343,15 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
     }
     cost->transformer += between - before;
     cost->decode += dev_totals(d).flop - between;
+    const Prediction ended = predicted(d);
+    add_difference(&cost->transformer_time, &half, &begun);
+    add_difference(&cost->decode_time, &ended, &half);
     dev_free(d, &latent);
 }
 
 static ChunkCost run_tiles(const FlashNetworks *m, Dev *d, int64_t k, VaeVideo low, VaeVideo pictures, float *weights)
 {
-    ChunkCost cost = {0, 0};
+    ChunkCost cost = {.transformer = 0};
     int64_t first = k ? 2 * k + 4 : 0;
     for (int i = 0; i < m->tile_count && dev_ok(d); i++) {
         TileLink link = {m, &m->tile[i], low, pictures, weights, NULL};

@@ -19,6 +19,7 @@ typedef struct FlashNetworks FlashNetworks;
 /* Operations of one chunk. */
 typedef struct ChunkCost {
     double transformer, decode;
+    Prediction transformer_time, decode_time; /* of a GPU's plan */
 } ChunkCost;
 
 /* Everything that is settled before the first frame. */

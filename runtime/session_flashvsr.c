@@ -273,8 +273,15 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
         r->decode_tile_overlap = 0;
         r->decode_tiles = ((tall + side - 1) / side) * ((wide + side - 1) / side);
     }
-    plan_add_phase(r, "transformer", &cost, p.first.transformer + later * p.next.transformer);
-    plan_add_phase(r, "decode", &cost, p.first.decode + later * p.next.decode);
+    PhaseCost transformer = cost, decode = cost;
+    transformer.flop = p.first.transformer + later * p.next.transformer;
+    transformer.prediction = p.first.transformer_time;
+    prediction_add(&transformer.prediction, &p.next.transformer_time, later);
+    decode.flop = p.first.decode + later * p.next.decode;
+    decode.prediction = p.first.decode_time;
+    prediction_add(&decode.prediction, &p.next.decode_time, later);
+    plan_add_phase(r, "transformer", &transformer, transformer.flop);
+    plan_add_phase(r, "decode", &decode, decode.flop);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

@@ -165,6 +165,18 @@ static KernelTime bytes_time(const CudaDevice *d, const KernelCount *k, const Ke
     return t;
 }
 
+/* Of a kernel whose machine code was not to be had: the device's limits. */
+static KernelTime uncounted_time(const CudaDevice *d, const KernelWork *w)
+{
+    const double rate = rate_peak(d, w->rate), products = rate > 0 ? w->flop / rate : 0;
+    KernelTime t = {.bound = BOUND_TENSOR};
+    if (d->bandwidth_gbs > 0) t.term[BOUND_DRAM] = w->bytes / (rate_dram_bytes(d) * PREDICT_DRAM_REACH);
+    t.term[BOUND_TENSOR] = products;
+    t.limit = largest(&t);
+    t.seconds = t.published = t.limit + PREDICT_LAUNCH;
+    return t;
+}
+
 KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const KernelWork *w)
 {
     KernelTime t;
@@ -204,18 +216,19 @@ static void add_line(PredictionLine *l, const PredictionLine *other, double time
 WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
                            double flop, double tiles_flop)
 {
+    static const char uncounted[] = "not counted";
+    if (!cuda_counted() || d->clock_ghz <= 0) return WORK_UNKNOWN;
     const KernelCount *k = cuda_count(function, d->target);
-    if (k == NULL || d->clock_ghz <= 0) return WORK_UNKNOWN;
     KernelWork w = cuda_work(d, function, grid, args);
     if (w.kind == WORK_FLASH) {
         w.flop = flop;
         w.mma_flop = tiles_flop > 0 ? tiles_flop : flop;
     }
-    const KernelTime t = predict_kernel(d, k, &w);
+    const KernelTime t = k != NULL ? predict_kernel(d, k, &w) : uncounted_time(d, &w);
     PredictionLine one = {.launches = 1, .flop = w.flop, .bytes = w.bytes, .seconds = t.seconds, .limit = t.limit,
                           .published = t.published};
     one.bound[t.bound] = t.seconds;
-    add_line(line_of(p, k->function), &one, 1);
+    add_line(line_of(p, k != NULL ? k->function : uncounted), &one, 1);
     return w.kind;
 }
 
