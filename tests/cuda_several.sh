@@ -75,6 +75,10 @@ run short devices=2,seed=1,fail_alloc=4 "${batches[@]}" --device cuda:0,cuda:1
 holds "memory that one device lacks: all get a smaller plan" says short 'cuda:[01].*trying with less on all of them'
 holds "the same pixels with it" same alone short
 
+run broken devices=2,fail_kernel=1 "${batches[@]}" --device cuda:0,cuda:1
+holds "a device that fails ends the job and is named" says broken '^upres: cuda:1'
+holds "failed while running: exit status" ends_with broken 1
+
 run twice devices=2 "${batches[@]}" --device cuda:0,cuda:0
 holds "a device named twice" says twice 'names cuda:0 twice'
 run absent devices=2 "${batches[@]}" --device cuda:0,cuda:2

@@ -449,13 +449,20 @@ static Function *known(CudaKernels *k, uint64_t hash, const char *file, const ch
 static Function *find(CudaKernels *k, uint64_t hash, const char *file, const char *function, const char *macros,
                       char *error, size_t error_size)
 {
-    enum { OWN_SHARED = 1 }; /* CUfunction_attribute */
+    enum { OWN_SHARED = 1, NOT_FOUND = 500 }; /* CUfunction_attribute, CUresult */
     const Module *module = module_of(k, file, macros, error, error_size);
     if (module == NULL) return NULL;
     CUfunction handle;
     int own_shared = 0;
-    if (k->driver->module_function(&handle, module->module, function) != 0) {
+    const CUresult found = k->driver->module_function(&handle, module->module, function);
+    if (found == NOT_FOUND) {
         snprintf(error, error_size, "kernel file %s has no function %s", file, function);
+        return NULL;
+    }
+    if (found != 0) { /* the device has failed before */
+        char text[256];
+        cuda_status_text(k->driver, "cuModuleGetFunction", found, text, sizeof text);
+        snprintf(error, error_size, "function %s of kernel file %s: %s", function, file, text);
         return NULL;
     }
     k->driver->function_get(&own_shared, OWN_SHARED, handle);

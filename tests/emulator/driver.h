@@ -37,6 +37,7 @@ struct options {
     char report[1024];   /* likewise */
     bool exact;
     uint64_t fail_alloc; /* the allocation that fails, counted from 1; 0: none */
+    int fail_kernel;     /* the device whose kernels fail, counted from 1; 0: none */
     int threads;         /* host threads of a launch; 0: all */
     int driver;          /* what cuDriverGetVersion says */
 };

@@ -326,6 +326,10 @@ static bool find_span(void *user, uint64_t address, struct core_span *span)
 void run_kernel(const struct work *work)
 {
     const struct kernel_work *k = &work->kernel;
+    if (work->context->device->index + 1 == emu.options.fail_kernel) {
+        fault(work->context, CUDA_ERROR_LAUNCH_FAILED, "%s fails, as fail_kernel asks", k->function->info.name);
+        return;
+    }
     struct core_memory memory = {.user = work->context, .find = find_span};
     struct core_launch l = {.function = k->function->core,
                             .grid = {k->grid[0], k->grid[1], k->grid[2]},

@@ -83,6 +83,12 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
         *expected = "a number";
         return parse_number(value, length, INT64_MAX, &o->fail_alloc);
     }
+    if (KEY("fail_kernel")) {
+        *expected = "the number of a device, 0 to 15";
+        bool ok = parse_number(value, length, MAX_DEVICES - 1, &n);
+        o->fail_kernel = (int)n + 1;
+        return ok;
+    }
     if (KEY("threads")) {
         *expected = "0 to 1024";
         bool ok = parse_number(value, length, 1024, &n);
@@ -103,7 +109,7 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
 bool options_parse(const char *text, struct options *options, char *why, size_t size)
 {
     static const char *const keys[] = {"sm",       "memory",     "devices", "seed",  "exact",
-                                       "coverage", "report",     "fail_alloc", "threads", "driver"};
+                                       "coverage", "report",     "fail_alloc", "fail_kernel", "threads", "driver"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     *options = (struct options){.sm = 120, .memory = (uint64_t)16 << 30, .devices = 1, .seed = 1, .driver = 13000};
     if (text == NULL || *text == '\0') return true;
@@ -120,7 +126,7 @@ bool options_parse(const char *text, struct options *options, char *why, size_t 
             if (expected == NULL)
                 snprintf(why, size,
                          "UPRES_EMULATOR: there is no option \"%.*s\"; there are sm, memory, devices, seed, exact, "
-                         "coverage, report, fail_alloc, threads, driver",
+                         "coverage, report, fail_alloc, fail_kernel, threads, driver",
                          (int)key_length, text);
             else
                 snprintf(why, size, "UPRES_EMULATOR: \"%.*s\" expected %s", (int)length, text, expected);

@@ -98,7 +98,7 @@ static void test_options(void)
 {
     static const char *const bad[] = {"sm=100",  "sm",          "sm=",        "memory=0",   "memory=5Q", "devices=17",
                                       "seed=-1", "seed=0x10",   "speed=fast", "SM=120",     "sm=120,",   ",",
-                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T", "report="};
+                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T", "fail_kernel=16", "report="};
     bool all = true;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         if (run_case(bad[i], options_refused, false) != 0) {
