@@ -474,10 +474,14 @@ static void streamed(void)
     for (int more = 0; more < 4; more++) { /* what one operation reads is let in and out; some stay; all do; no plan */
         uint64_t least = 0;
         if (more < 2) dev_close(linked(DEV_FP32, c, 1, &least)); /* which is too little: just for what is needed */
-        const uint64_t limit = more == 3 ? 0 : more == 2 ? UINT64_MAX : least + (uint64_t)more * 4 * sizeof c->values[0];
+        const uint64_t limit = more == 3 ? 0 : more == 2 ? UINT64_MAX : least + (uint64_t)more * 2 * sizeof c->values[0];
         memset(c->out, 0, sizeof c->out);
         Dev *d = linked(DEV_FP32, c, limit, &least);
         CHECK(d != NULL && dev_ok(d) && as_cpu(c));
+        const CudaSideCounts made = d != NULL ? cuda_uploads_ahead(d) : (CudaSideCounts){0};
+        /* the first of a group may wait for all before it; others at most for the operation before the one before theirs */
+        CHECK(made.begun >= CHAIN && made.begun - made.ahead <= (more < 2 ? 2 * ROUNDS : 1));
+        CHECK(more > 0 || made.begun == CHAIN * ROUNDS);
         const DevTotals held = d != NULL ? dev_totals(d) : (DevTotals){0};
         if (more < 3) CHECK(held.device_weight_bytes == (more == 2 ? weight_need_all(&held.weights) : limit));
         dev_close(d);

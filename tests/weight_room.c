@@ -1,5 +1,6 @@
 /* Where weights lie when not all of them fit: places of one operation never overlap, what is said to be there was not overwritten,
- * a network that repeats itself has the same places in every round, groups begin anew, and nothing moves where all fits. */
+ * what overwrites them says which operations read them, a network that repeats itself has the same places in every round, groups
+ * begin anew, and nothing moves where all fits. */
 #include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
@@ -15,6 +16,8 @@ typedef struct World {
     WeightRoom room;
     uint64_t loads, operation;
     int owner[1 << 14]; /* of a granule: weight, -1 */
+    uint64_t read_by[1 << 14]; /* the last operation that did; 0: none */
+    uint64_t waited;           /* for operations up to this one by those that loaded, in order */
     bool in_operation[WEIGHTS_MOST];
     bool ok;
 } World;
@@ -39,7 +42,13 @@ static void use(World *w, size_t n)
     for (size_t i = 0; load && i < sizeof w->owner / sizeof w->owner[0]; i++) {
         if (w->owner[i] == (int)n) w->owner[i] = -1; /* it may come to lie elsewhere */
     }
+    if (load && w->room.overwritten != WEIGHT_UNREAD) {
+        if (w->room.overwritten >= w->operation) w->ok = false;
+        if (w->room.overwritten > w->waited) w->waited = w->room.overwritten;
+    }
     for (uint64_t i = first; w->ok && i < first + count; i++) {
+        if (load && w->read_by[i] > w->waited) w->ok = false; /* while it may be at work */
+        w->read_by[i] = w->operation;
         if (!load && w->owner[i] != (int)n) w->ok = false;                                 /* overwritten unnoticed */
         if (load && w->owner[i] >= 0 && w->in_operation[w->owner[i]]) w->ok = false;       /* under the operation's feet */
         w->owner[i] = (int)n;

@@ -18,7 +18,11 @@ struct Cuda {
     CUcontext context; /* NULL: not opened */
     CUstream stream;
     CudaRecorder *recorder; /* of the stream: all work goes through it */
+    CudaSide *side;
     CudaStaging *staging;
+    bool aside;             /* launches and fills go to the side stream, now */
+    bool leaves_streamed;   /* an operation has read weights that make room for others */
+    uint64_t left;          /* which one */
     CudaKernels *kernels;
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_weights.c */
@@ -109,22 +113,26 @@ void cuda_copy_in(Dev *d, CUdeviceptr to, const void *from, uint64_t bytes)
 void cuda_fill(Dev *d, CUdeviceptr to, uint8_t value, uint64_t bytes)
 {
     if (d->plan || d->failed || bytes == 0) return;
-    enter(d->cuda);
-    worked(d, "cuMemsetD8Async", cuda_record_fill(d->cuda->recorder, to, value, bytes));
-    leave(d->cuda);
+    struct Cuda *c = d->cuda;
+    enter(c);
+    worked(d, "cuMemsetD8Async", c->aside ? c->driver->fill8(to, value, bytes, cuda_side_stream(c->side))
+                                          : cuda_record_fill(c->recorder, to, value, bytes));
+    leave(c);
 }
 
 void cuda_wait(Dev *d)
 {
     if (d->plan) return;
-    enter(d->cuda);
-    const CUresult flushed = cuda_recorder_flush(d->cuda->recorder);
-    const CUresult done = d->cuda->driver->stream_synchronize(d->cuda->stream);
+    struct Cuda *c = d->cuda;
+    enter(c);
+    const CUresult flushed = cuda_recorder_flush(c->recorder);
+    if (c->aside) worked(d, "cuStreamWaitEvent", cuda_side_end(c->side));
+    const CUresult done = c->driver->stream_synchronize(c->stream);
     if (worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) {
-        cuda_staging_idle(d->cuda->staging);
+        cuda_staging_idle(c->staging);
         cuda_weights_check(d);
     }
-    leave(d->cuda);
+    leave(c);
 }
 
 static void cuda_time_begin(Dev *d)
@@ -180,6 +188,44 @@ CUdeviceptr cuda_upload(Dev *d, uint64_t bytes, StagingFill *fill, const void *c
     worked(d, "copying weights to the GPU", cuda_staging_upload(d->cuda->staging, bytes, fill, context, &at));
     leave(d->cuda);
     return at;
+}
+
+void cuda_aside_begin(Dev *d, uint64_t after)
+{
+    if (d->plan || d->failed) return;
+    struct Cuda *c = d->cuda;
+    enter(c);
+    CUresult status = cuda_recorder_flush_once(c->recorder); /* the main stream goes on meanwhile */
+    if (status == 0) status = cuda_side_begin(c->side, d->totals.operations, after);
+    c->aside = worked(d, "the work on the GPU", status);
+    leave(c);
+}
+
+void cuda_aside_end(Dev *d)
+{
+    struct Cuda *c = d->cuda;
+    if (d->plan || !c->aside) return;
+    c->aside = false;
+    if (d->failed) return;
+    enter(c);
+    worked(d, "cuStreamWaitEvent", cuda_side_end(c->side));
+    leave(c);
+}
+
+void cuda_streamed_weight(Dev *d)
+{
+    d->cuda->leaves_streamed = true;
+    d->cuda->left = d->totals.operations;
+}
+
+/* Where an operation follows one whose weights make room for others, those need not wait for it, nor for any after it. */
+static CUresult mark_operation(Dev *d)
+{
+    struct Cuda *c = d->cuda;
+    if (!c->leaves_streamed || c->left == d->totals.operations) return 0;
+    c->leaves_streamed = false;
+    const CUresult status = cuda_recorder_flush_once(c->recorder);
+    return status != 0 ? status : cuda_side_mark(c->side, d->totals.operations);
 }
 
 void cuda_upload_places(Dev *d, CUdeviceptr at, uint64_t bytes)
@@ -340,8 +386,13 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
     CUfunction f = cuda_kernel(c->kernels, file, function, macros, g.shared, &bytes, error, sizeof error);
     count_kernels(d);
     const CudaLaunchShape shape = {g.x, g.y, g.z, g.threads, g.shared};
-    if (f != NULL) {
-        worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
+    if (f != NULL && c->aside) {
+        void *parameter = (void *)args;
+        worked(d, function, c->driver->launch(f, g.x, g.y, g.z, g.threads, 1, 1, g.shared, cuda_side_stream(c->side),
+                                              &parameter, NULL));
+    } else if (f != NULL) {
+        if (worked(d, "the work on the GPU", mark_operation(d)))
+            worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
     } else {
         const bool no_memory = strstr(error, "CUDA_ERROR_OUT_OF_MEMORY") != NULL; /* for the kernel's own code */
         if (!d->failed) d->no_memory = no_memory;
@@ -376,10 +427,15 @@ Element cuda_compute(const Dev *d, int stage, int channels, const BoundWeight *s
 static void cuda_close(Dev *d)
 {
     struct Cuda *c = d->cuda;
-    cuda_weights_close(d);
     if (c->context != NULL) {
         enter(c);
         if (c->stream != NULL) c->driver->stream_synchronize(c->stream);
+        cuda_side_close(c->side); /* after a failure nobody waited for it */
+        leave(c);
+    }
+    cuda_weights_close(d);
+    if (c->context != NULL) {
+        enter(c);
         cuda_staging_close(c->staging);
         cuda_recorder_close(c->recorder);
         cuda_kernels_close(c->kernels);
@@ -393,6 +449,7 @@ static void cuda_close(Dev *d)
 }
 
 CudaRecorderCounts cuda_counts(const Dev *d) { return cuda_recorder_counts(d->cuda->recorder); }
+CudaSideCounts cuda_uploads_ahead(const Dev *d) { return cuda_side_counts(d->cuda->side); }
 
 static const DevOps cuda_ops = {
     .conv3d = cuda_conv3d,
@@ -460,7 +517,9 @@ static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
     if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
     if (status != 0) return status;
     c->recorder = cuda_recorder_open(c->driver, c->stream);
-    if (c->recorder != NULL) c->staging = cuda_staging_open(c->driver, c->stream, c->recorder, c->setup.threads);
+    c->side = cuda_side_open(c->driver, c->stream);
+    if (c->recorder != NULL && c->side != NULL)
+        c->staging = cuda_staging_open(c->driver, c->stream, c->side, c->setup.threads);
     return 0;
 }
 

@@ -1,9 +1,10 @@
 /*
  * Inside the CUDA device, for the files dev_*.c of this folder that implement it.
  *
- * One stream; every operation enqueues on it and returns. On a plan (cuda_planning) the same code runs with addresses 0:
- * launches and copies do nothing, arena memory is taken and given back all the same, so the peak that a plan finds is what
- * the run needs. Operations allocate nothing but scratch from the arena; weights are made ready when they are first met.
+ * One stream, and one beside it that makes weights ready; every operation enqueues and returns. On a plan (cuda_planning)
+ * the same code runs with addresses 0: launches and copies do nothing, arena memory is taken and given back all the same, so
+ * the peak that a plan finds is what the run needs. Operations allocate nothing but scratch from the arena; weights are made
+ * ready when they are first met.
  *
  * Errors latch in the Dev (dev_fail); faults that kernels cause show at the next cuda_wait.
  */
@@ -43,6 +44,14 @@ void cuda_memory_give(Dev *d, CUdeviceptr address);
 /* See runtime/cuda/staging.h: places for uploads on the device, and one upload to the next of them; its address. */
 void cuda_upload_places(Dev *d, CUdeviceptr at, uint64_t bytes);
 CUdeviceptr cuda_upload(Dev *d, uint64_t bytes, StagingFill *fill, const void *context);
+/*
+ * Between the two, fills and launches go to the side stream, which waits for operation `after` of the main one (or as
+ * runtime/cuda/side.h says); uploads are allowed there alone. What follows on the main stream finds it done.
+ */
+void cuda_aside_begin(Dev *d, uint64_t after);
+void cuda_aside_end(Dev *d);
+/* The operation at hand reads weights whose place others will take. */
+void cuda_streamed_weight(Dev *d);
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
@@ -54,9 +63,8 @@ typedef struct CudaGrid {
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 /* Of the next launch of attention: what its tiles multiply, empty rows among it. */
 void cuda_expect(Dev *d, double flop);
-/* Of the next launch of attention: what its tiles multiply, empty rows among it. */
-void cuda_expect(Dev *d, double flop);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
+CudaSideCounts cuda_uploads_ahead(const Dev *d); /* weights made ready aside so far; not on a plan */
 
 const DevSetup *cuda_setup_of(const Dev *d);
 const CudaDevice *cuda_device_of(const Dev *d); /* what is computed on, or planned for */

@@ -5,7 +5,10 @@
  * Memory for them lies outside the arena: as much as a plan found, taken when the device is opened, within which runtime/cuda/weight_room.h
  * gives places; or, without a plan, slabs as they are needed. A plan counts the same bytes, without having them.
  *
- * What is packed is written by the main stream, in order with what reads it, so a place may be taken over at any time.
+ * Small weights are made by the main stream, in order with what reads them. Others are made ready aside (runtime/cuda/side.h),
+ * ahead of the operation that asks for them: the host comes to it long before the device does. What takes over a place waits
+ * for the last operation that read it there, and for no later one, so that a weight goes up while the operation before its
+ * own is at work.
  */
 #include "loader/weights.h"
 #include "runtime/cuda/dev.h"
@@ -47,8 +50,11 @@ struct CudaWeights {
     size_t slab_count, slab_room;
     Entry *table; /* open addressing */
     size_t count, size;
-    /* Memory beside the weights: words, a place for small stored weights, one for floats, those that uploads land in. */
+    /* Memory beside the weights: words; places for small stored weights and their floats; one for floats of others, those that
+     * uploads land in. */
     CUdeviceptr beside;
+    uint64_t unread;           /* the operation that what is made aside next has to wait for, as side.h has it */
+    bool aside;
     uint64_t upload;           /* bytes of floats and of a landing place; on a plan without bounds: as many as were needed */
     const char *names[WEIGHT_WORDS]; /* of the weights whose words have not been looked at since. Word 0 is of those made again */
     size_t word_count;
@@ -61,7 +67,8 @@ static uint64_t round_up(uint64_t x, uint64_t to) { return (x + to - 1) / to * t
 
 static CUdeviceptr words_of(const struct CudaWeights *w) { return w->beside; }
 static CUdeviceptr small_of(const struct CudaWeights *w) { return w->beside + WEIGHT_WORDS * sizeof(uint32_t); }
-static CUdeviceptr floats_of(const struct CudaWeights *w) { return small_of(w) + WEIGHT_SMALL; }
+static CUdeviceptr large_of(const struct CudaWeights *w) { return small_of(w) + (uint64_t)2 * WEIGHT_SMALL; }
+static CUdeviceptr floats_of(const struct CudaWeights *w) { return w->aside ? large_of(w) : small_of(w) + WEIGHT_SMALL; }
 
 /* What lies beside the weights, `upload` bytes a buffer, at w->beside. */
 static void lay_out(Dev *d, struct CudaWeights *w, uint64_t upload)
@@ -69,8 +76,9 @@ static void lay_out(Dev *d, struct CudaWeights *w, uint64_t upload)
     w->upload = upload;
     w->word_count = 1;
     w->names[0] = "one that was read before";
+    if (!w->aside) w->unread = SIDE_AFTER_ALL; /* the words' zeros among it */
     cuda_fill(d, words_of(w), 0, WEIGHT_WORDS * sizeof(uint32_t));
-    cuda_upload_places(d, floats_of(w) + upload, upload);
+    cuda_upload_places(d, large_of(w) + upload, upload);
 }
 
 /* The memory a plan asked for, or as much of it as is to be had. */
@@ -98,6 +106,7 @@ static struct CudaWeights *weights_of(Dev *d)
         dev_fail(d, "out of memory");
         return NULL;
     }
+    (*w)->unread = SIDE_AFTER_NOTHING;
     weight_room_init(&(*w)->room, UINT64_MAX, &(WeightNeed){0});
     if (cuda_setup_of(d)->weights.all > 0) take_planned(d, *w, cuda_setup_of(d));
     return *w;
@@ -278,10 +287,16 @@ static void fill_stored(const void *context, uint64_t first, uint64_t bytes, uin
                 (int64_t)((end - begin) / sizeof(float)), (float *)(void *)(to + (begin - first)));
 }
 
-/* Brings it to the device, beside the work around it if it is small; its address. */
+/* Is it recorded with the work around it? */
+static bool is_small(const BoundWeight *b, int64_t count)
+{
+    return (uint64_t)count * sizeof(float) <= WEIGHT_SMALL && stored_of(b, 0, count).all <= WEIGHT_SMALL - 512;
+}
+
+/* Brings it to the device; its address. */
 static CUdeviceptr bring(Dev *d, const struct CudaWeights *w, const Stored *s)
 {
-    if (s->all > WEIGHT_SMALL) return cuda_upload(d, s->all, fill_stored, s);
+    if (w->aside) return cuda_upload(d, s->all, fill_stored, s);
     void *bytes = calloc(1, s->all);
     if (bytes == NULL) {
         dev_fail(d, "out of memory");
@@ -314,6 +329,22 @@ static void expand(Dev *d, const BoundWeight *b, int64_t first, int64_t count, C
     cuda_launch(d, "weights", function, "", grid, &a);
 }
 
+static void aside_begin(Dev *d, uint64_t after)
+{
+    struct CudaWeights *w = weights_of(d);
+    if (w == NULL) return;
+    cuda_aside_begin(d, after);
+    w->aside = true;
+    w->unread = SIDE_AFTER_NOTHING;
+}
+
+static void aside_end(Dev *d)
+{
+    struct CudaWeights *w = weights_of(d);
+    cuda_aside_end(d);
+    if (w != NULL) w->aside = false;
+}
+
 /* Rows of `row` elements that go up together, out of `rows`, and the buffers for them. 0 after a failure. */
 static int64_t rows_together(Dev *d, const BoundWeight *b, int64_t row, int64_t rows)
 {
@@ -339,7 +370,10 @@ static void weight_floats(Dev *d, const BoundWeight *b, int64_t first, int64_t c
 
 void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to)
 {
+    const bool aside = !is_small(w, count);
+    if (aside) aside_begin(d, SIDE_AFTER_ALL); /* `to` is memory of the operation at hand */
     weight_floats(d, w, first, count, to, false);
+    if (aside) aside_end(d);
 }
 
 /* ------------------------------------------------------------------------------------------------------ to operands */
@@ -469,7 +503,10 @@ static bool find_place(Dev *d, struct CudaWeights *w, Entry *e, bool *load)
                  (unsigned long long)w->room.bytes);
         return false;
     }
+    if (weight_room_is_streamed(&w->room, e->span) && !cuda_planning(d)) cuda_streamed_weight(d);
     if (!*load) return true;
+    const uint64_t overwritten = w->room.overwritten;
+    if (overwritten != WEIGHT_UNREAD && (w->unread == SIDE_AFTER_NOTHING || overwritten > w->unread)) w->unread = overwritten;
     const CUdeviceptr at = address_of(d, w, e->span);
     e->weight.scale = e->weight.scale == 0 || at == 0 ? 0 : at + (e->weight.scale - e->weight.data);
     e->weight.data = at;
@@ -498,8 +535,13 @@ static bool weight_of(Dev *d, const Key *key, const CudaWeightForm *form, const 
     bool load;
     if (!find_place(d, w, e, &load)) return false;
     if (load) {
+        const bool aside = form == NULL ? !is_small(vector, vector->count)
+                                        : !is_small(form->weight, form->weight->count) ||
+                                              (form->glu != NULL && !is_small(form->glu, form->glu->count));
+        if (aside) aside_begin(d, w->unread);
         if (form != NULL) weight_make(d, form, w->room.spans[e->span].bytes, &e->weight, e->made);
         else vector_make(d, vector, e->weight.data, e->made);
+        if (aside) aside_end(d);
         e->made = true;
     }
     *out = e->weight;

@@ -88,6 +88,7 @@ enum { CU_FUNC_MAX_DYNAMIC_SHARED = 8, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISA
     X(fill8, cuMemsetD8Async, (CUdeviceptr target, unsigned char value, size_t count, CUstream stream))                 \
     X(fill32, cuMemsetD32Async, (CUdeviceptr target, unsigned value, size_t count, CUstream stream))                    \
     X(stream_create, cuStreamCreate, (CUstream * stream, unsigned flags))                                               \
+    X(stream_create_ranked, cuStreamCreateWithPriority, (CUstream * stream, unsigned flags, int priority))              \
     X(stream_destroy, cuStreamDestroy_v2, (CUstream stream))                                                            \
     X(stream_synchronize, cuStreamSynchronize, (CUstream stream))                                                       \
     X(stream_query, cuStreamQuery, (CUstream stream))                                                                   \

@@ -20,7 +20,7 @@ typedef struct Slot {
 } Slot;
 
 typedef struct Place {
-    CUevent landed, read; /* by the copy stream; by the main stream */
+    CUevent landed, read; /* by the copy stream; by the side stream */
     bool busy;            /* `read` has been recorded */
 } Place;
 
@@ -34,7 +34,7 @@ typedef struct Buffer {
 struct CudaStaging {
     const CudaDriver *driver;
     CUstream stream, copies;
-    CudaRecorder *recorder;
+    const CudaSide *side;
     int threads;
     Pool *pool;
 
@@ -52,13 +52,13 @@ struct CudaStaging {
     uint64_t clock;
 };
 
-CudaStaging *cuda_staging_open(const CudaDriver *driver, CUstream stream, CudaRecorder *recorder, int threads)
+CudaStaging *cuda_staging_open(const CudaDriver *driver, CUstream stream, const CudaSide *side, int threads)
 {
     CudaStaging *s = calloc(1, sizeof *s);
     if (s == NULL) return NULL;
     s->driver = driver;
     s->stream = stream;
-    s->recorder = recorder;
+    s->side = side;
     s->threads = threads > 0 ? threads : cpu_count();
     if (s->threads > THREADS_MOST) s->threads = THREADS_MOST;
     s->last_place = -1;
@@ -166,14 +166,14 @@ static void fill_all(CudaStaging *s, Filling f)
     else f.fill(f.context, f.first, f.bytes, f.to);
 }
 
-/* By the main stream, from ordinary memory, which the driver has read when it returns. */
+/* By the side stream, from ordinary memory, which the driver has read when it returns. */
 static CUresult upload_slowly(CudaStaging *s, CUdeviceptr at, Filling f)
 {
     CUresult status = 0;
     f.to = malloc(f.bytes);
     if (f.to == NULL) return CUDA_ERROR_OUT_OF_MEMORY;
     fill_all(s, f);
-    status = s->driver->copy_in(at, f.to, f.bytes, s->stream);
+    status = s->driver->copy_in(at, f.to, f.bytes, cuda_side_stream(s->side));
     free(f.to);
     return status;
 }
@@ -196,13 +196,13 @@ static CUresult upload_slot(CudaStaging *s, CUdeviceptr at, Filling f)
 CUresult cuda_staging_upload(CudaStaging *s, uint64_t bytes, StagingFill *fill, const void *context, CUdeviceptr *at)
 {
     Place *place = &s->place[s->next_place];
+    const CUstream reader = cuda_side_stream(s->side);
+    CUresult status = 0;
     *at = s->places + (uint64_t)s->next_place * s->place_bytes;
-    CUresult status = cuda_recorder_flush_once(s->recorder); /* among it what reads the last place */
     start(s);
-    if (status != 0) return status;
     if (s->slot_count == 0) return upload_slowly(s, *at, (Filling){fill, context, 0, bytes, NULL});
     if (s->last_place >= 0) {
-        status = s->driver->event_record(s->place[s->last_place].read, s->stream);
+        status = s->driver->event_record(s->place[s->last_place].read, reader);
         s->place[s->last_place].busy = true;
     }
     if (status == 0 && place->busy) status = s->driver->stream_wait(s->copies, place->read, 0);
@@ -211,7 +211,7 @@ CUresult cuda_staging_upload(CudaStaging *s, uint64_t bytes, StagingFill *fill, 
         status = upload_slot(s, *at + first, (Filling){fill, context, first, left < s->slot_bytes ? left : s->slot_bytes, NULL});
     }
     if (status == 0) status = s->driver->event_record(place->landed, s->copies);
-    if (status == 0) status = s->driver->stream_wait(s->stream, place->landed, 0);
+    if (status == 0) status = s->driver->stream_wait(reader, place->landed, 0);
     s->last_place = s->next_place;
     s->next_place = (s->next_place + 1) % STAGING_PLACES;
     return status;

@@ -9,7 +9,7 @@ static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 uint64_t weight_need_fixed(const WeightNeed *n)
 {
-    return WEIGHT_WORDS * sizeof(uint32_t) + WEIGHT_SMALL + WEIGHT_BUFFERS * round_up(n->upload, WEIGHT_ALIGN);
+    return WEIGHT_WORDS * sizeof(uint32_t) + 2 * WEIGHT_SMALL + WEIGHT_BUFFERS * round_up(n->upload, WEIGHT_ALIGN);
 }
 
 uint64_t weight_need_all(const WeightNeed *n) { return n->all > 0 ? weight_need_fixed(n) + n->all : 0; }
@@ -60,7 +60,7 @@ size_t weight_room_add(WeightRoom *r, uint64_t bytes)
         r->capacity = capacity;
     }
     bytes = round_up(larger(bytes, 1), WEIGHT_ALIGN);
-    r->spans[r->count] = (WeightSpan){.bytes = bytes, .used = UINT64_MAX};
+    r->spans[r->count] = (WeightSpan){.bytes = bytes, .used = WEIGHT_UNREAD};
     r->need.all += bytes;
     return r->count++;
 }
@@ -110,6 +110,22 @@ static bool place(WeightRoom *r, WeightSpan *s, uint64_t operation)
     return true;
 }
 
+bool weight_room_is_streamed(const WeightRoom *r, size_t n)
+{
+    return r->groups && r->spans[n].at + r->spans[n].bytes > r->bytes - r->window;
+}
+
+/* What lies there has to be loaded again. */
+static void overwrite(WeightRoom *r, uint64_t at, uint64_t bytes)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        WeightSpan *s = &r->spans[i];
+        if (!overlap(s, at, bytes)) continue;
+        s->loaded = false;
+        if (r->overwritten == WEIGHT_UNREAD || s->used > r->overwritten) r->overwritten = s->used;
+    }
+}
+
 bool weight_room_use(WeightRoom *r, size_t n, uint64_t operation, bool *load)
 {
     WeightSpan *s = &r->spans[n];
@@ -120,13 +136,12 @@ bool weight_room_use(WeightRoom *r, size_t n, uint64_t operation, bool *load)
     r->need.operation = larger(r->need.operation, r->operation_bytes);
     s->used = operation;
     if (s->loaded) return true;
+    r->overwritten = WEIGHT_UNREAD;
     if (r->bytes != UINT64_MAX) {
         const bool settled = s->placed && free_of(r, s->at, s->bytes, operation);
         if (!settled && !place(r, s, operation)) return false;
         if (!free_of(r, s->at, s->bytes, operation) && !place(r, s, operation)) return false;
-        for (size_t i = 0; i < r->count; i++) {
-            if (overlap(&r->spans[i], s->at, s->bytes)) r->spans[i].loaded = false;
-        }
+        overwrite(r, s->at, s->bytes);
     }
     s->loaded = true;
     return true;

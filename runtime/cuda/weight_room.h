@@ -18,10 +18,12 @@ enum {
     WEIGHT_ALIGN = 256,
     WEIGHT_GROUPS = 4,
     WEIGHT_WORDS = 1024,         /* device words beside the weights */
-    WEIGHT_SMALL = 256 << 10,    /* device bytes for stored weights that are recorded with the work around them */
+    WEIGHT_SMALL = 256 << 10,    /* device bytes, twice: weights that are recorded with the work around them, as stored, as floats */
     WEIGHT_PIECE = 16 << 20,     /* bytes of floats on their way at a time, at least one row */
     WEIGHT_BUFFERS = 4,          /* of need.upload bytes: floats, and stored weights as they land */
 };
+
+#define WEIGHT_UNREAD UINT64_MAX
 
 typedef struct WeightSpan {
     uint64_t at, bytes;
@@ -37,6 +39,7 @@ typedef struct WeightRoom {
     WeightSpan *spans;
     size_t count, capacity;
     uint64_t operation, operation_bytes;
+    uint64_t overwritten; /* the latest operation that read what the last weight loaded lies over; WEIGHT_UNREAD: none */
     WeightNeed need; /* found out on the way: all, operation */
 } WeightRoom;
 
@@ -49,6 +52,8 @@ size_t weight_room_add(WeightRoom *r, uint64_t bytes);
 /* Operation `operation` reads weight n, at spans[n].at. *load: it has to be brought there first. False: no place for it. */
 bool weight_room_use(WeightRoom *r, size_t n, uint64_t operation, bool *load);
 void weight_room_group(WeightRoom *r, int group);
+/* Will others take the place of weight n, which is in use? */
+bool weight_room_is_streamed(const WeightRoom *r, size_t n);
 
 /* Device memory: beside the weights, for all of them side by side, and at least. */
 uint64_t weight_need_fixed(const WeightNeed *n);
