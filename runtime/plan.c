@@ -108,8 +108,8 @@ static void describe_model(upres_plan_report *r, const upres_options *o)
     Fault ignored = {0}; /* the job itself will say it */
     if (!device_choose(o, &d, &ignored)) return;
     if (cuda_counted())
-        snprintf(r->model, sizeof r->model, "%.3f GHz, no limit of power; %s %.0f FLOP a clock and SM (%s); L2 %.0f bytes a clock "
-                 "and SM (%s); DRAM at %.0f %%; latency %.0f ns; %.0f us a launch", d.cuda.clock_ghz, rate_name(RATE_INT8),
+        snprintf(r->model, sizeof r->model, "%.3f GHz, no limit of power; %s %.0f FLOP a clock and SM (%s); L2 %.0f bytes a "
+                 "clock and SM (%s); DRAM at %.0f %%; latency %.0f ns; %.0f us a launch", d.cuda.clock_ghz, rate_name(RATE_INT8),
                  rate_per_clock(&d.cuda, RATE_INT8), rate_source(&d.cuda, RATE_INT8), rate_l2_bytes(&d.cuda),
                  rate_l2_source(&d.cuda), 100 * PREDICT_DRAM_REACH, PREDICT_LATENCY * 1e9, PREDICT_LAUNCH * 1e6);
     else

@@ -145,8 +145,8 @@ static void test_built(void)
 }
 
 /*
- * Tiles of bf16 and 8 bits that large layers take: what is issued for their main loops, and what goes to and from shared memory,
- * leaves a quarter of the products' time and more. A model that is a little wrong is right about them then.
+ * Tiles of bf16 and 8 bits that large layers take: what is issued for their main loops, and what goes to and from shared
+ * memory, leaves a quarter of the products' time and more. A model that is a little wrong is right about them then.
  */
 static void test_limits(void)
 {
@@ -225,6 +225,11 @@ static void test_waves(void)
     w.flop = w.mma_flop = 20.0 * 8 * 1000 * 64 * 8192;
     check("two blocks fit", predict_resident(&card, &k, &w) == 2);
     check_near("ends are hidden but one", predict_kernel(&card, &k, &w).seconds - PREDICT_LAUNCH, 2 * full - PREDICT_LATENCY);
+    w.flop = w.mma_flop = 20.0 * 8 * 64 * 8192; /* one pass, and much to do behind it */
+    k.body.count[COUNT_INT] = 20064;
+    const double own = 8 * 64 * 8192 / 2048.0 * 1e-9, outside = 20000 * 8 / 4.0 * 1e-9 + PREDICT_LATENCY;
+    check_near("ends that are longer are not", predict_kernel(&card, &k, &w).seconds - PREDICT_LAUNCH,
+               2 * (own + outside) / 2 + outside);
 }
 
 static void test_bytes(void)

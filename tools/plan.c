@@ -155,7 +155,8 @@ static void print_prediction(const upres_plan_report *r)
 {
     double rest = 0, rest_published = 0;
     if (r->kernel_count > 0)
-        puts("predicted   kernel                    launches     TFLOP        GB   seconds   of limit  bound    8 bits at 60 %");
+        puts("predicted   kernel                    launches     TFLOP        GB   seconds   of limit  bound"
+             "    8 bits at 60 %");
     for (size_t i = 0; i < r->kernel_count; i++) {
         const upres_plan_kernel *k = &r->kernels[i];
         if (k->seconds < r->seconds / 1000) {

@@ -325,7 +325,10 @@ static int64_t find_loop(const SassKernel *k, Worth *worth, int64_t least, int *
     return most;
 }
 
-static bool best_loop(const SassKernel *k, Worth *worth, int *first, int *last) { return find_loop(k, worth, 0, first, last) > 0; }
+static bool best_loop(const SassKernel *k, Worth *worth, int *first, int *last)
+{
+    return find_loop(k, worth, 0, first, last) > 0;
+}
 
 static int64_t worth_products(const SassKernel *k, int first, int last) { return sass_products(k, first, last); }
 
@@ -348,8 +351,8 @@ static int64_t worth_shared(const SassKernel *k, int first, int last)
     return sass_matching(k, first, last, "BRA") == 1 ? sass_count(k, first, last).shared_bytes : 0;
 }
 
-/* Half is enough: what seldom happens, waiting a second time for one, is put behind all else, and the way back from there makes a
- * loop of everything between, a second one like the main loop included. */
+/* Half is enough: what seldom happens, waiting a second time for one, is put behind all else, and the way back from there makes
+ * a loop of everything between, a second one like the main loop included. */
 bool sass_main_loop(const SassKernel *k, int *first, int *last)
 {
     const int64_t most = find_loop(k, worth_products, 0, first, last);

@@ -54,7 +54,7 @@ typedef struct KernelCount {
     uint8_t target; /* CudaTarget */
     uint16_t registers;
     uint32_t shared; /* bytes, declared in the kernel */
-    CountPart loop; /* the smallest that multiplies most: matrices, else float32; else moves most global bytes; all zero: none */
+    CountPart loop; /* that multiplies most: matrices, else float32; else moves most global bytes; all zero: none */
     CountPart body; /* all of it */
     CountPart other; /* the smallest loop outside that reads most of shared memory */
 } KernelCount;

@@ -18,8 +18,8 @@
 #include "runtime/cuda/prediction.h"
 #include "runtime/cuda/work.h"
 
-/* Assumptions: of nominal bandwidth what streams reach; from a load to its value; between a launch and the next; and what part
- * of the tensor cores' rate published products of 8 bits reach, for a second, soberer figure; those of bf16 reach 90 % and more. */
+/* Assumptions: of nominal bandwidth what streams reach; from a load to its value; between a launch and the next; and what
+ * part of the tensor cores' rate published products of 8 bits reach, for a second, soberer figure (bf16: over 90 %). */
 #define PREDICT_DRAM_REACH 0.92
 #define PREDICT_LATENCY 700e-9
 #define PREDICT_LAUNCH 2e-6
@@ -39,8 +39,8 @@ KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const Kerne
 
 /* ---------------------------------------------------------------------------------------------------- many launches */
 
-/* One launch more. flop, tiles_flop: of attention, whose arguments do not tell, as it is and in whole tiles (0: the same). Returns
- * what kind of launch it is. */
+/* One launch more. flop, tiles_flop: of attention, whose arguments do not tell, as it is and in whole tiles (0: the same).
+ * Returns what kind of launch it is. */
 WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
                            double flop, double tiles_flop);
 

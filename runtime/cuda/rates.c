@@ -110,5 +110,6 @@ const char *rate_source(const CudaDevice *d, RateClass c)
 
 const char *rate_l2_source(const CudaDevice *d)
 {
-    return part_of(d) == PART_80 ? "below the vendor's 47" : part_of(d) == PART_120 ? "assumed" : "below published microbenchmarks";
+    const Part part = part_of(d);
+    return part == PART_80 ? "below the vendor's 47" : part == PART_120 ? "assumed" : "below published microbenchmarks";
 }
