@@ -96,6 +96,10 @@ export UPRES_CUDA_DRIVER=$emulator UPRES_EMULATOR=sm=120
 reads "JSON and plot of a GPU" gpu '^[3-9] bf16 bf16:256x128 .*bf16:64x64'
 holds "context of a GPU" gpu.json '"device":"cuda:0: Emulated' '"emulated":true' '"driver":"for CUDA 13.0' '"kernels":"PTX built in' \
     '"name":"bf16 mma","flop_per_clock":512' '"limit":"bf16 mma"' '"label":"gemm_bf16_'
+check "tiles alone" "$upres" bench --device cuda --csv 'linear/70*/bf16:*x64'
+[ "$(grep '^"' check.out | cut -d, -f2 | sort | tr '\n' ' ')" = "bf16:128x64 bf16:64x64 " ] && ok "tiles by name" ||
+    fail "tiles by name" "$(cut -d, -f2 check.out | tr '\n' ' ')"
+if grep -q 'left out' check.err; then fail "no more than they" "$(tail -n 1 check.err)"; else ok "no more than they"; fi
 check "all versions of what only moves data" "$upres" bench --device cuda --csv 'pack/16x128'
 [ "$(grep '^"pack' check.out | cut -d, -f2 | sort | tr '\n' ' ')" = "bf16 fp32 fp8 fp8x3 int8 " ] && ok "versions" ||
     fail "versions" "$(cut -d, -f2 check.out | tr '\n' ' ')"

@@ -165,15 +165,27 @@ static void form_name(const Version *v, const CudaGemmTile *t, char *name, size_
     snprintf(name, size, "%s:%.*s%s", v->name, length, kind, tile ? tile + 1 : kind);
 }
 
+/* Does it mean the case's product in some tile? */
+static bool means_a_tile(const Run *r, const Version *v, const BenchFamily *f, const char *name)
+{
+    char version[64];
+    CudaGemmTile tile;
+    if (!(f->is & BENCH_TILES) || !v->device.setup.cuda) return false;
+    for (int i = 0; cuda_gemm_tile(i, &tile); i++) {
+        form_name(v, &tile, version, sizeof version);
+        if (means(r, name, version)) return true;
+    }
+    return false;
+}
+
 /* -------------------------------------------------------------------------------------------------------------- results */
 
-static void report(Run *r, const Version *v, const char *name, const char *version, const char *kernel, const Bench *b,
-                   const BenchTimes *t, const Need *need)
+static void report(Run *r, const char *name, const char *version, const char *kernel, const Bench *b, const BenchTimes *t,
+                   const Need *need)
 {
     double share = 1;
     const bool counted = need->flop > 0;
     const upres_bench_limit *limit = counted ? bench_limit_of(&r->limits, kernel, &share) : NULL;
-    (void)v;
     if (r->stopped || t->samples == 0) return;
     const upres_bench_result result = {
         .struct_size = sizeof result,
@@ -199,11 +211,11 @@ static void report(Run *r, const Version *v, const char *name, const char *versi
 static void report_all(Run *r, const Version *v, const char *name, const Bench *b, const Need *need)
 {
     const char *kernel = !b->cuda ? v->name : b->watch.flop > 0 ? b->watch.tile.function : b->watch.attention;
-    if (means(r, name, v->name)) report(r, v, name, v->name, kernel, b, &b->times, need);
+    if (means(r, name, v->name)) report(r, name, v->name, kernel, b, &b->times, need);
     for (int i = 0; i < b->forms; i++) {
         char version[64];
         form_name(v, &b->form[i].tile, version, sizeof version);
-        if (means(r, name, version)) report(r, v, name, version, b->form[i].tile.function, b, &b->form[i].times, need);
+        if (means(r, name, version)) report(r, name, version, b->form[i].tile.function, b, &b->form[i].times, need);
     }
 }
 
@@ -267,7 +279,7 @@ static bool time_case(Run *r, const Version *v, const BenchFamily *f, const void
     }
     Bench *b = malloc(sizeof *b);
     if (b) *b = bench_of(v, f, d);
-    if (b) b->tiles = b->cuda && (f->is & BENCH_TILES) && (means(r, name, NULL) || strchr(r->pattern, ':'));
+    if (b) b->tiles = means_a_tile(r, v, f, name);
     dev_set_cancel(d, r->options->cancel, r->options->user);
     if (b) bench_begin(b, r->limits.sweep);
     const bool ran = b && f->run(b, shape);
@@ -311,10 +323,7 @@ static bool run_case(Run *r, const BenchFamily *f, const void *shape, const char
     int planned = 0;
     for (int i = 0; i < r->versions && !r->stopped; i++) {
         const Version *v = &r->version[i];
-        char any_tile[32];
-        snprintf(any_tile, sizeof any_tile, "%s:", v->name);
-        const bool tile = r->pattern && strchr(r->pattern, ':') && strstr(r->pattern, any_tile);
-        if (!has_version(f, v) || !(means(r, name, v->name) || tile)) continue;
+        if (!has_version(f, v) || !(means(r, name, v->name) || means_a_tile(r, v, f, name))) continue;
         r->found++;
         Need need;
         if (!plan_case(r, v, f, shape, name, &need)) return false;
