@@ -5,6 +5,7 @@
  */
 #include "runtime/cuda/driver.h"
 #include "runtime/dev.h"
+#include "runtime/device.h"
 #include "runtime/cuda/dev.h"
 #include "runtime/cuda/weight_room.h"
 #include "tests/child.h"
@@ -529,6 +530,19 @@ static void streamed_with_a_failure(void)
     dev_close(d);
 }
 
+/* Devices that share a job: of one architecture, and as many multiprocessors for whoever chooses by them. */
+static void agreeing(void)
+{
+    Fault f = {.status = UPRES_OK};
+    CudaDevice first = {.ordinal = 0, .major = 8, .minor = 9, .sms = 128, .target = CUDA_TARGET_89};
+    CudaDevice small = {.ordinal = 1, .major = 8, .minor = 9, .sms = 34, .target = CUDA_TARGET_89};
+    CudaDevice older = {.ordinal = 2, .major = 8, .minor = 6, .sms = 82, .target = CUDA_TARGET_80};
+    CHECK(device_agrees(&first, &small, &f) && small.sms == first.sms && f.status == UPRES_OK);
+    CHECK(!device_agrees(&first, &older, &f) && f.status == UPRES_E_UNSUPPORTED);
+    snprintf(said, sizeof said, "%s", f.text);
+    CHECK(strstr(said, "cuda:0 is an sm_89") && strstr(said, "cuda:2 an sm_86") && strstr(said, "--frames"));
+}
+
 int main(int argc, char **argv)
 {
     emulator_path(argv[0], "emulator/", emulator, sizeof emulator);
@@ -573,6 +587,7 @@ int main(int argc, char **argv)
     }
     test("a damaged weight", "sm=90", damaged_weight);
     test("a program's own context", "sm=120", own_context);
+    test("several devices are of one architecture", "devices=1", agreeing);
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed > 0;
 }
