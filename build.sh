@@ -75,6 +75,8 @@ prepare() {
     echo "CPU       $(uname -m),$(jobs | sed 's/$/ cores;/; s/^/ /')${sets:- no vector extensions known here}"
     make -s build/gen/compiler >/dev/null || fail "tools/embed_kernels.c does not build"
     echo "NVRTC     $(cat build/gen/compiler)"
+    make -s build/gen/disassembler >/dev/null || fail "tools/count_sass.c does not build"
+    echo "nvdisasm  $(cat build/gen/disassembler)"
 }
 
 build() {
