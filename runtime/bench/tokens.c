@@ -24,6 +24,7 @@ static const AttentionShape attentions[] = {
     {"windows_3b/2x45x80", 2, 45, 80, 20, 128, 58, true},
     {"windows_7b/2x45x80", 2, 45, 80, 24, 128, 58, true},
     {"70x2x32", 1, 1, 70, 2, 32, 0, false},
+    {"70x1x128", 1, 1, 70, 1, 128, 0, false},
 };
 
 typedef struct AttentionRun {

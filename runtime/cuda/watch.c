@@ -14,7 +14,7 @@ void cuda_watch_launch(CudaWatch *w, const char *function, CudaGrid grid)
     const unsigned shape[] = {grid.x, grid.y, grid.z, grid.threads, grid.shared};
     hash(w, function, strlen(function));
     hash(w, shape, sizeof shape);
-    if (strncmp(function, "flash", 5) == 0) w->attention = function;
+    if (strncmp(function, "flash_", 6) == 0) w->attention = function;
 }
 
 void cuda_watch_product(CudaWatch *w, const CudaGemm *g, Element type, const CudaGemmTile *tile)
