@@ -534,11 +534,11 @@ static void streamed_with_a_failure(void)
 static void agreeing(void)
 {
     Fault f = {.status = UPRES_OK};
-    CudaDevice first = {.ordinal = 0, .major = 8, .minor = 9, .sms = 128, .target = CUDA_TARGET_89};
+    CudaDevice large = {.ordinal = 0, .major = 8, .minor = 9, .sms = 128, .target = CUDA_TARGET_89};
     CudaDevice small = {.ordinal = 1, .major = 8, .minor = 9, .sms = 34, .target = CUDA_TARGET_89};
     CudaDevice older = {.ordinal = 2, .major = 8, .minor = 6, .sms = 82, .target = CUDA_TARGET_80};
-    CHECK(device_agrees(&first, &small, &f) && small.sms == first.sms && f.status == UPRES_OK);
-    CHECK(!device_agrees(&first, &older, &f) && f.status == UPRES_E_UNSUPPORTED);
+    CHECK(device_agrees(&large, &small, &f) && small.sms == large.sms && f.status == UPRES_OK);
+    CHECK(!device_agrees(&large, &older, &f) && f.status == UPRES_E_UNSUPPORTED);
     snprintf(said, sizeof said, "%s", f.text);
     CHECK(strstr(said, "cuda:0 is an sm_89") && strstr(said, "cuda:2 an sm_86") && strstr(said, "--frames"));
 }
