@@ -1,7 +1,7 @@
 /*
  * The plot of upres bench as an SVG picture: the roofline (operations a second over operations a byte, both logarithmic) with
- * memory's slope and the ceilings of the device's instructions; networks, whose bytes are not counted, at its right edge; below,
- * what the numbers mean, and what moves data alone as bars against memory's rate.
+ * memory's slope and the ceilings of the device's instructions; networks, whose bytes are not counted, at its right edge;
+ * below, what the numbers mean, and what moves data alone as bars against memory's rate.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -12,7 +12,9 @@
 #include "tools/bench.h"
 #include "tools/console.h"
 
-enum { WIDTH = 1200, LEFT = 90, RIGHT = 1180, TOP = 84, CHART = 700, STRIP = 120, ROW = 16, NAME = 40, VALUES = 330, VALUE = 165 };
+/* Pixels: of the chart; of the columns of what its numbers mean. */
+enum { WIDTH = 1200, LEFT = 90, RIGHT = 1180, TOP = 84, CHART = 700, STRIP = 120 };
+enum { ROW = 16, NAME = 40, VALUES = 330, VALUE = 165 };
 enum { BAR_LEFT = 430, BAR_100 = 560 /* pixels of memory's whole rate */, GLYPH = 6 /* of a letter of 10 pixels, about */ };
 
 typedef struct Text {
@@ -254,7 +256,8 @@ static void draw_slope(Plot *p)
     const double x0 = x_of(p, from), y0 = y_of(p, from * rate), x1 = x_of(p, to), y1 = y_of(p, to * rate);
     const double angle = atan2(y1 - y0, x1 - x0), length = hypot(x1 - x0, y1 - y0);
     put(&p->t, "<line class=\"ceiling\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n", x0, x1, y0, y1);
-    const double at = fmin(12, length / 4), x = x0 + at * cos(angle) + 6 * sin(angle), y = y0 + at * sin(angle) - 6 * cos(angle);
+    const double at = fmin(12, length / 4); /* the text begins there, six pixels off the line */
+    const double x = x0 + at * cos(angle) + 6 * sin(angle), y = y0 + at * sin(angle) - 6 * cos(angle);
     put(&p->t, "<text class=\"limit\" transform=\"translate(%.1f %.1f) rotate(%.1f)\">memory, %sB/s</text>\n", x, y,
         angle * 180 / acos(-1), scaled(rate, value));
     for (double d = 0; d < length; d += 6) { /* the line and, along its beginning, the text */
@@ -295,7 +298,8 @@ static void label_point(Plot *p, const BenchRow *r, size_t number, double x, dou
     double best = 0, least = INFINITY, best_x = x, best_y = y;
     for (double radius = 10; radius < 90 && least > 0; radius += 5) {
         for (int i = 0; i < 24 && least > 0; i++) {
-            const double angle = i * acos(-1) / 12 - 0.4, cx = x + (radius + width / 4) * cos(angle), cy = y + radius * sin(angle);
+            const double angle = i * acos(-1) / 12 - 0.4;
+            const double cx = x + (radius + width / 4) * cos(angle), cy = y + radius * sin(angle);
             const double area = covered(p, (Box){cx - width / 2, cy - 5, cx + width / 2, cy + 5});
             if (area >= least) continue;
             least = area;
@@ -307,8 +311,8 @@ static void label_point(Plot *p, const BenchRow *r, size_t number, double x, dou
     if (best > 18)
         put(&p->t, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" stroke-width=\"0.4\"/>\n", x, y, best_x,
             best_y, color_of(r->version));
-    put(&p->t, "<text class=\"number\" x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", best_x, best_y + 3.5, color_of(r->version),
-        text);
+    put(&p->t, "<text class=\"number\" x=\"%.1f\" y=\"%.1f\" fill=\"%s\">%s</text>\n", best_x, best_y + 3.5,
+        color_of(r->version), text);
     take(p, (Box){best_x - width / 2, best_y - 5, best_x + width / 2, best_y + 5});
 }
 
@@ -421,8 +425,8 @@ static void draw_head(Plot *p, const char *date)
     if (c->clock_ghz > 0) put(&p->t, "; %.3f GHz, ", c->clock_ghz);
     if (c->clock_ghz > 0) put_escaped(&p->t, c->clock_source);
     if (c->emulated) put(&p->t, "; EMULATED: times mean nothing");
-    put(&p->t, "</text>\n<text x=\"%d\" y=\"66\">Filled: operations as networks ask for them. Hollow: the product by itself, in "
-        "each tile. Percentages are of the instruction's ceiling.</text>\n", NAME);
+    put(&p->t, "</text>\n<text x=\"%d\" y=\"66\">Filled: operations as networks ask for them. Hollow: the product by itself, "
+        "in each tile. Percentages are of the instruction's ceiling.</text>\n", NAME);
 }
 
 char *bench_plot_svg(const BenchRows *b, const char *date)

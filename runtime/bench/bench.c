@@ -387,8 +387,8 @@ static void nothing_found(const Run *r)
             for (size_t i = 0; i < family->count; i++) {
                 shape_of(family, i, name);
                 if (!pattern_matches(wide, name)) continue;
-                fault(r->fault, UPRES_E_ARGUMENT, "no benchmark is called %.60s; \"%.60s\" would be %s%s", r->pattern, wide, name,
-                      family->count > 1 ? " and others" : "");
+                fault(r->fault, UPRES_E_ARGUMENT, "no benchmark is called %.60s; \"%.60s\" would be %s%s", r->pattern,
+                      wide, name, family->count > 1 ? " and others" : "");
                 return;
             }
         }
@@ -411,11 +411,11 @@ upres_status bench_run(const upres_options *o, const char *pattern, void *user,
     for (int g = 0; ok && g < GROUPS && !r->stopped; g++) ok = run_families(r, &groups[g]);
     if (ok && !r->stopped && r->found == 0) nothing_found(r);
     else if (ok && !r->stopped && r->timed == 0)
-        fault(f, UPRES_E_ARGUMENT, "nothing was timed: all that %.60s means is too large for this device; a benchmark that is given "
-              "by its whole name is timed all the same", pattern ? pattern : "*");
+        fault(f, UPRES_E_ARGUMENT, "nothing was timed: all that %.60s means is too large for this device; a benchmark that "
+              "is given by its whole name is timed all the same", pattern ? pattern : "*");
     else if (ok && !r->stopped && r->left_out > 0)
-        options_log(o, UPRES_LOG_NOTE, "%d measurements were left out, as too large for this device; -v names them, and one that is "
-                    "given by its whole name is made all the same", r->left_out);
+        options_log(o, UPRES_LOG_NOTE, "%d measurements were left out, as too large for this device; -v names them, and one "
+                    "that is given by its whole name is made all the same", r->left_out);
     free(r);
     return f->status;
 }

@@ -14,7 +14,8 @@ static void add_limit(BenchLimits *l, const char *name, double flop_per_clock)
     enum { ROOM = sizeof l->context.limit / sizeof *l->context.limit };
     upres_bench_context *c = &l->context;
     const double peak = flop_per_clock * c->units * c->clock_ghz * 1e9;
-    if (flop_per_clock > 0 && c->limit_count < ROOM) c->limit[c->limit_count++] = (upres_bench_limit){name, flop_per_clock, peak};
+    if (flop_per_clock <= 0 || c->limit_count == ROOM) return;
+    c->limit[c->limit_count++] = (upres_bench_limit){name, flop_per_clock, peak};
 }
 
 /* --------------------------------------------------------------------------------------------------------------- CPU */
@@ -88,7 +89,9 @@ static void touch_turn(void *context, int64_t i, int thread)
 static void probe_cpu(int threads, double *hertz, double *bandwidth)
 {
     const size_t all = (size_t)256 << 20, most = (size_t)32 << 20, share = all / (size_t)threads;
-    CpuProbe p = {calloc((size_t)threads, sizeof *p.hertz), calloc((size_t)threads, sizeof *p.block), share < most ? share : most};
+    CpuProbe p = {.bytes = share < most ? share : most};
+    p.hertz = calloc((size_t)threads, sizeof *p.hertz);
+    p.block = calloc((size_t)threads, sizeof *p.block);
     Pool *pool = pool_open(threads);
     bool memory = p.hertz && p.block && pool;
     *hertz = *bandwidth = 0;

@@ -1,6 +1,6 @@
 /*
- * What a device could reach: ceilings that times are held against. Of a GPU from runtime/cuda/rates.h; of the CPU measured here, as
- * no call tells a processor's clock under load.
+ * What a device could reach: ceilings that times are held against. Of a GPU from runtime/cuda/rates.h; of the CPU measured
+ * here, as no call tells a processor's clock under load.
  */
 #ifndef UPRES_RUNTIME_BENCH_LIMITS_H
 #define UPRES_RUNTIME_BENCH_LIMITS_H
@@ -16,8 +16,8 @@ typedef struct BenchLimits {
 /* Stays where it is filled in: the context points into it. Takes a tenth of a second on the CPU. */
 void bench_limits(const Device *d, BenchLimits *l);
 
-/* The ceiling that a kernel runs under, found by its name ("gemm_bf16_256x128") or, on the CPU, its instruction set; and how many
- * of its operations it takes for one. NULL: none is known. */
+/* The ceiling that a kernel runs under, found by its name ("gemm_bf16_256x128") or, on the CPU, its instruction set; and how
+ * many of its operations it takes for one. NULL: none is known. */
 const upres_bench_limit *bench_limit_of(const BenchLimits *l, const char *kernel, double *share);
 
 #endif

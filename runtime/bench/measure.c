@@ -95,7 +95,8 @@ static void take_times(const Timed *t, BenchTimes *times)
     dev_wait(t->b->device);
     const double first = system_seconds() - began;
     if (!dev_ok(t->b->device)) return;
-    if (first > LONG && !t->b->cuda) times->sample[times->samples++] = first; /* the CPU makes nothing ready that lasts so long */
+    /* the CPU makes nothing ready that lasts so long */
+    if (first > LONG && !t->b->cuda) times->sample[times->samples++] = first;
     const double once = times->samples > 0 ? first : seconds_of(t, 1);
     if (!dev_ok(t->b->device)) return;
     if (once > LONG && times->samples == 0) times->sample[times->samples++] = once;

@@ -1,10 +1,10 @@
 /*
  * How a case is timed.
  *
- * Warm: again and again on the same memory, several runs at a time where one is short, until there are three samples at least and
- * a fifth of a second. On a GPU by events around what is handed over, on the CPU by the clock on the wall. Cold: single runs,
- * ahead of each of which memory of twice the last cache's size is written; of networks the first run, with all that is made
- * ready then: weights, kernels.
+ * Warm: again and again on the same memory, several runs at a time where one is short, until there are three samples at least
+ * and a fifth of a second. On a GPU by events around what is handed over, on the CPU by the clock on the wall. Cold: single
+ * runs, ahead of each of which memory of twice the last cache's size is written; of networks the first run, with all that is
+ * made ready then: weights, kernels.
  */
 #ifndef UPRES_RUNTIME_BENCH_MEASURE_H
 #define UPRES_RUNTIME_BENCH_MEASURE_H

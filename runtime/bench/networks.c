@@ -88,7 +88,8 @@ static bool vae(Bench *b, const VaeShape *s, bool decode)
     VaeParts parts;
     NetworkRun r = {.device = b->device, .h = s->h, .w = s->w, .latents = s->latents, .decode = decode};
     WeightSet *w = weight_set_blank(&(BlankNetworks){.vae = &released_vae});
-    if (w && weight_set_require_vae(w, !decode, decode, &parts, error, sizeof error)) r.vae = vae_open(parts, error, sizeof error);
+    if (w && weight_set_require_vae(w, !decode, decode, &parts, error, sizeof error))
+        r.vae = vae_open(parts, error, sizeof error);
     source(&r);
     if (r.vae) bench_time(b, vae_body, &r);
     const bool ok = r.vae != NULL;

@@ -271,8 +271,8 @@ static bool group_norm(Bench *b, const void *shape)
 {
     const PixelShape *s = shape;
     Tensor known = bench_floats(b, s->t, 1, 1, 2 * GROUPS);
-    const bool ok = time_norm(b, s, (Pre){.norm = NORM_GROUP, .groups = GROUPS, .eps = 1, .stats = known, .act = ACT_SILU}, true,
-                              true);
+    const Pre pre = {.norm = NORM_GROUP, .groups = GROUPS, .eps = 1, .stats = known, .act = ACT_SILU};
+    const bool ok = time_norm(b, s, pre, true, true);
     dev_free(b->device, &known);
     return ok;
 }

@@ -22,7 +22,8 @@ void cuda_watch_product(CudaWatch *w, const CudaGemm *g, Element type, const Cud
     double depth = 0;
     if (w == NULL) return;
     for (int i = 0; i < g->parts; i++) depth += (double)g->part[i].taps * g->part[i].depth;
-    const double flop = 2.0 * depth * g->images * g->rows * g->columns * g->n * (g->batch > 1 ? g->batch : 1) * (g->glu ? 2 : 1);
+    const double times = (g->batch > 1 ? g->batch : 1) * (g->glu ? 2 : 1);
+    const double flop = 2.0 * depth * g->images * g->rows * g->columns * g->n * times;
     if (flop <= w->flop) return;
     w->flop = flop;
     w->product = *g;
