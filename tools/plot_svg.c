@@ -171,19 +171,34 @@ static void choose_axes(Plot *p)
 
 /* ----------------------------------------------------------------------------------------------------------------- axes */
 
+/* Where an axis has marks: at powers of ten, on a short one at 2 and 5 times those too. low, high: logarithms of its ends. */
+static double next_mark(double at, double low, double high)
+{
+    const double digit = at / pow(10, floor(log10(at) + 1e-9));
+    if (high - low > 3) return at * 10;
+    return at * (digit > 1.5 && digit < 3 ? 2.5 : 2);
+}
+
+static double first_mark(double low, double high)
+{
+    double at = pow(10, floor(low));
+    while (log10(at) < low) at = next_mark(at, low, high);
+    return at;
+}
+
 static void draw_grid(Plot *p)
 {
     char value[32];
     Text *t = &p->t;
-    for (int i = (int)ceil(p->x_low); i <= (int)floor(p->x_high); i++) {
-        const double x = x_of(p, pow(10, i));
+    for (double at = first_mark(p->x_low, p->x_high); log10(at) <= p->x_high; at = next_mark(at, p->x_low, p->x_high)) {
+        const double x = x_of(p, at);
         put(t, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n", x, x, TOP, TOP + CHART);
-        put(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x, TOP + CHART + 16, pow(10, i));
+        put(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%g</text>\n", x, TOP + CHART + 16, at);
     }
-    for (int i = (int)ceil(p->y_low); i <= (int)floor(p->y_high); i++) {
-        const double y = y_of(p, pow(10, i));
+    for (double at = first_mark(p->y_low, p->y_high); log10(at) <= p->y_high; at = next_mark(at, p->y_low, p->y_high)) {
+        const double y = y_of(p, at);
         put(t, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, RIGHT, y, y);
-        put(t, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%sFLOP/s</text>\n", LEFT - 6, y + 4, scaled(pow(10, i), value));
+        put(t, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%sFLOP/s</text>\n", LEFT - 6, y + 4, scaled(at, value));
     }
     put(t, "<rect class=\"frame\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>\n", LEFT, TOP, RIGHT - LEFT, CHART);
     put(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">operations a byte that must be read or written</text>\n",
