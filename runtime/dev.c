@@ -105,6 +105,13 @@ void dev_phase(Dev *d)
     if (d->arena.count != 0) dev_fail(d, "internal error: %zu tensors were not given back", d->arena.count);
 }
 
+void dev_phase_begin(Dev *d, int group, uint64_t arena_bytes)
+{
+    dev_phase(d);
+    dev_weight_group(d, group);
+    if (d->cuda != NULL && !d->failed) cuda_phase(d, arena_bytes);
+}
+
 void dev_weight_group(Dev *d, int group)
 {
     if (d->cuda != NULL) cuda_weight_group(d, group);

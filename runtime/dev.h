@@ -131,6 +131,8 @@ void dev_wait(Dev *d);                               /* until all enqueued work 
 void dev_time_begin(Dev *d);
 double dev_time_end(Dev *d);
 void dev_phase(Dev *d);                              /* the arena must be empty again: a check between phases */
+/* The next phase, whose weights are that group, works in so many bytes. What it leaves of a GPU's memory, weights may have. */
+void dev_phase_begin(Dev *d, int group, uint64_t arena_bytes);
 /* Weights met from here on belong to that group (0 .. 3, 0 at first). While one is at work, the others make room where
  * not all weights can be kept. */
 void dev_weight_group(Dev *d, int group);

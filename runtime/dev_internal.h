@@ -197,6 +197,7 @@ bool cpu_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size);
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 void cuda_weight_group(Dev *d, int group);
+void cuda_phase(Dev *d, uint64_t arena_bytes);
 void cuda_weights_totals(const Dev *d, DevTotals *t);
 
 #endif

@@ -440,10 +440,21 @@ static void tell(const Seedvr2 *m, double done)
     if (m->progress) m->progress(m->user, done);
 }
 
+/* Phases, and groups of weights. */
+typedef enum Phase { ENCODE, TRANSFORMER, DECODE } Phase;
+
+static void begin(const Seedvr2 *m, Phase phase)
+{
+    const BatchCost *b = &m->plan.batch, *l = &m->plan.last;
+    const PhaseCost *batch = phase == ENCODE ? &b->encode : phase == DECODE ? &b->decode : &b->transformer;
+    const PhaseCost *last = phase == ENCODE ? &l->encode : phase == DECODE ? &l->decode : &l->transformer;
+    dev_phase_begin(m->dev, (int)phase, larger(batch->arena_bytes, last->arena_bytes));
+}
+
 static bool encode_once(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
     if (!fine(m, f)) return false;
-    dev_weight_group(m->dev, 0);
+    begin(m, ENCODE);
     VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->plan.encode_tiles, pictures, moments);
     bool more = job != NULL;
     while (more) {
@@ -466,7 +477,7 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
 static bool restore_once(Seedvr2 *m, int t, int h, int w, float *x, const float *condition, Fault *f)
 {
     if (!fine(m, f)) return false;
-    dev_weight_group(m->dev, 1);
+    begin(m, TRANSFORMER);
     sample(m, m->dev, t, h, w, x, condition);
     dev_phase(m->dev);
     return fine(m, f);
@@ -482,7 +493,7 @@ static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo late
 {
     Seedvr2 *m = user;
     if (!fine(m, f)) return false;
-    dev_weight_group(m->dev, 2);
+    begin(m, DECODE);
     m->decoder = vae_decode_open(m->vae, m->dev, h / PIPELINE_SPATIAL, w / PIPELINE_SPATIAL, t, keep, m->plan.decode_tiles,
                                  latents, pictures);
     return fine(m, f) && m->decoder;
@@ -525,7 +536,7 @@ bool seedvr2_half_open(Seedvr2 *m, const Seedvr2Half *half, VaeVideo source,
 {
     const VaeVideo sink = {&m->tile_user, NULL, write};
     if (!fine(m, f)) return false;
-    dev_weight_group(m->dev, half->decode ? 2 : 0);
+    begin(m, half->decode ? DECODE : ENCODE);
     m->decoder = half->decode ? vae_decode_open(m->vae, m->dev, half->h, half->w, half->count, half->keep, m->plan.decode_tiles,
                                                 source, sink)
                               : vae_encode_open(m->vae, m->dev, half->h, half->w, half->count, m->plan.encode_tiles, source, sink);

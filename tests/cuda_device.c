@@ -250,6 +250,40 @@ static void one_allocation_fails(void)
     dev_close(d);
 }
 
+/* A large arena, of memory that is mapped in two pieces; what lasts lies in the first, what passes in the second. */
+static void mapped(void)
+{
+    const DevSetup s = setup(DEV_BF16);
+    Dev *d = dev_open(&s, (uint64_t)300 << 20, said, sizeof said), *as_planned = work(DEV_BF16, layers(), &first);
+    if (d == NULL || as_planned == NULL) {
+        complain("%s", said);
+        return;
+    }
+    slices(d, layers(), &second);
+    CHECK(dev_ok(d) && dev_ok(as_planned));
+    for (int i = 0; i < SLICES; i++) CHECK(memcmp(first.out[i], second.out[i], sizeof first.out[i]) == 0);
+    dev_close(as_planned);
+    dev_close(d);
+}
+
+/* It cannot be had, or not all of it: a sentence, and what was had is given back. */
+static void not_mapped(void)
+{
+    const DevSetup s = setup(DEV_BF16);
+    bool no_memory = false;
+    Dev *d = dev_try(&s, (uint64_t)300 << 20, &no_memory, said, sizeof said);
+    CHECK(d == NULL && no_memory && strstr(said, "cannot give 314572800 bytes") != NULL);
+    dev_close(d);
+    d = dev_try(&s, (uint64_t)290 << 20, &no_memory, said, sizeof said);
+    CHECK((d != NULL) == !no_memory);
+    if (d != NULL) slices(d, layers(), &second);
+    CHECK(d == NULL || dev_ok(d));
+    dev_close(d);
+    d = work(DEV_BF16, layers(), &first);
+    CHECK(d != NULL && dev_ok(d));
+    dev_close(d);
+}
+
 static void damaged_weight(void)
 {
     Layers *l = layers();
@@ -585,6 +619,10 @@ int main(int argc, char **argv)
         snprintf(settings, sizeof settings, "sm=80,seed=%d,fail_alloc=%d", n, n);
         test("weights that make room, and an allocation that fails", settings, streamed_with_a_failure);
     }
+    test("mapped memory", "sm=89,memory=512M", mapped);
+    test("mapped memory, the first piece fails", "sm=89,memory=512M,fail_alloc=1", not_mapped);
+    test("mapped memory, the second piece fails", "sm=89,memory=512M,fail_alloc=2", not_mapped);
+    test("mapped memory, more than there is", "sm=89,memory=280M", not_mapped);
     test("a damaged weight", "sm=90", damaged_weight);
     test("a program's own context", "sm=120", own_context);
     test("several devices are of one architecture", "devices=1", agreeing);

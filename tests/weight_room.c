@@ -109,12 +109,23 @@ static Network network(uint64_t seed, int groups, bool shares)
     return n;
 }
 
-static void run(World *w, const Network *n)
+/* The group at work has so many bytes; what lies beyond is somebody else's until the next change, which waits for all work. */
+static void resize(World *w, uint64_t bytes)
+{
+    weight_room_resize(&w->room, bytes);
+    for (size_t i = bytes / WEIGHT_ALIGN; i < sizeof w->owner / sizeof w->owner[0]; i++) w->owner[i] = -1;
+    w->waited = w->operation - 1;
+}
+
+/* sizes: of each group; NULL: all of what there is. */
+static void run(World *w, const Network *n, const uint64_t *sizes)
 {
     while (w->room.count < n->weights) weight_room_add(&w->room, n->bytes[w->room.count]);
     for (int i = 0; i < n->operations; i++) {
+        const int group = i * n->groups / n->operations;
         begin_operation(w);
-        weight_room_group(&w->room, i * n->groups / n->operations);
+        weight_room_group(&w->room, group);
+        if (sizes != NULL && sizes[group] != w->room.bytes) resize(w, sizes[group]);
         for (int k = 0; k < n->count[i]; k++) use(w, n->weight[i][k]);
     }
 }
@@ -133,7 +144,8 @@ static WeightNeed need_of(const Network *n)
 }
 
 /* Six rounds in so much memory; the last one's uploads. False: something was lost, or a place had changed by then. */
-static bool rounds(const Network *n, const WeightNeed *need, uint64_t bytes, bool may_move, uint64_t *loads)
+static bool rounds_of(const Network *n, const WeightNeed *need, uint64_t bytes, const uint64_t *sizes, bool may_move,
+                      uint64_t *loads)
 {
     World *w = world(bytes, need);
     uint64_t at[WEIGHTS_MOST], before = 0;
@@ -141,11 +153,32 @@ static bool rounds(const Network *n, const WeightNeed *need, uint64_t bytes, boo
     for (int round = 0; round < 6; round++) {
         before = w->loads;
         for (size_t i = 0; i < n->weights && round == 5; i++) at[i] = w->room.spans[i].at;
-        run(w, n);
+        run(w, n, sizes);
     }
     for (size_t i = 0; i < n->weights; i++) ok &= may_move || at[i] == w->room.spans[i].at;
     *loads = w->loads - before;
     ok &= w->ok;
+    end(w);
+    return ok;
+}
+
+static bool rounds(const Network *n, const WeightNeed *need, uint64_t bytes, bool may_move, uint64_t *loads)
+{
+    return rounds_of(n, need, bytes, NULL, may_move, loads);
+}
+
+/* The first group has the least, the second room for all its weights: run again, it uploads nothing. */
+static bool group_stays(const Network *n, const WeightNeed *need, uint64_t least)
+{
+    World *w = world(least, need);
+    const uint64_t sizes[] = {least, need->all + least};
+    for (int round = 0; round < 3; round++) run(w, n, sizes);
+    const uint64_t before = w->loads;
+    for (int i = 0; i < n->operations; i++) {
+        begin_operation(w);
+        for (int k = 0; i * n->groups / n->operations == 1 && k < n->count[i]; k++) use(w, n->weight[i][k]);
+    }
+    const bool ok = w->ok && w->loads == before && before > 0;
     end(w);
     return ok;
 }
@@ -161,7 +194,7 @@ static void check_needs(void)
 
 int main(void)
 {
-    bool all = true, least = true, between = true, fewer = true, shared = true;
+    bool all = true, least = true, between = true, fewer = true, shared = true, sized = true, stays = true;
     for (uint64_t seed = 1; seed <= 100; seed++) {
         const Network one = network(seed, 1, false), two = network(seed, 2, false), sharing = network(seed, 1, true);
         const WeightNeed need = need_of(&one), sharing_need = need_of(&sharing);
@@ -172,6 +205,9 @@ int main(void)
         least &= rounds(&one, &need, window, false, &many) && rounds(&two, &need, window, false, &ignored);
         between &= rounds(&one, &need, half, false, &few) && rounds(&two, &need, half, false, &ignored);
         fewer &= few <= many && few > 0;
+        const uint64_t sizes[] = {window, half};
+        sized &= rounds_of(&two, &need, window, sizes, false, &ignored);
+        stays &= group_stays(&two, &need, window);
         const WeightNeed wide = {sharing_need.all, 2 * sharing_need.operation, 0};
         shared &= rounds(&sharing, &wide, 4 * sharing_need.operation, true, &ignored);
     }
@@ -180,6 +216,8 @@ int main(void)
     note("half of what exceeds it: the same", between);
     note("more memory, fewer uploads", fewer);
     note("a weight of all operations, in twice the least", shared);
+    note("a group with more memory than the other: nothing is lost, places stay", sized);
+    note("a group with room for all its weights uploads them once", stays);
     check_needs();
     printf("%d passed, %d failed, 0 skipped\n", passed, failed);
     return failed > 0;

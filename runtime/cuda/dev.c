@@ -1,6 +1,7 @@
 /* The CUDA device: opening, memory, copies, launches, host access, the table of its operations. */
 #include "runtime/cuda/policy.h"
 #include "runtime/cuda/predict.h"
+#include "runtime/cuda/block.h"
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
 #include "runtime/cuda/watch.h"
@@ -24,6 +25,7 @@ struct Cuda {
     bool leaves_streamed;   /* an operation has read weights that make room for others */
     uint64_t left;          /* which one */
     CudaKernels *kernels;
+    CudaBlock block;   /* weights, where a plan found how much they need, and behind them the arena */
     CUdeviceptr arena;
     struct CudaWeights *weights; /* dev_weights.c */
     Prediction prediction;       /* of a plan's launches */
@@ -439,7 +441,7 @@ static void cuda_close(Dev *d)
         cuda_staging_close(c->staging);
         cuda_recorder_close(c->recorder);
         cuda_kernels_close(c->kernels);
-        if (c->arena != 0) c->driver->memory_give(c->arena);
+        cuda_block_give(&c->block, c->driver);
         if (c->stream != NULL) c->driver->stream_destroy(c->stream);
         leave(c);
         c->driver->context_release(c->number);
@@ -510,12 +512,32 @@ bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
     return true;
 }
 
-/* Stream, arena, and what goes with them. */
+static uint64_t aligned(uint64_t bytes) { return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN; }
+
+CUdeviceptr cuda_weight_memory(const Dev *d) { return d->cuda->block.address; }
+
+/* The arena's place is at the end, so that all before it can be the weights'. */
+void cuda_phase(Dev *d, uint64_t arena_bytes)
+{
+    struct Cuda *c = d->cuda;
+    const uint64_t arena = aligned(arena_bytes > 0 ? arena_bytes : 1), planned = aligned(cuda_weights_planned(&c->setup));
+    if (d->plan || d->failed || planned == 0 || arena > c->block.bytes - planned) return;
+    c->arena = c->block.address + c->block.bytes - arena;
+    const uint64_t peak = d->arena.peak;
+    arena_close(&d->arena);
+    arena_init(&d->arena, arena_bytes);
+    d->arena.peak = peak;
+    cuda_weights_resize(d, c->block.bytes - arena);
+}
+
+/* Stream, block of memory, and what goes with them. */
 static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
 {
+    const uint64_t arena = aligned(arena_bytes > 0 ? arena_bytes : 1);
     CUresult status = c->driver->stream_create(&c->stream, CU_STREAM_NON_BLOCKING);
-    if (status == 0) status = c->driver->memory_take(&c->arena, arena_bytes > 0 ? arena_bytes : 1);
+    if (status == 0) status = cuda_block_take(&c->block, c->driver, c->number, aligned(cuda_weights_planned(&c->setup)) + arena);
     if (status != 0) return status;
+    c->arena = c->block.address + c->block.bytes - arena;
     c->recorder = cuda_recorder_open(c->driver, c->stream);
     c->side = cuda_side_open(c->driver, c->stream);
     if (c->recorder != NULL && c->side != NULL)
@@ -529,8 +551,9 @@ static bool refuse(Dev *d, CUresult status, uint64_t arena_bytes, char *error, s
     cuda_status_text(d->cuda->driver, "opening the device", status, text, sizeof text);
     d->no_memory = status == CUDA_ERROR_OUT_OF_MEMORY;
     if (d->no_memory) {
+        const uint64_t bytes = arena_bytes + cuda_weights_planned(&d->cuda->setup);
         snprintf(error, error_size, "cuda:%d cannot give %llu bytes of working memory (%s); ask for smaller tiles or a smaller "
-                 "--batch-size", d->cuda->device.ordinal, (unsigned long long)arena_bytes, text);
+                 "--batch-size", d->cuda->device.ordinal, (unsigned long long)bytes, text);
     } else {
         snprintf(error, error_size, "cuda:%d: %s", d->cuda->device.ordinal, text);
     }

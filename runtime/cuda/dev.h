@@ -109,7 +109,10 @@ void cuda_weights_check(Dev *d);
 /* Enqueue one packing of floats; what *p says of memory lies on the device. */
 void cuda_pack(Dev *d, const CudaPack *p, Element type);
 void cuda_weights_close(Dev *d);
-void cuda_weights_start(Dev *d); /* takes the memory that a plan found */
+void cuda_weights_start(Dev *d); /* lays out the memory that a plan found */
+uint64_t cuda_weights_planned(const DevSetup *s); /* bytes of it; 0: weights take theirs as they are met */
+CUdeviceptr cuda_weight_memory(const Dev *d); /* where it is */
+void cuda_weights_resize(Dev *d, uint64_t bytes); /* it is as large from here on: phases that need a smaller arena have more */
 struct CudaWeights **cuda_weights_of(const Dev *d); /* where dev_weights.c keeps its table */
 
 /* --------------------------------------------------------------------------------------------------- shared by operations */

@@ -2,7 +2,7 @@
  * Weights on the device: stored bytes go up as they are, some megabytes at a time, become floats there and then what
  * products want of them. What was made is found again by its tensors and form, as long as no other weight needed its place.
  *
- * Memory for them lies outside the arena: as much as a plan found, taken when the device is opened, within which runtime/cuda/weight_room.h
+ * Memory for them lies beside the arena: as much as a plan found, taken when the device is opened, within which runtime/cuda/weight_room.h
  * gives places; or, without a plan, slabs as they are needed. A plan counts the same bytes, without having them.
  *
  * Small weights are made by the main stream, in order with what reads them. Others are made ready aside (runtime/cuda/side.h),
@@ -81,18 +81,29 @@ static void lay_out(Dev *d, struct CudaWeights *w, uint64_t upload)
     cuda_upload_places(d, large_of(w) + upload, upload);
 }
 
-/* The memory a plan asked for, or as much of it as is to be had. */
+uint64_t cuda_weights_planned(const DevSetup *s)
+{
+    const uint64_t all = weight_need_all(&s->weights);
+    return s->weight_limit > 0 && s->weight_limit < all ? s->weight_limit : all;
+}
+
+/* Of so many bytes those for weights themselves. */
+static uint64_t room_of(const DevSetup *s, uint64_t bytes)
+{
+    return (bytes - weight_need_fixed(&s->weights)) / WEIGHT_ALIGN * WEIGHT_ALIGN;
+}
+
+/* In the memory a plan asked for, or as much of it as is to be had. */
 static void take_planned(Dev *d, struct CudaWeights *w, const DevSetup *s)
 {
-    const uint64_t all = weight_need_all(&s->weights), fixed = weight_need_fixed(&s->weights);
-    const uint64_t bytes = s->weight_limit > 0 && s->weight_limit < all ? s->weight_limit : all;
+    const uint64_t fixed = weight_need_fixed(&s->weights), bytes = cuda_weights_planned(s);
     if (bytes <= fixed) {
         dev_fail(d, "%llu bytes for weights do not suffice, %llu are needed at least", (unsigned long long)bytes,
                  (unsigned long long)weight_need_least(&s->weights));
         return;
     }
-    weight_room_init(&w->room, (bytes - fixed) / WEIGHT_ALIGN * WEIGHT_ALIGN, &s->weights);
-    w->memory = w->beside = cuda_memory_take(d, bytes);
+    weight_room_init(&w->room, room_of(s, bytes), &s->weights);
+    w->memory = w->beside = cuda_weight_memory(d);
     d->totals.device_weight_bytes = bytes;
     lay_out(d, w, round_up(s->weights.upload, WEIGHT_ALIGN));
 }
@@ -121,6 +132,14 @@ void cuda_weight_group(Dev *d, int group)
 {
     struct CudaWeights *w = d->failed ? NULL : weights_of(d);
     if (w != NULL) weight_room_group(&w->room, group);
+}
+
+void cuda_weights_resize(Dev *d, uint64_t bytes)
+{
+    struct CudaWeights *w = weights_of(d);
+    if (w == NULL || w->memory == 0) return;
+    weight_room_resize(&w->room, room_of(cuda_setup_of(d), bytes));
+    w->unread = SIDE_AFTER_ALL; /* what comes to be weights' memory was the arena's: its work may not be done yet */
 }
 
 /* A slab with room for so many bytes; NULL after a failure. */
@@ -574,7 +593,7 @@ void cuda_weights_close(Dev *d)
     struct CudaWeights **w = cuda_weights_of(d);
     if (*w == NULL) return;
     for (size_t i = 0; i < (*w)->slab_count; i++) cuda_memory_give(d, (*w)->slabs[i].address);
-    cuda_memory_give(d, (*w)->beside);
+    if ((*w)->memory == 0) cuda_memory_give(d, (*w)->beside);
     weight_room_close(&(*w)->room);
     free((*w)->slabs);
     free((*w)->table);

@@ -30,6 +30,25 @@ typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 typedef struct CUgraph_st *CUgraph;
 typedef struct CUgraphExec_st *CUgraphExec;
+typedef unsigned long long CUmemHandle; /* CUmemGenericAllocationHandle */
+typedef struct CUmemLocation {
+    int type, id;
+} CUmemLocation;
+typedef struct CUmemAllocationProp {
+    int type, handle_types;
+    CUmemLocation location;
+    void *windows;
+    struct {
+        uint8_t compression, direct;
+        uint16_t usage;
+        uint8_t reserved[4];
+    } flags;
+} CUmemAllocationProp;
+typedef struct CUmemAccessDesc {
+    CUmemLocation location;
+    int flags;
+} CUmemAccessDesc;
+enum { CU_MEM_ALLOCATION_PINNED = 1, CU_MEM_LOCATION_DEVICE = 1, CU_MEM_ACCESS_READ_WRITE = 3, CU_MEM_GRANULE_LEAST = 0 };
 typedef struct CUtensorMap {
 #ifdef __GNUC__
     __attribute__((aligned(64)))
@@ -80,6 +99,19 @@ enum { CU_FUNC_MAX_DYNAMIC_SHARED = 8, CU_STREAM_NON_BLOCKING = 1, CU_EVENT_DISA
     X(memory_info, cuMemGetInfo_v2, (size_t *free_bytes, size_t *total_bytes))                                          \
     X(memory_take, cuMemAlloc_v2, (CUdeviceptr * address, size_t bytes))                                                \
     X(memory_give, cuMemFree_v2, (CUdeviceptr address))                                                                 \
+    X(memory_granule, cuMemGetAllocationGranularity,                                                                    \
+      (size_t * bytes, const CUmemAllocationProp *properties, int which))                                              \
+    X(address_reserve, cuMemAddressReserve,                                                                             \
+      (CUdeviceptr * address, size_t bytes, size_t alignment, CUdeviceptr wish, unsigned long long flags))              \
+    X(address_free, cuMemAddressFree, (CUdeviceptr address, size_t bytes))                                              \
+    X(memory_create, cuMemCreate,                                                                                       \
+      (CUmemHandle * handle, size_t bytes, const CUmemAllocationProp *properties, unsigned long long flags))            \
+    X(memory_release, cuMemRelease, (CUmemHandle handle))                                                               \
+    X(memory_map, cuMemMap,                                                                                             \
+      (CUdeviceptr address, size_t bytes, size_t offset, CUmemHandle handle, unsigned long long flags))                 \
+    X(memory_unmap, cuMemUnmap, (CUdeviceptr address, size_t bytes))                                                    \
+    X(memory_access, cuMemSetAccess,                                                                                    \
+      (CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access, size_t count))                                 \
     X(host_take, cuMemHostAlloc, (void **pointer, size_t bytes, unsigned flags))                                        \
     X(host_give, cuMemFreeHost, (void *pointer))                                                                        \
     X(copy_in, cuMemcpyHtoDAsync_v2, (CUdeviceptr target, const void *source, size_t bytes, CUstream stream))           \

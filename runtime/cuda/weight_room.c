@@ -34,7 +34,8 @@ void weight_room_init(WeightRoom *r, uint64_t bytes, const WeightNeed *need)
 {
     *r = (WeightRoom){.bytes = bytes};
     if (bytes == UINT64_MAX) return;
-    r->window = window_of(need) < bytes ? window_of(need) : bytes;
+    r->wanted_window = window_of(need);
+    r->window = r->wanted_window < bytes ? r->wanted_window : bytes;
     r->groups = bytes < need->all;
     for (int i = 0; i < WEIGHT_GROUPS; i++) r->next_in_window[i] = bytes - r->window;
 }
@@ -48,6 +49,19 @@ void weight_room_close(WeightRoom *r)
 void weight_room_group(WeightRoom *r, int group)
 {
     if (r->groups) r->group = group;
+}
+
+void weight_room_resize(WeightRoom *r, uint64_t bytes)
+{
+    if (!r->groups || bytes == r->bytes) return;
+    const uint64_t window = r->wanted_window < bytes ? r->wanted_window : bytes, begin = bytes - window;
+    r->bytes = bytes;
+    r->window = window;
+    uint64_t *next = &r->next_in_window[r->group];
+    if (*next < begin || *next > bytes) *next = begin;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->spans[i].loaded && r->spans[i].at + r->spans[i].bytes > bytes) r->spans[i].loaded = false;
+    }
 }
 
 size_t weight_room_add(WeightRoom *r, uint64_t bytes)

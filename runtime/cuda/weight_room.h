@@ -35,6 +35,7 @@ typedef struct WeightRoom {
     uint64_t bytes, window; /* of the window, at the end; bytes UINT64_MAX: endless */
     bool groups;
     int group;
+    uint64_t wanted_window; /* where there is room for it */
     uint64_t next[WEIGHT_GROUPS], next_in_window[WEIGHT_GROUPS];
     WeightSpan *spans;
     size_t count, capacity;
@@ -54,6 +55,8 @@ bool weight_room_use(WeightRoom *r, size_t n, uint64_t operation, bool *load);
 void weight_room_group(WeightRoom *r, int group);
 /* Will others take the place of weight n, which is in use? */
 bool weight_room_is_streamed(const WeightRoom *r, size_t n);
+/* The group at work has so many bytes, always as many, where not all weights fit: what lies beyond is lost. */
+void weight_room_resize(WeightRoom *r, uint64_t bytes);
 
 /* Device memory: beside the weights, for all of them side by side, and at least. */
 uint64_t weight_need_fixed(const WeightNeed *n);

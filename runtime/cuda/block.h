@@ -1,0 +1,24 @@
+/*
+ * The one block of device memory that a job works in. Where the device maps memory, a large one is a range of addresses under which
+ * pieces are put, so that it need not lie together; else it is one allocation.
+ */
+#ifndef UPRES_RUNTIME_CUDA_BLOCK_H
+#define UPRES_RUNTIME_CUDA_BLOCK_H
+
+#include "runtime/cuda/driver.h"
+
+typedef struct CudaBlock {
+    CUdeviceptr address;
+    uint64_t bytes;    /* whole granules where it is mapped */
+    uint64_t reserved; /* 0: an allocation */
+    uint64_t mapped;   /* from the begin on */
+    uint64_t piece;    /* bytes mapped at a time */
+} CudaBlock;
+
+enum { BLOCK_MAPPED_LEAST = 128 << 20 }; /* below that the granules' rest would weigh */
+
+/* With the context current. What was had is given back on a failure. */
+CUresult cuda_block_take(CudaBlock *b, const CudaDriver *c, CUdevice device, uint64_t bytes);
+void cuda_block_give(CudaBlock *b, const CudaDriver *c);
+
+#endif
