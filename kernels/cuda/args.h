@@ -432,11 +432,13 @@ typedef struct CudaWindow {
  * Rows of windows, and of the text behind each window's own, to packed operands [heads][rows][depth]: RMS norm with gain over
  * head_dim channels, rotation of adjacent pairs, conversion, zeros in channels head_dim .. depth - 1. Grid: (row, head) pairs;
  * part (0 q, 1 k, 2 v; a destination of 0 is left out); windows. Rows of text are left out where there is no text source.
+ * q_scale, on sm_120, for heads of 128 channels: q becomes int8, a float of scale for each row of each head, as CudaFlash8 has it.
  */
 typedef struct CudaGather {
     CudaTokens from[3], text[3];
     uint64_t to[3], gain[3], text_gain[3]; /* gain: float [head_dim]; 0: no norm */
     uint64_t windows, rope;                /* rope: float [rows][3 axes' pairs / 3][2] (cos, sin); 0: no rotation */
+    uint64_t q_scale;                      /* 0: q is of to_type */
     int64_t to_head;                       /* elements from head to head of the operands */
     int32_t to_type, depth, lanes;         /* lanes: threads of a row, 8 or 32, not more than depth / 4 */
     int32_t heads, first_head, head_dim;   /* heads first_head .. are gathered */

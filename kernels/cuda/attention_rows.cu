@@ -2,7 +2,7 @@
  * What attention does around its products: tokens to operands and back, the softmax of whole rows, the mean of the text's
  * results over all windows.
  */
-#include "ptx.cuh"
+#include "fp8.cuh"
 
 #define ALL_LANES 0xffffffffu
 
@@ -56,6 +56,19 @@ __device__ __forceinline__ void rotate(const CudaGather &a, const int (&axis)[3]
     v = v * turn.x + x * turn.y;
 }
 
+#ifdef UPRES_FP8
+/* A warp's row of queries: kernels/cpu/attention8.h. */
+__device__ __forceinline__ void set_four_i8(const CudaGather &a, int64_t row_start, int lane, float4 x)
+{
+    float most = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
+#pragma unroll
+    for (int m = 16; m > 0; m >>= 1) most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, m));
+    const Int8Scale s = int8_scale(most);
+    *memory_at<uint32_t>(a.to[0] + row_start + lane * 4) = int8_quad(x.x, x.y, x.z, x.w, s.inverse);
+    if (lane == 0) *memory_at<uint32_t>(a.q_scale + row_start / 32) = __float_as_uint(s.scale) & ~3u; /* 128 bytes a float */
+}
+#endif
+
 extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_constant__ CudaGather a)
 {
     const CudaWindow w = memory_at<const CudaWindow>(a.windows)[blockIdx.z];
@@ -107,6 +120,12 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
             rotate(a, axis, c / 2, x.x, x.y);
             rotate(a, axis, c / 2 + 1, x.z, x.w);
         }
+#ifdef UPRES_FP8
+        if (part == 0 && a.q_scale != 0) { /* the row in one turn of the warp */
+            set_four_i8(a, target, lane, x);
+            return;
+        }
+#endif
         set_four(a.to[part], a.to_type, target + c, x);
     }
 }

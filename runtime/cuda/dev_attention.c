@@ -165,12 +165,21 @@ static void upload_windows(const Job *j)
     }
 }
 
-/* Operands of a round: [part][heads][rows][depth]. */
+static bool scores_i8(const Job *j) { return j->form == CUDA_ATTENTION_I8; }
+
+/* Operands of a round: [part][heads][rows][depth]. Queries go where they are read at once if they become int8. */
 static void gather(Job *j, const Round *r)
 {
     const uint64_t part = (uint64_t)r->rows * (uint64_t)r->heads * row_bytes(j);
     j->gather.windows = j->windows + (uint64_t)r->window * sizeof(CudaWindow);
-    for (int i = 0; i < 3; i++) j->gather.to[i] = j->operands.address + (uint64_t)i * part;
+    j->gather.to[1] = j->operands.address;
+    j->gather.to[2] = j->gather.to[1] + part;
+    j->gather.to[0] = j->gather.to[2] + part;
+    if (scores_i8(j)) {
+        const CudaFlash8Pack p = cuda_flash8_room(j->eights.address, r->rows, r->rows, r->windows, r->heads);
+        j->gather.to[0] = p.to_q;
+        j->gather.q_scale = p.q_scale;
+    }
     j->gather.to_head = (int64_t)r->rows * j->depth;
     j->gather.heads = r->heads;
     j->gather.first_head = r->head;
@@ -220,7 +229,7 @@ static void flash8_round(Job *j, const Round *r)
     p.text_keys = j->text;
     p.text_queries = j->text_queries;
     p.fp8 = j->form == CUDA_ATTENTION_E4M3;
-    cuda_flash8_queries(j->d, &p, r->longest, r->windows, r->heads);
+    if (!scores_i8(j)) cuda_flash8_queries(j->d, &p, r->longest, r->windows, r->heads);
     cuda_flash8_sums(j->d, &p, r->longest, r->windows, r->heads);
     cuda_flash8_means(j->d, &p, r->windows, r->heads);
     cuda_flash8_keys(j->d, &p, r->longest, r->windows, r->heads);
@@ -333,7 +342,7 @@ static int take_memory(Job *j)
     uint64_t operands = 0, eights = 0, text = 0;
     int longest = 0;
     for (Round r = {0}; next_round(j, &r);) {
-        const uint64_t bytes = 3 * (uint64_t)r.rows * (uint64_t)r.heads * row_bytes(j);
+        const uint64_t bytes = (scores_i8(j) ? 2 : 3) * (uint64_t)r.rows * (uint64_t)r.heads * row_bytes(j);
         const uint64_t words = (uint64_t)r.windows * (uint64_t)r.heads * (uint64_t)(j->text_queries * j->depth) * sizeof(float);
         operands = bytes > operands ? bytes : operands;
         eights = bytes_in_8_bits(j, &r) > eights ? bytes_in_8_bits(j, &r) : eights;

@@ -234,7 +234,8 @@ static double gather_bytes(const void *args, CudaGrid grid)
 {
     const CudaGather *a = args;
     const double rows = (double)grid.x * (grid.threads / (unsigned)a->lanes) * grid.y * grid.z;
-    return rows * (a->head_dim * size_of(a->from[0].type) + a->depth * size_of(a->to_type));
+    const double written = a->depth * size_of(a->to_type), of_q = a->q_scale != 0 ? a->depth + 4.0 : written;
+    return rows * (a->head_dim * size_of(a->from[0].type) + (of_q + (grid.y - 1) * written) / grid.y);
 }
 
 /* Keys and values of bf16, read; and 8 bits of each, written. */
