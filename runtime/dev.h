@@ -108,6 +108,7 @@ typedef struct DevSetup {
                                       same rate: for tests and measurements */
     WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:
                                       as weights are met */
+    bool may_spill;                /* cuda: memory beyond the card's own may be the host's, without a word: it is looked at */
     uint64_t weight_limit;         /* with weights: bytes for them, 0 for as many as they take. What does not fit is uploaded
                                       again whenever it is met */
 } DevSetup;

@@ -78,6 +78,7 @@ bool device_choose(const upres_options *o, Device *d, Fault *f)
     if (o->device != UPRES_DEVICE_CPU) {
         if (cuda_device(ordinal, &d->cuda, error, sizeof error)) {
             d->setup.cuda = &d->cuda;
+            d->setup.may_spill = d->cuda.spills && o->memory == 0; /* else somebody has thought about it */
             return cuda_precision(o, d, f);
         }
         if (o->device >= 0) {

@@ -495,6 +495,7 @@ bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashP
     if (!no_memory) return false;
     options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
     *f = (Fault){0};
+    m->device.setup.may_spill = false; /* slow is better than not at all */
     return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
            open_device(m, plan, &no_memory, f);
 }

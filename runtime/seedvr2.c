@@ -402,7 +402,10 @@ bool seedvr2_start(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2
     if (!no_memory) return false;
     options_log(&m[0]->options, UPRES_LOG_NOTE, "%s; trying with less%s", f->text, count > 1 ? " on all of them" : "");
     *f = (Fault){0};
-    for (int i = 0; i < count; i++) m[i]->shrunk = true;
+    for (int i = 0; i < count; i++) {
+        m[i]->shrunk = true;
+        m[i]->device.setup.may_spill = false; /* slow is better than not at all */
+    }
     return plan_within(m[0], s, least_limit(m, count, plan->peak_bytes), plan, f) &&
            open_devices(m, count, plan, &no_memory, f);
 }

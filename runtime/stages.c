@@ -222,6 +222,7 @@ static Dev *open_device(Stage *s, const upres_options *o, Fault *f)
             return NULL;
         }
         options_log(o, UPRES_LOG_NOTE, "%s; trying with less", error);
+        s->device.setup.may_spill = false; /* slow is better than not at all */
         if (!fit_under(s, device_smaller_limit(&s->device, o, s->peak_bytes), f)) return NULL;
         s->tile_count = vae_tile_count(s->choice.work.h, s->choice.work.w, vae_config(s->vae)->spatial_factor, s->choice.tiles,
                                        s->choice.work.decode);

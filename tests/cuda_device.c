@@ -284,6 +284,24 @@ static void not_mapped(void)
     dev_close(d);
 }
 
+/* Against a bandwidth that no memory has, and one that all have: nothing here depends on the time it takes. */
+static void spilled(void)
+{
+    DevSetup s = setup(DEV_BF16);
+    CudaDevice device = *s.cuda;
+    bool no_memory = false;
+    s.cuda = &device;
+    s.may_spill = true;
+    device.bandwidth_gbs = 1e12;
+    Dev *d = dev_try(&s, (uint64_t)200 << 20, &no_memory, said, sizeof said);
+    CHECK(d == NULL && no_memory && strstr(said, "host's memory") != NULL && strstr(said, "--memory") != NULL);
+    dev_close(d);
+    device.bandwidth_gbs = 1e-12;
+    d = dev_try(&s, (uint64_t)200 << 20, &no_memory, said, sizeof said);
+    CHECK(d != NULL && !no_memory);
+    dev_close(d);
+}
+
 static void damaged_weight(void)
 {
     Layers *l = layers();
@@ -623,6 +641,7 @@ int main(int argc, char **argv)
     test("mapped memory, the first piece fails", "sm=89,memory=512M,fail_alloc=1", not_mapped);
     test("mapped memory, the second piece fails", "sm=89,memory=512M,fail_alloc=2", not_mapped);
     test("mapped memory, more than there is", "sm=89,memory=280M", not_mapped);
+    test("memory that is the host's", "sm=120,memory=512M", spilled);
     test("a damaged weight", "sm=90", damaged_weight);
     test("a program's own context", "sm=120", own_context);
     test("several devices are of one architecture", "devices=1", agreeing);

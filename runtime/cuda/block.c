@@ -72,3 +72,26 @@ void cuda_block_give(CudaBlock *b, const CudaDriver *c)
     }
     *b = (CudaBlock){0};
 }
+
+/* The first time brings the memory where it is to be. */
+static CUresult fill_twice(const CudaBlock *b, const CudaDriver *c, CUstream stream, CUevent begin, CUevent end, float *ms)
+{
+    CUresult status = c->fill8(b->address, 0, b->bytes, stream);
+    if (status == 0) status = c->event_record(begin, stream);
+    if (status == 0) status = c->fill8(b->address, 0, b->bytes, stream);
+    if (status == 0) status = c->event_record(end, stream);
+    if (status == 0) status = c->event_synchronize(end);
+    return status == 0 ? c->event_elapsed(ms, begin, end) : status;
+}
+
+double cuda_block_rate(const CudaBlock *b, const CudaDriver *c, CUstream stream)
+{
+    CUevent begin = NULL, end = NULL;
+    float ms = 0;
+    CUresult status = c->event_create(&begin, 0);
+    if (status == 0) status = c->event_create(&end, 0);
+    if (status == 0) status = fill_twice(b, c, stream, begin, end, &ms);
+    if (end != NULL) c->event_destroy(end);
+    if (begin != NULL) c->event_destroy(begin);
+    return status == 0 && ms > 0 ? (double)b->bytes / (double)ms * 1e-6 : 0;
+}

@@ -20,5 +20,7 @@ enum { BLOCK_MAPPED_LEAST = 128 << 20 }; /* below that the granules' rest would 
 /* With the context current. What was had is given back on a failure. */
 CUresult cuda_block_take(CudaBlock *b, const CudaDriver *c, CUdevice device, uint64_t bytes);
 void cuda_block_give(CudaBlock *b, const CudaDriver *c);
+/* GB/s at which it is filled, the second time. 0: it cannot be told. */
+double cuda_block_rate(const CudaBlock *b, const CudaDriver *c, CUstream stream);
 
 #endif

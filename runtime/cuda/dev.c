@@ -560,6 +560,22 @@ static bool refuse(Dev *d, CUresult status, uint64_t arena_bytes, char *error, s
     return false;
 }
 
+/* Drivers for Windows put memory that a card has no room for into the host's, at a tenth of the speed or less. */
+static bool is_spilled(Dev *d, char *error, size_t error_size)
+{
+    struct Cuda *c = d->cuda;
+    if (!c->setup.may_spill || c->device.bandwidth_gbs <= 0) return false;
+    enter(c);
+    const double rate = cuda_block_rate(&c->block, c->driver, c->stream), own = c->device.bandwidth_gbs;
+    leave(c);
+    if (rate == 0 || rate >= 0.3 * own) return false;
+    d->no_memory = true;
+    snprintf(error, error_size, "cuda:%d gives %llu bytes that are filled at %.3g of its %.3g GB/s: the driver put some of them into "
+             "the host's memory; close other programs that use the GPU, or give a smaller --memory",
+             c->device.ordinal, (unsigned long long)c->block.bytes, rate, own);
+    return true;
+}
+
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
 {
     struct Cuda *c = d->cuda;
@@ -575,7 +591,7 @@ bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size)
     }
     if (status != 0) return refuse(d, status, arena_bytes, error, error_size);
     if (c->staging == NULL) snprintf(error, error_size, "out of memory");
-    if (c->kernels == NULL) return false;
+    if (c->kernels == NULL || is_spilled(d, error, error_size)) return false;
     cuda_weights_start(d);
     if (d->failed) snprintf(error, error_size, "%s", d->error);
     return !d->failed;

@@ -152,6 +152,9 @@ static void fill_device(CUdevice handle, CudaDevice *d)
     d->threads_per_sm = attribute(handle, CU_ATTRIBUTE_THREADS_PER_SM);
     d->l2 = (uint64_t)attribute(handle, CU_ATTRIBUTE_L2_BYTES);
     d->display = attribute(handle, CU_ATTRIBUTE_KERNEL_EXEC_TIMEOUT) != 0;
+#ifdef _WIN32
+    d->spills = attribute(handle, CU_ATTRIBUTE_TCC) == 0;
+#endif
     d->clock_ghz = 1e-6 * attribute(handle, CU_ATTRIBUTE_CLOCK_RATE);
     /* data moves on both edges of the clock */
     d->bandwidth_gbs = 2e-6 * attribute(handle, CU_ATTRIBUTE_MEMORY_CLOCK_RATE) *

@@ -68,6 +68,7 @@ enum { /* CUdevice_attribute */
     CU_ATTRIBUTE_SMS = 16,
     CU_ATTRIBUTE_KERNEL_EXEC_TIMEOUT = 17,
     CU_ATTRIBUTE_INTEGRATED = 18,
+    CU_ATTRIBUTE_TCC = 35, /* Windows: a device without a display's driver model */
     CU_ATTRIBUTE_MEMORY_CLOCK_RATE = 36, /* kHz */
     CU_ATTRIBUTE_MEMORY_BUS_WIDTH = 37,  /* bits */
     CU_ATTRIBUTE_L2_BYTES = 38,
@@ -177,6 +178,7 @@ typedef struct CudaDevice {
     double clock_ghz, bandwidth_gbs; /* from attributes; 0: the driver does not tell */
     uint64_t memory, l2;
     bool display; /* kernels have a time limit */
+    bool spills;  /* the driver takes the host's memory where the device's own does not suffice */
     char name[128];
     CudaTarget target;
 } CudaDevice;
