@@ -61,9 +61,10 @@ typedef struct CudaGemmPart {
  * Sub-pixel shuffle: columns s * y_c .. (s + 1) * y_c - 1 go to pixel offset sub[s]; bit s of drop[image]: left out.
  * Channels y_c .. y_pad - 1 of every pixel written are zeroed.
  * batch: grid z counts further independent products, whose addresses lie batch_* elements apart (attention).
- * box: 0: a tile's rows are pixels one after another; else a rectangle of them 2^box wide, 4 .. Boxes of 16 pixels can tell
- * moments of what they store, see CudaHalves: of output image i those of frame stat_image[i], which has stat_halves of them a
- * group; the image is all of the frame or rows of it from number stat_first of them on.
+ * box: 0: a tile's rows are pixels one after another; else a rectangle of them 2^box wide, 16 or more, but where A is gathered no
+ * more than an eighth of the threads. Boxes that are whole halves of patches can tell moments of what they store, see
+ * CudaHalves: of output image i those of frame stat_image[i], which has stat_halves of them a group. The image is all of the
+ * frame, or rows of it from number stat_first of them on.
  */
 typedef struct CudaGemm {
     CudaGemmPart part[CUDA_GEMM_PARTS];

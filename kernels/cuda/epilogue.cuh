@@ -296,15 +296,29 @@ template <class T> __device__ __forceinline__ float2 kept_two(const uint8_t *at)
     return make_float2(bf16_low(two), bf16_high(two));
 }
 
-/* Means and squared distances of two columns in half a patch whose first row of the tile is `first`. */
-template <class T>
-__device__ __forceinline__ void sum_columns(const uint8_t *memory, const Half &p, int first, int column, float2 *mean, float2 *square)
+/* Halves of patches in a tile, from left to right, then from top to bottom. */
+struct TileHalf {
+    Half pixels;
+    int first, step; /* its rows, counted in 16 pixels of the tile */
+    __device__ __forceinline__ bool there() const { return pixels.height > 0 && pixels.width > 0; }
+};
+
+__device__ __forceinline__ TileHalf tile_half(const CudaGemm &g, const Place &at, int number)
 {
+    const int shift = g.box - 4, column = number & ((1 << shift) - 1), row = number >> shift << 2;
+    return {half_at(at.first_row + row, at.first_x + column * CUDA_PATCH_W, g.rows, g.columns), (row << shift) + column, 1 << shift};
+}
+
+/* Means and squared distances of two columns in half a patch. */
+template <class T>
+__device__ __forceinline__ void sum_columns(const uint8_t *memory, const TileHalf &h, int column, float2 *mean, float2 *square)
+{
+    const Half &p = h.pixels;
     float2 sum = {0.0f, 0.0f}, m2 = {0.0f, 0.0f};
     __builtin_assume(p.width > 0);
 #pragma unroll 1
     for (int y = 0; y < p.height; y++) {
-        const uint8_t *row = kept_row<T>(memory, first + y, column);
+        const uint8_t *row = kept_row<T>(memory, h.first + y * h.step, column);
 #pragma unroll 4
         for (int x = 0; x < p.width; x++) {
             const float2 v = kept_two<T>(row + x * Region<T>::row_bytes);
@@ -316,7 +330,7 @@ __device__ __forceinline__ void sum_columns(const uint8_t *memory, const Half &p
     *mean = make_float2(__fdiv_rn(sum.x, pixels), __fdiv_rn(sum.y, pixels));
 #pragma unroll 1
     for (int y = 0; y < p.height; y++) {
-        const uint8_t *row = kept_row<T>(memory, first + y, column);
+        const uint8_t *row = kept_row<T>(memory, h.first + y * h.step, column);
 #pragma unroll 4
         for (int x = 0; x < p.width; x++) {
             const float2 v = kept_two<T>(row + x * Region<T>::row_bytes);
@@ -340,10 +354,10 @@ template <class T> __device__ __forceinline__ void tell_moments(const CudaGemm &
 #pragma unroll 1
     for (int i = thread; i < Region<T>::halves * pairs; i += T::threads) {
         const int half = i / pairs, column = i % pairs * 2;
-        const Half p = half_at(at.first_row + half * CUDA_HALF_H, at.first_x, g.rows, g.columns);
-        if (p.height <= 0 || column >= columns) continue;
+        const TileHalf h = tile_half(g, at, half);
+        if (!h.there() || column >= columns) continue;
         float2 mean, square;
-        sum_columns<T>(memory, p, half * CUDA_HALF_H, column, &mean, &square);
+        sum_columns<T>(memory, h, column, &mean, &square);
         *(float2 *)(means + half * T::bn + column) = mean;
         *(float2 *)(squares + half * T::bn + column) = square;
     }
@@ -351,8 +365,9 @@ template <class T> __device__ __forceinline__ void tell_moments(const CudaGemm &
 #pragma unroll 1
     for (int i = thread; i < Region<T>::halves * groups; i += T::threads) {
         const int half = i / groups, group = i % groups, column = half * T::bn + group * size;
-        const Half p = half_at(at.first_row + half * CUDA_HALF_H, at.first_x, g.rows, g.columns);
-        if (p.height <= 0) continue;
+        const TileHalf h = tile_half(g, at, half);
+        const Half &p = h.pixels;
+        if (!h.there()) continue;
         const uint32_t series = (uint32_t)(g.stat_image[at.image] * g.stat_groups + at.first_column / size + group);
         const uint32_t number = (uint32_t)(g.stat_first + half_number(p.top, p.left, g.columns));
         memory_at<double2>(g.moments)[(uint64_t)series * (uint32_t)g.stat_halves + number] =

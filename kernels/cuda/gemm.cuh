@@ -22,7 +22,7 @@ template <int TYPE, int BM, int BN, int WM, int WN, int STAGES, int PRODUCERS = 
     static constexpr bool scaled = TYPE == CUDA_I8 || fp8; /* a stage has scales of A, with int8 those of B, too */
     static constexpr int b_at = BM * TILE_ROW_BYTES, scale_at = b_at + BN * TILE_ROW_BYTES;
     static constexpr int stage_bytes = scale_at + (scaled && !boxed ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
-    static constexpr bool moments = BM % 64 == 0 && BN >= 64; /* of halves of patches, which tiles 16 pixels wide are made of */
+    static constexpr bool moments = BM % 64 == 0 && BN >= 64; /* of halves of patches, which boxes are made of */
     static constexpr int element_bytes = TYPE == CUDA_F32 ? 4 : TYPE == CUDA_BF16 || TYPE == CUDA_E4M3_PAIR ? 2 : 1;
 };
 
@@ -116,7 +116,7 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
     const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
-    const int first = pixel_of<T>(g, at, share.own), step = g.box > 0 ? T::rows_a_turn / 16 * g.columns : T::rows_a_turn;
+    const int first = pixel_of<T>(g, at, share.own), step = g.box > 0 ? (T::rows_a_turn >> g.box) * g.columns : T::rows_a_turn;
     const int left = g.rows * g.columns - first;
     f.tap = f.slab = f.of_window = 0;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);

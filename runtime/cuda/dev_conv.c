@@ -180,17 +180,23 @@ static int bands_of(const Dev *d, const ConvState *s, const ConvArgs *a)
     return count < MOST ? (int)count : MOST;
 }
 
-static int band_rows(const ConvArgs *a, int bands) { return (a->x.h + bands - 1) / bands; }
+/* Whole patches of statistics and whole tiles of products, where a band has room for some: products tell moments of those alone. */
+static int band_rows(const ConvArgs *a, int bands, Element type)
+{
+    const int rows = (a->x.h + bands - 1) / bands, unit = type == ELEMENT_I8 ? 24 : 8;
+    return rows < unit ? rows : (rows + unit - 1) / unit * unit;
+}
 
 void cuda_history(Dev *d, const ConvArgs *a, int slots, ConvState *s)
 {
     const int bands = bands_of(d, s, a);
+    const Element type = compute_of(d, a);
     if (bands > 1) {
         slots = s->slots = s->kept;
         s->bands = bands;
-        s->gap = band_rows(a, bands) + a->kh - 1;
+        s->gap = band_rows(a, bands, type) + a->kh - 1;
     }
-    s->ring = padded_frames(d, compute_of(d, a), a, slots, s->gap, &s->scales);
+    s->ring = padded_frames(d, type, a, slots, s->gap, &s->scales);
 }
 
 /* At a start no frame is remembered, so the last slot is free to stand for the zeros in front. */
@@ -205,8 +211,19 @@ static void clear_last_slot(Dev *d, const ConvState *s)
 
 /* --------------------------------------------------------------------------------------------------------- convolution */
 
+/*
+ * Statistics of the result, and which frames' moments no product told. Not behind a shuffle, whose fine pixels come from several
+ * columns; nor are there any of folded upsamplers' products, each of which stores every other pixel.
+ */
+typedef struct Telling {
+    CudaStats stats;
+    bool missing[FRAMES_MAX];
+} Telling;
+
 typedef struct ConvRun {
     const ConvArgs *a;
+    Telling *telling; /* NULL: no statistics are wanted */
+    int first_row;    /* of the result's frames, with which a->y begins */
     CudaFrames in, shortcut;
     CudaWeight weight[3], shortcut_weight; /* by CudaTime */
     Element type;
@@ -244,6 +261,34 @@ static void set_taps(CudaGemmPart *part, const ConvRun *r, CudaTime time)
     part->step_x = a->stride_w;
 }
 
+/* Products tell the moments of what they store where that is whole pictures, or bands of whole patches, eight channels at once, and
+ * as their type keeps them. */
+static void want_moments(CudaGemm *g, const ConvRun *r)
+{
+    const ConvArgs *a = r->a;
+    const Tensor y = a->y, residual = a->post.residual;
+    const int bytes = element_bytes((Element)y.type);
+    if (r->telling == NULL || r->first_row % (2 * CUDA_HALF_H) != 0) return;
+    if (y.c % 8 != 0 || y.at % 16 != 0 || y.c_pad * bytes % 16 != 0 || (r->type != ELEMENT_F32 && y.type != ELEMENT_BF16)) return;
+    if (residual.valid && (residual.at % 16 != 0 || residual.c_pad * element_bytes((Element)residual.type) % 16 != 0)) return;
+    g->stat_groups = r->telling->stats.groups;
+    g->stat_size = y.c / g->stat_groups;
+    g->stat_halves = cuda_stats_halves(r->telling->stats.x.h, y.w);
+    g->stat_first = cuda_stats_halves(r->first_row, y.w);
+    g->moments = r->telling->stats.moments.address;
+}
+
+/* Of frames whose moments are missing. */
+static void tell_statistics(Dev *d, Telling *t)
+{
+    const int frames = t->stats.x.t;
+    for (int f = 0, end; f < frames; f = end) {
+        for (end = f + 1; end < frames && t->missing[end] == t->missing[f];) end++;
+        if (t->missing[f]) cuda_stats_frames(d, &t->stats, f, end - f);
+    }
+    cuda_stats_end(d, &t->stats);
+}
+
 /* Output frames first .. first + images - 1, those of one repetition together. */
 static void run_images(Dev *d, const ConvRun *r, const CudaGemm *shape, int first, int images)
 {
@@ -266,8 +311,10 @@ static void run_images(Dev *d, const ConvRun *r, const CudaGemm *shape, int firs
             for (int dt = 0; dt < a->kt; dt++) g.part[0].frame[i][dt] = frames[dt] * r->in.frame_pixels;
             if (g.parts > 1) g.part[1].frame[i][0] = f * r->shortcut.frame_pixels;
             place_image(&g, a->y, &a->post, f, i);
+            g.stat_image[i] = f;
         }
-        if (g.images > 0) cuda_gemm(d, &g, r->type);
+        if (g.images == 0 || cuda_gemm(d, &g, r->type) || r->telling == NULL) continue;
+        for (int i = 0; i < g.images; i++) r->telling->missing[g.stat_image[i]] = true;
     }
 }
 
@@ -299,12 +346,14 @@ static void touch(Dev *d, const ConvArgs *a)
 }
 
 /* The product, but for its operands and images. */
-static CudaGemm product_of(Dev *d, const ConvArgs *a)
+static CudaGemm product_of(Dev *d, const ConvRun *r)
 {
+    const ConvArgs *a = r->a;
     CudaGemm g = {0};
     cuda_gemm_result(d, &g, a->y, &a->post, (int)a->weight->shape[0]);
     g.bias = cuda_vector(d, a->bias != NULL ? a->bias : a->post.shortcut_bias);
     if (a->bias != NULL) g.more_bias = cuda_vector(d, a->post.shortcut_bias);
+    want_moments(&g, r);
     return g;
 }
 
@@ -362,21 +411,23 @@ static void run_band(Dev *d, const BandRun *r, int first, int count)
     if (a.post.shortcut != NULL) a.post.shortcut_x = tensor_rows(a.post.shortcut_x, first, count);
     for (int dt = 0; dt < a.kt; dt++) rows[dt] = r->rows[dt] + first;
     run.a = &a;
+    run.first_row = first;
     run.sequence = rows;
     CudaOperand shortcut = shortcut_of(d, &a, run.type);
     run.shortcut = shortcut.frames;
-    const CudaGemm shape = product_of(d, &a);
+    const CudaGemm shape = product_of(d, &run);
     run_images(d, &run, &shape, 0, 1);
     cuda_operand_free(d, &shortcut);
 }
 
-static void conv_in_bands(Dev *d, const ConvArgs *a)
+static void conv_in_bands(Dev *d, const ConvArgs *a, Telling *telling)
 {
     ConvState *s = a->state;
     int sequence[4], fresh;
     state_advance(s, a->kt, a->start, 1, sequence, &fresh);
     const bool displaces = !a->start && sequence[0] == fresh, up = displaces && s->row[fresh] == 0;
-    BandRun r = {.conv = {.a = a, .type = (Element)s->ring.type, .in = cuda_frames_of(d, s->ring, s->scales)},
+    BandRun r = {.conv = {.a = a, .telling = telling, .type = (Element)s->ring.type,
+                          .in = cuda_frames_of(d, s->ring, s->scales)},
                  .height = s->ring.h - s->gap};
     r.conv.in.frame_pixels = s->ring.w;
     r.conv.sequence = r.rows;
@@ -385,7 +436,7 @@ static void conv_in_bands(Dev *d, const ConvArgs *a)
     r.rows[a->kt - 1] = fresh * s->ring.h + s->row[fresh];
     for (int dt = 0; a->start && dt < a->kt - 1; dt++) r.rows[dt] = r.rows[a->kt - 1];
     take_weights(d, &r.conv, 1);
-    const int rows = band_rows(a, s->bands);
+    const int rows = s->gap - (a->kh - 1);
     int begin = r.height, end = 0; /* rows of the new frame that are not there yet: below begin, from end on */
     for (int i = 0; i < s->bands && dev_ok(d); i++) {
         const int first = (up ? s->bands - 1 - i : i) * rows, last = first + rows < a->y.h ? first + rows : a->y.h;
@@ -400,7 +451,7 @@ static void conv_in_bands(Dev *d, const ConvArgs *a)
 
 /* --------------------------------------------------------------------------------------------------------- all at once */
 
-static void conv_at_once(Dev *d, const ConvArgs *a)
+static void conv_at_once(Dev *d, const ConvArgs *a, Telling *telling)
 {
     const int frames = a->x.t, out_frames = conv_frames_out(a, frames);
     const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
@@ -410,7 +461,7 @@ static void conv_at_once(Dev *d, const ConvArgs *a)
         state_advance(a->state, a->kt, a->start, frames, sequence, fresh);
         if (a->start && a->state->zero) clear_last_slot(d, a->state);
     }
-    ConvRun r = {.a = a, .sequence = sequence,
+    ConvRun r = {.a = a, .telling = telling, .sequence = sequence,
                  .type = a->state != NULL ? (Element)a->state->ring.type : compute_of(d, a)};
     const bool direct = a->state == NULL && !padded && pre_is_identity(&a->pre) && cuda_reads_directly(a->x, r.type);
 
@@ -428,7 +479,7 @@ static void conv_at_once(Dev *d, const ConvArgs *a)
     CudaOperand shortcut = shortcut_of(d, a, r.type);
     r.shortcut = shortcut.frames;
     take_weights(d, &r, out_frames);
-    const CudaGemm shape = product_of(d, a);
+    const CudaGemm shape = product_of(d, &r);
     for (int f = 0; f < out_frames && dev_ok(d); f += CUDA_GEMM_IMAGES) {
         run_images(d, &r, &shape, f, out_frames - f < CUDA_GEMM_IMAGES ? out_frames - f : CUDA_GEMM_IMAGES);
     }
@@ -449,9 +500,12 @@ void cuda_conv3d(Dev *d, const ConvArgs *a)
     d->totals.flop += 2.0 * (double)pixels * a->y.c *
                       ((double)a->kt * a->kh * a->kw * channels_in(a) +
                        (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
-    if (a->state != NULL && a->state->bands > 1) conv_in_bands(d, a);
-    else conv_at_once(d, a);
-    if (a->post.stats.valid) cuda_stats_of(d, a->y, a->post.stats, a->post.stats_groups);
+    Telling t = {0}, *telling = a->post.stats.valid && a->post.shuffle_space == 0 ? &t : NULL;
+    if (telling) t.stats = cuda_stats_begin(d, a->y, a->post.stats, a->post.stats_groups);
+    if (a->state != NULL && a->state->bands > 1) conv_in_bands(d, a, telling);
+    else conv_at_once(d, a, telling);
+    if (telling) tell_statistics(d, &t);
+    else if (a->post.stats.valid) cuda_stats_of(d, a->y, a->post.stats, a->post.stats_groups);
 }
 
 /* -------------------------------------------------------------------------------------------------------------- linear */

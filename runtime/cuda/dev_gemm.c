@@ -135,7 +135,7 @@ static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 /* ------------------------------------------------------------------------------------------------------------- moments */
 
 /* Reading a result again, for its moments, takes about as long as multiplying so many more of K. */
-enum { READ_AGAIN = 180, PATCH_BOX = 4 /* 16 pixels wide, so that boxes are made of halves of patches */ };
+enum { READ_AGAIN = 180 };
 
 static int64_t depth_of(const CudaGemm *g)
 {
@@ -150,19 +150,35 @@ static int64_t tiles_of(const CudaGemm *g, const CudaGemmTile *t, int box)
     return box > 0 ? boxes_of(g, t->rows, box) : divide_up((int64_t)g->rows * g->columns, t->rows);
 }
 
-/* How tiles lie in pictures. With moments wanted in boxes that can tell them, unless the more of these that a picture takes, for
- * its size, cost more than reading the result again. */
-static int box_of(const CudaGemm *g, const CudaGemmTile *t)
+/* Of boxes that are halves of patches, and as wide as the kernel can have them, those that take fewest. */
+static int whole_halves(const CudaGemm *g, const CudaGemmTile *t)
 {
-    const int box = t->producers > 0 ? widest_use(g, t) : 0;
-    const bool able = g->stat_groups > 0 && t->columns >= 64 && t->columns % g->stat_size == 0;
-    const int64_t depth = depth_of(g);
-    return able && tiles_of(g, t, PATCH_BOX) * depth <= tiles_of(g, t, box) * (depth + READ_AGAIN) ? PATCH_BOX : box;
+    const int widest = t->halo ? 16 : t->producers > 0 ? t->rows : t->warps * 4;
+    int best = 4;
+    for (int box = 5; 1 << box <= widest && (t->rows >> box) % CUDA_HALF_H == 0; box++) {
+        if (tiles_of(g, t, box) < tiles_of(g, t, best)) best = box;
+    }
+    return best;
 }
 
-static bool tells_moments(const CudaGemm *g, const CudaGemmTile *t)
+/* How tiles lie in pictures. told: with moments wanted in boxes that can tell them, unless the more of these that a picture takes,
+ * for its size, cost more than reading the result again. */
+static int box_of(const CudaGemm *g, const CudaGemmTile *t, bool *told)
 {
-    return g->stat_groups > 0 && t->columns >= 64 && t->columns % g->stat_size == 0 && box_of(g, t) == PATCH_BOX;
+    const int box = t->producers > 0 ? widest_use(g, t) : 0;
+    const int64_t depth = depth_of(g);
+    *told = false;
+    if (g->stat_groups == 0 || t->columns < 64 || t->columns % g->stat_size != 0) return box;
+    const int halves = whole_halves(g, t);
+    *told = tiles_of(g, t, halves) * depth <= tiles_of(g, t, box) * (depth + READ_AGAIN);
+    return *told ? halves : box;
+}
+
+bool cuda_gemm_tells(const CudaGemm *g, const CudaGemmTile *t)
+{
+    bool told;
+    box_of(g, t, &told);
+    return told;
 }
 
 /* -------------------------------------------------------------------------------------------------------------- tiles */
@@ -175,7 +191,8 @@ bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
 
 static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
 {
-    return g->images * tiles_of(g, t, box_of(g, t)) * divide_up(packed_columns(g), t->columns);
+    bool told;
+    return g->images * tiles_of(g, t, box_of(g, t, &told)) * divide_up(packed_columns(g), t->columns);
 }
 
 /* Many multiprocessors ask more of the second-level cache than it has: there a halo that comes once is worth its steps. */
@@ -195,7 +212,7 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
         const CudaGemmTile *t = &tiles[i];
         if (t->type != type || !cuda_gemm_fits(g, t)) continue;
         double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
-        if (g->stat_groups > 0 && !tells_moments(g, t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
+        if (g->stat_groups > 0 && !cuda_gemm_tells(g, t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
         if (best == NULL || time < least) {
             best = t;
             least = time;
@@ -222,10 +239,10 @@ static int shared_of(const CudaGemmTile *t)
 bool cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
 {
     CudaGemm g = *shape;
-    const bool told = tells_moments(&g, t);
+    bool told;
     const CudaGrid grid = {.x = (unsigned)blocks_of(shape, t), .y = 1, .z = (unsigned)batch_of(&g),
                            .threads = (unsigned)(t->warps + t->producers) * 32, .shared = (unsigned)shared_of(t)};
-    g.box = box_of(&g, t);
+    g.box = box_of(shape, t, &told);
     if (!told) g.stat_groups = 0;
     for (int i = 0; i < g.parts; i++) {
         const int side = window_of(&g.part[i]);

@@ -19,7 +19,9 @@ bool cuda_gemm_tile(int index, CudaGemmTile *tile);
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *tile);
 /* The tile that cuda_gemm would use. */
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);
-/* True: the moments that were asked for are made. */
+/* Are moments asked for, and does the tile tell them of this product? */
+bool cuda_gemm_tells(const CudaGemm *g, const CudaGemmTile *tile);
+/* True: it has told the moments that were asked for. */
 bool cuda_gemm_with(Dev *d, const CudaGemm *g, const CudaGemmTile *tile);
 
 #endif

@@ -223,27 +223,48 @@ static void test_mma(void)
     test_case("mma with two fragment registers exchanged differs",
               run_mma(&forms[0], &o, false, false, true, &error) > 0, "");
 
+}
+
+/*
+ * Every selector of block scales, given scales that differ in all lanes and bytes: of A in one round, of B in the other, so that
+ * their powers of two stay within float's. Without C and with small integers all results are exact.
+ */
+static void test_block_scales(void)
+{
     static const struct form scaled = {BLOCK "f32.e4m3.e4m3.f32.ue8m0", "e4m3", "e4m3", "f32", 32, 120, "sm_120f"};
-    bool ok = true;
-    for (int s = 0; s < 16 && ok; s++) {
-        fill(&scaled, &o, &state);
-        int byte_a = s & 3, thread_a = s >> 2 & 1, byte_b = (s + 1) & 3, thread_b = s >> 2;
-        int selector[4] = {byte_a, thread_a, byte_b, thread_b};
-        memcpy(o.selector, selector, sizeof(selector));
-        for (int l = 0; l < 32; l++)
-            o.row_scale[l] = 0x7b7c7d7eu + 0x01010101u * (uint32_t)(l % 7),
-            o.column_scale[l] = 0x81807f7eu - 0x01010101u * (uint32_t)(l % 5);
-        for (int r = 0; r < 16; r++)
-            for (int n = 0; n < 8; n++) {
-                /* lane of row r: quad r%8, lanes {0,1} or {2,3} of it by thread_a, the odd one for rows 8..15 */
-                uint32_t sa = o.row_scale[(r % 8) * 4 + thread_a * 2 + r / 8] >> (8 * byte_a) & 255,
-                         sb = o.column_scale[n * 4 + thread_b] >> (8 * byte_b) & 255;
-                o.d[r][n] = o.c[r][n] + (o.d[r][n] - o.c[r][n]) * ldexp(1, (int)sa + (int)sb - 254);
+    enum { BYTES_A = 4, THREADS_A = 2, BYTES_B = 4, THREADS_B = 4, SELECTORS = BYTES_A * THREADS_A * BYTES_B * THREADS_B };
+    uint32_t state = 3;
+    struct operands o;
+    struct core_error error = {0};
+    for (int of_b = 0; of_b < 2; of_b++) {
+        int wrong = -1;
+        for (int s = 0; s < SELECTORS && wrong < 0; s++) {
+            const int byte_a = s % 4, thread_a = s / 4 % 2, byte_b = s / 8 % 4, thread_b = s / 32;
+            const int selector[4] = {byte_a, thread_a, byte_b, thread_b};
+            fill(&scaled, &o, &state);
+            memcpy(o.selector, selector, sizeof(selector));
+            for (uint32_t l = 0; l < 32; l++) {
+                const uint32_t differing = 0x01010101u * (63 + 4 * l) + 0x03020100u, same = 0x7e7e7e7eu;
+                o.row_scale[l] = of_b ? same : differing;
+                o.column_scale[l] = of_b ? differing : same;
             }
-        ok = run_mma(&scaled, &o, true, false, false, &error) < 1e-3 &&
-             run_mma(&scaled, &o, true, true, false, &error) < 1e-3;
+            for (int r = 0; r < 16; r++)
+                for (int n = 0; n < 8; n++) {
+                    /* lane of row r: quad r%8, lanes {0,1} or {2,3} of it by thread_a, the odd one for rows 8..15 */
+                    const uint32_t sa = o.row_scale[(r % 8) * 4 + thread_a * 2 + r / 8] >> (8 * byte_a) & 255,
+                                   sb = o.column_scale[n * 4 + thread_b] >> (8 * byte_b) & 255;
+                    o.d[r][n] = ldexp(o.d[r][n] - o.c[r][n], (int)sa + (int)sb - 254);
+                }
+            memset(o.c, 0, sizeof(o.c));
+            if (run_mma(&scaled, &o, true, false, false, &error) != 0 || run_mma(&scaled, &o, true, true, false, &error) != 0)
+                wrong = s;
+        }
+        char name[200], why[1700];
+        snprintf(name, sizeof(name), "%s: scales of %c in all lanes and bytes", scaled.opcode, of_b ? 'B' : 'A');
+        snprintf(why, sizeof(why), "selectors %d, %d, %d, %d: %s", wrong % 4, wrong / 4 % 2, wrong / 8 % 4, wrong / 32,
+                 error.text[0] ? error.text : "a wrong element");
+        test_case(name, wrong < 0, why);
     }
-    test_case(scaled.opcode, ok, error.text[0] ? error.text : "a wrong element");
 }
 
 /* 1 + 4 * 2^-25 and 1 + 3 * 2^-25 show where terms are cut and that the result is truncated. */
@@ -432,6 +453,7 @@ static void test_matrix(void)
 void test_fragments(void)
 {
     test_mma();
+    test_block_scales();
     test_exact_sums();
     test_random_sums();
     test_matrix();

@@ -5,7 +5,7 @@
  * that stats.cu makes of what was stored, to the bit.
  */
 #include "kernels/cpu/fp8.h"
-#include "runtime/cuda/dev_gemm.h"
+#include "runtime/cuda/watch.h"
 
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
@@ -52,6 +52,7 @@ static const Case cases[] = {
     {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
     {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
     {"moments", 2, 11, 45, 96, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 24},
+    {"moments_across", 1, 8, 60, 64, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 8},
     {"moments_wide", 1, 8, 16, 272, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 17},
     {"moments_floats", 1, 5, 20, 64, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 32},
 };
@@ -364,7 +365,7 @@ static void to_floats(Element type, const void *bytes, size_t count, float *out)
     }
 }
 
-/* Does the tile tell moments of this result? Values are kept as their type, of f32 or bf16; the narrow tiles have too few columns. */
+/* Does the tile tell moments of this result? It keeps values as float32 or bf16; the narrow tiles have too few columns. */
 static bool tells(const Case *k, const CudaGemmTile *tile)
 {
     return k->groups > 0 && tile->columns >= 64 && (tile->type == ELEMENT_F32 || k->y_type == ELEMENT_BF16);
@@ -398,7 +399,9 @@ static void check_moments(Room *r, const Product *p, const CudaGemm *g, const ch
     const CudaStats s = {.x = y, .groups = k->groups, .moments = {.address = room}};
     cuda_stats_frames(r->d, &s, 0, k->images);
     cuda_copy_out(r->d, got, g->moments, bytes);
-    for (int i = 0; i < k->images; i++) cuda_copy_out(r->d, want + (size_t)g->stat_image[i] * frame, room + (size_t)i * frame, frame);
+    for (int i = 0; i < k->images; i++) {
+        cuda_copy_out(r->d, want + (size_t)g->stat_image[i] * frame, room + (size_t)i * frame, frame);
+    }
     cuda_wait(r->d);
     check_true(dev_ok(r->d), "%s: moments: %s", function, dev_error(r->d));
     check_equal(function, want, got, bytes);
@@ -489,6 +492,82 @@ static void check_choice(Dev *d)
     check_end();
 }
 
+/* The large convolutions of a decoder tell their statistics, in bands and at once, where tiles take no more of the picture than it
+ * has: of 512 channels and 180 rows the largest tiles would take 184, which costs more than reading the result again. */
+static void check_told(DevPrecision precision)
+{
+    static const struct {
+        int c, h, w;
+        bool thrifty;
+    } layers[] = {{128, 720, 1280, true}, {128, 720, 1280, false}, {256, 360, 640, false}, {128, 1080, 1920, true},
+                  {256, 540, 960, true}, {512, 272, 480, false}, {128, 363, 645, false}};
+    static const char *const names[] = {"fp32", "bf16", "int8", "fp8", "fp8x3"};
+    if (!check_begin("cuda_gemm_told_%s", names[precision])) return;
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        const int c = layers[i].c, h = layers[i].h, w = layers[i].w;
+        CudaWatch watch = {0};
+        Dev *d = dev_plan_open(&(DevSetup){.cuda = test_cuda(), .precision = precision});
+        TestWeight weight;
+        const float none = 0.0f;
+        test_weight(&weight, &none, 5, (int64_t[]){c, c, 3, 3, 3});
+        Tensor x = dev_tensor(d, 1, h, w, c), y = dev_tensor(d, 1, h, w, c), stats = dev_floats(d, 1, 1, 1, 64);
+        ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = &weight.bound, .kt = 3, .kh = 3, .kw = 3, .stride_t = 1,
+                      .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1,
+                      .post = {.stats = stats, .stats_groups = 32, .residual = y}};
+        a.state = layers[i].thrifty ? dev_conv_state_thrifty(d, &a) : dev_conv_state(d, &a, 1);
+        cuda_watch(d, &watch);
+        dev_conv3d(d, &a);
+        check_true(dev_ok(d), "%s", dev_error(d));
+        check_true(cuda_gemm_tells(&watch.product, &watch.tile), "%d channels, %d x %d: %s tells no moments", c, w, h,
+                   watch.tile.function);
+        dev_close(d);
+    }
+    check_end();
+}
+
+/* Bands of a convolution tell the statistics of one frame: those that a reader of it finds. */
+static void check_bands(DevPrecision precision, int h)
+{
+    enum { CI = 128, CO = 64, W = 16, BANDS = 3, CALLS = 3 };
+    if (!check_begin("cuda_gemm_bands_%d_precision%d", h, (int)precision)) return;
+    char error[512] = "";
+    CudaDevice small = *test_cuda();
+    small.sms = 1; /* or narrow tiles would do best, which tell nothing */
+    const DevSetup setup = {.cuda = &small, .few_too = true, .precision = precision, .band_pixels = h * W / BANDS};
+    Dev *d = dev_open(&setup, 64 << 20, error, sizeof error);
+    check_true(d != NULL, "%s", error);
+    if (d == NULL) return;
+    TestWeight weight;
+    CudaWatch watch = {0};
+    test_weight(&weight, check_random_floats(27 * CI * CO, 0.02f), 5, (int64_t[]){CO, CI, 3, 3, 3});
+    Tensor y = dev_tensor(d, 1, h, W, CO), stats = dev_floats(d, 1, 1, 1, 64), again = dev_floats(d, 1, 1, 1, 64);
+    float want[64], got[64];
+    ConvState *state = NULL;
+    for (int i = 0; i < CALLS; i++) {
+        Tensor x = upload(d, check_random_floats((size_t)(h * W * CI), 1.0f), 1, h, W, CI);
+        ConvArgs a = {.stage = TEST_STAGE, .x = x, .y = y, .weight = &weight.bound, .kt = 3, .kh = 3, .kw = 3, .stride_t = 1,
+                      .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .start = i == 0,
+                      .post = {.stats = stats, .stats_groups = 32}};
+        if (state == NULL) state = dev_conv_state_thrifty(d, &a);
+        a.state = state;
+        cuda_watch(d, &watch);
+        dev_conv3d(d, &a);
+        const bool told = cuda_gemm_tells(&watch.product, &watch.tile); /* some band */
+        check_true(watch.product.rows < h && (told || h % 8 != 0), "%d rows of %d: %s tells no moments", watch.product.rows, h,
+                   watch.tile.function);
+        cuda_watch(d, NULL);
+        dev_stats(d, &(StatsArgs){.x = y, .stats = again, .groups = 32});
+        download(d, stats, got);
+        download(d, again, want);
+        check_equal("statistics of the result", want, got, sizeof want);
+        dev_free(d, &x);
+    }
+    check_true(dev_ok(d), "%s", dev_error(d));
+    dev_state_free(d, state);
+    dev_close(d);
+    check_end();
+}
+
 void test_cuda_gemm(void)
 {
     char error[512];
@@ -510,6 +589,12 @@ void test_cuda_gemm(void)
         }
     }
     check_choice(d);
+    for (int precision = DEV_FP32; precision <= DEV_FP8X3; precision++) {
+        if (precision < DEV_FP8 || test_cuda()->target == CUDA_TARGET_120F) check_told((DevPrecision)precision);
+    }
+    check_bands(DEV_BF16, 24);
+    check_bands(DEV_BF16, 21); /* two of three bands begin within a patch, and tell nothing */
+    check_bands(DEV_INT8, 24);
     for (int type = ELEMENT_E4M3; type <= ELEMENT_E4M3_PAIR && test_cuda()->target == CUDA_TARGET_120F; type++) {
         check_order(d, (Element)type);
     }
