@@ -16,10 +16,11 @@ typedef struct AttentionShape {
     bool windows;
 } AttentionShape;
 
-/* One window of the 3B transformer; the autoencoder's middle at 640x360; blocks of the 3B and 7B for two latent frames of
- * 1280x720. */
+/* One window of the 3B transformer, short and long; the autoencoder's middle at 640x360; blocks of the 3B and 7B for two latent
+ * frames of 1280x720. */
 static const AttentionShape attentions[] = {
     {"463x20x128", 1, 1, 463, 20, 128, 0, false},
+    {"2048x20x128", 1, 1, 2048, 20, 128, 0, false},
     {"3600x1x512", 1, 1, 3600, 1, 512, 0, false},
     {"windows_3b/2x45x80", 2, 45, 80, 20, 128, 58, true},
     {"windows_7b/2x45x80", 2, 45, 80, 24, 128, 58, true},
