@@ -12,6 +12,7 @@ usage() {
 ./build.sh fuzz [SECONDS]   broken weight files at random, under sanitizers
 ./build.sh install PREFIX   command, library, header
 ./build.sh dist             build/upres-VERSION-MACHINE.tar.gz: what install would install
+./build.sh win [all|only]   upres.exe and upres.dll under build/win/, with mingw-w64; tested under wine (only: not tested)
 ./build.sh clean            remove build/
 END
 }
@@ -52,6 +53,14 @@ install_packages() {
     $apt install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
         { $apt update >/dev/null && $apt install -y --no-install-recommends "$@" >/dev/null; }
 }
+
+# What it takes to build for Windows besides, and to test that.
+missing_windows_packages() {
+    command -v "$CROSS-gcc" >/dev/null || echo gcc-mingw-w64-x86-64
+    [ -e "/usr/$CROSS/include/zlib.h" ] || printf '#include <zlib.h>\n' | "$CROSS-gcc" -E - >/dev/null 2>&1 ||
+        echo libz-mingw-w64-dev
+}
+has_wine() { command -v wine >/dev/null || command -v wine64 >/dev/null || [ -x /usr/lib/wine/wine64 ]; }
 
 prepare() {
     if [ -z "${CC:-}" ]; then
@@ -142,7 +151,22 @@ fuzz)
         $(find tests/data "${UPRES_SHARED:-../shared}/goldens/formats" -type f ! -name '*.json' ! -name '*.md' 2>/dev/null)
     ;;
 win)
-    fail "win: not in this version"
+    prepare
+    CROSS=x86_64-w64-mingw32
+    packages=$(missing_windows_packages | tr '\n' ' ')
+    # shellcheck disable=SC2086
+    if [ -n "$packages" ] && install_packages $packages; then
+        packages=$(missing_windows_packages | tr '\n' ' ')
+    fi
+    [ -z "$packages" ] || fail "these Debian packages are missing and could not be installed: ${packages% }"
+    echo "Windows   $("$CROSS-gcc" --version | head -n 1)"
+    make -s -j"$(jobs)" B=build/win CC="$CROSS-gcc"
+    echo "built     build/win/upres.exe, which needs build/win/upres.dll beside it; build/win/libupres.dll.a to link by"
+    [ "${2:-}" != only ] || exit 0
+    has_wine || install_packages wine || echo "there is no wine, and it could not be installed: nothing is run"
+    # for comparison with this system
+    make -s -j"$(jobs)" library command build/tests/emulator/libcuda.so.1
+    exec bash tests/win.sh build/win "${2:-}"
     ;;
 *)
     usage >&2

@@ -560,7 +560,7 @@ typedef struct Seen {
     float values[16];
 } Seen;
 static Seen *seen;
-static const char *macros = "";
+static char macros[32];
 static CudaSource source; /* the shortest .cu file, which is compiled soonest */
 static char function_name[256];
 
@@ -576,9 +576,23 @@ static CudaKernels *open_kernels(void)
     return k;
 }
 
+static void choose_source(void)
+{
+    CudaSource s;
+    if (nvrtc_version(said, sizeof said) == 0) skip(said);
+    for (size_t i = 0; cuda_source(i, &s); i++)
+        if (!s.ptx && (source.text == NULL || strlen(s.text) < strlen(source.text))) source = s;
+    const char *name = source.text ? strstr(source.text, "__launch_bounds__") : NULL;
+    if (name) name = strchr(name, ')');
+    if (name == NULL) skip("there is no kernel file");
+    name += 1 + strspn(name + 1, " \n");
+    snprintf(function_name, sizeof function_name, "%.*s", (int)strcspn(name, "( \n"), name);
+}
+
 /* Loads a function, and tells what it took. */
 static void ask(void)
 {
+    if (source.text == NULL) choose_source(); /* a process that is no copy */
     CudaKernels *k = open_kernels();
     if (k == NULL) return;
     CUfunction f = cuda_kernel(k, source.name, function_name, macros, 0, &seen->parameter_bytes[shift], said, sizeof said);
@@ -599,19 +613,6 @@ static void start(unsigned cached, unsigned compiled, int line)
 }
 #define START(cached, compiled) start(cached, compiled, __LINE__)
 
-static void choose_source(void)
-{
-    CudaSource s;
-    if (nvrtc_version(said, sizeof said) == 0) skip(said);
-    for (size_t i = 0; cuda_source(i, &s); i++)
-        if (!s.ptx && (source.text == NULL || strlen(s.text) < strlen(source.text))) source = s;
-    const char *name = source.text ? strstr(source.text, "__launch_bounds__") : NULL;
-    if (name) name = strchr(name, ')');
-    if (name == NULL) skip("there is no kernel file");
-    name += 1 + strspn(name + 1, " \n");
-    snprintf(function_name, sizeof function_name, "%.*s", (int)strcspn(name, "( \n"), name);
-}
-
 static void second_start(void)
 {
     choose_source();
@@ -620,10 +621,10 @@ static void second_start(void)
     CHECK(strstr(seen->origin[0], "NVRTC 1") && strstr(seen->origin[0], folder) && list(folder).entries == 1);
     START(1, 0);
     CHECK(seen->parameter_bytes[0] == bytes);
-    macros = "NOTHING=1";
+    strcpy(macros, "NOTHING=1");
     START(0, 1);
     START(1, 0);
-    macros = "NOTHING=2";
+    strcpy(macros, "NOTHING=2");
     START(0, 1);
     setenv("UPRES_EMULATOR", "sm=80", 1);
     START(0, 1);
@@ -708,7 +709,7 @@ static void kernels_of_a_read_only_folder(void)
     const int status = run_process(become_another_and_ask);
     if (status == SKIPPED) skip("this user cannot become another");
     CHECK(status == 0 && seen->counts[0].cached == 1 && strstr(seen->origin[0], "cannot be written"));
-    macros = "NOTHING=1";
+    strcpy(macros, "NOTHING=1");
     CHECK(run_process(become_another_and_ask) == 0 && seen->counts[0].compiled == 1 && list(folder).entries == 1);
 }
 
@@ -848,6 +849,7 @@ int main(int count, char **arguments)
     seen = child_shared(sizeof *seen);
     child_keep(folder, sizeof folder);
     child_keep(&shift, sizeof shift);
+    child_keep(macros, sizeof macros);
     child_begin();
     test("the hash", hashes);
     test("entries there and back", there_and_back);

@@ -126,6 +126,18 @@ wrong_goldens() {
 }
 export -f wrong_goldens
 
+# What Windows gets, built by mingw-w64 and run under wine: a part of what `./build.sh win all` runs.
+windows() {
+    local cross=x86_64-w64-mingw32
+    if ! command -v $cross-gcc >/dev/null || ! command -v wine >/dev/null; then
+        absent windows "there is no $cross-gcc or no wine"
+    elif ! printf '#include <zlib.h>\n' | $cross-gcc -E - >/dev/null 2>&1; then
+        absent windows "there is no zlib for $cross-gcc (libz-mingw-w64-dev)"
+    else
+        section windows bash -c "make -s -j$(nproc) B=build/win CC=$cross-gcc && bash tests/win.sh build/win"
+    fi
+}
+
 # The sanitizers' tree: only what is run from it.
 sanitizers=
 if echo 'int main(void) { return 0; }' |
@@ -160,6 +172,7 @@ section demo bash tests/demo.sh build
 section flashvsr bash tests/flashvsr.sh build
 section selftest bash tests/selftest.sh build
 section bench bash tests/bench.sh build
+windows
 section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
 section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
 section "cuda demo" bash tests/cuda_demo.sh build
