@@ -12,8 +12,8 @@ typedef struct Crew Crew;
 
 /* room: how many pieces there may be at a time, done ones that were not taken back among them. NULL: no memory, no threads. */
 Crew *crew_open(int workers, int room, void (*work)(void *user, int worker, void *piece), void *user);
-/* Waits for the pieces that are being worked on; the others are not begun any more. Pieces are the caller's: `left` (NULL, or as
- * long as there is room) receives those that were not taken back. Returns how many. NULL is allowed. */
+/* Waits for the pieces that are being worked on; the others are not begun any more. Pieces are the caller's: `left` (NULL, or
+ * as long as there is room) receives those that were not taken back. Returns how many. NULL is allowed. */
 int crew_close(Crew *c, void **left);
 
 bool crew_has_room(Crew *c);

@@ -94,8 +94,8 @@ bool device_agrees(const CudaDevice *first, CudaDevice *d, Fault *f)
 {
     if (d->major != first->major || d->minor != first->minor || d->target != first->target) {
         fault(f, UPRES_E_UNSUPPORTED,
-              "cuda:%d is an sm_%d%d and cuda:%d an sm_%d%d, whose results differ in the last bits, so a clip would change from "
-              "batch to batch; name devices of one architecture, or give each its own --frames",
+              "cuda:%d is an sm_%d%d and cuda:%d an sm_%d%d, whose results differ in the last bits, so a clip would change "
+              "from batch to batch; name devices of one architecture, or give each its own --frames",
               first->ordinal, first->major, first->minor, d->ordinal, d->major, d->minor);
         return false;
     }

@@ -85,7 +85,8 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f); /* NULL and a fault *
 void pipeline_close(Pipeline *p);
 
 /* Working memory outside the networks' own, about: frames, latents, scratch. decode_tiled: pictures stay incomplete until
- * a batch's decoder is through. Of the setup's networks it takes latent_channels, encode_tiled, and how many others there are. */
+ * a batch's decoder is through. Of the setup's networks it takes latent_channels, encode_tiled, and how many others there
+ * are. */
 uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled);
 
 bool pipeline_select(Pipeline *p, int64_t first, int64_t last); /* before the first push; false: no memory */

@@ -42,7 +42,8 @@ void seedvr2_watch(Seedvr2 *m, void (*progress)(void *user, double done), void *
  * UPRES_E_MEMORY with what would help. */
 bool seedvr2_plan(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
 
-/* The same, and open the devices with the memory the plan found; where a GPU has less than it said, once more for a smaller one. */
+/* The same, and open the devices with the memory the plan found; where a GPU has less than it said, once more for a smaller
+ * one. */
 bool seedvr2_start(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2Plan *plan, Fault *f);
 const DevSetup *seedvr2_setup(const Seedvr2 *m); /* of the device chosen */
 const char *seedvr2_describe(const Seedvr2 *m); /* of the device; "" before start */

@@ -254,8 +254,8 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
     cost_bytes(p->weight_bytes, weights);
     cost_bytes(p->fixed_bytes, fixed);
     options_log(o, UPRES_LOG_INFO,
-                j->device_count > 1 ? "memory of each GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can "
-                                      "be had of each"
+                j->device_count > 1 ? "memory of each GPU: networks %s, weights %s; frames and program, in the host's, "
+                                      "%s; %s can be had of each"
                 : p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
                                : "memory: networks %s, weights %s, frames and program %s; %s can be had",
                 arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
@@ -323,7 +323,8 @@ static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
 static bool is_one_batch(const Seedvr2Session *j)
 {
     const upres_options *o = &j->session->options;
-    return j->setup.frames && batch_plan(j->setup.frames + o->prepend, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
+    const int64_t frames = j->setup.frames + o->prepend;
+    return j->setup.frames && batch_plan(frames, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
 }
 
 /* Who does what, once it is known what there is to do. */
@@ -334,7 +335,8 @@ static bool share_out(Seedvr2Session *j, Fault *f)
     j->apart = j->device_count > 1 && !is_one_batch(j);
     for (int i = 0; i < (j->apart ? j->device_count : 1); i++) seedvr2_watch(all[i], network_progress, &j->course[i]);
     if (j->device_count == 1 || j->apart) return true;
-    j->tiles = shared_tiles_open(all, j->device_count, &j->plan, (SharedTilesWatch){&j->course[0], network_progress, tiles_wait});
+    const SharedTilesWatch watch = {&j->course[0], network_progress, tiles_wait};
+    j->tiles = shared_tiles_open(all, j->device_count, &j->plan, watch);
     if (j->plan.encode_tile_count == 1 && j->plan.decode_tile_count == 1)
         options_log(&j->session->options, UPRES_LOG_NOTE,
                     "the clip is one batch without tiles, so only %s works; a smaller --batch-size or --vae-tile gives the "

@@ -263,7 +263,7 @@ typedef struct upres_options {
      * CUDA devices; device_count 0: `device` says which (default). Upscaling with SeedVR2: batches are shared out to them, or,
      * where the clip is one batch, the tiles of the autoencoder. Every device holds the weights and a working memory, planned
      * for the one with the least to spare; `memory` is each one's. Results are those of one device with that plan, bit for
-     * bit; more frames are wanted before the first (upres_session_latency).
+     * bit; more frames are wanted before the first (upres_session_latency). Progress is told of the earliest batch.
      */
     int32_t device_count;
     int32_t devices[UPRES_DEVICES_MAX];

@@ -486,7 +486,7 @@ static bool set_devices(Job *job, const Option *o, const char *value, VerbBit ve
         return problem(p, EXIT_USAGE, "--device %s names several devices, which share an upscale alone; name one", value);
     for (const char *at = value, *end;; at = end + 1) {
         if (l->device_count == UPRES_DEVICES_MAX || !read_ordinal(at, &end, &l->devices[l->device_count]))
-            return bad_value(p, o, value, "up to 16 CUDA devices with commas between: cuda:0,cuda:1 (upres --list-devices names them)");
+            return bad_value(p, o, value, "up to 16 CUDA devices with commas between: cuda:0,cuda:1 (--list-devices names them)");
         l->device_count++;
         if (*end == '\0') return true;
     }
@@ -511,7 +511,8 @@ static bool set_device(Job *job, const Option *o, const char *value, VerbBit ver
     } else if (strchr(value, ',') != NULL) {
         return set_devices(job, o, value, verb, p);
     } else if (strncmp(value, "cuda:", 5) == 0) {
-        if (!read_ordinal(value, &end, field)) return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
+        if (!read_ordinal(value, &end, field) || *end != '\0')
+            return bad_value(p, o, value, "cuda:0, cuda:1 ... (upres --list-devices names them)");
     } else {
         return bad_value(p, o, value, "auto, cpu, cuda or cuda:N");
     }
