@@ -4,7 +4,7 @@
 # BUILD_DIR: build/win. Without `all` a selection that takes a minute. Test programs run as they are, with the emulated GPU
 # as nvcuda.dll; then the command works on files, and its results must be this system's bit for bit. Ends in "N passed, N
 # failed, N skipped"; without wine every test is skipped by name. UPRES_NVRTC_WINDOWS: the path of an nvrtc64_130_0.dll (of
-the wheel nvidia-cuda-nvrtc for Windows, say), for the tests that compile kernels; without it they are skipped.
+# the wheel nvidia-cuda-nvrtc for Windows, say), for the tests that compile kernels; without it they are skipped.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build/win}
