@@ -173,6 +173,7 @@ section flashvsr bash tests/flashvsr.sh build
 section selftest bash tests/selftest.sh build
 section bench bash tests/bench.sh build
 windows
+section "plan memory" bash tests/plan_memory.sh build
 section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
 section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
 section "cuda demo" bash tests/cuda_demo.sh build
