@@ -116,6 +116,13 @@ static void cpu_versions(Run *r, const Device *d)
     }
 }
 
+/* Attention whose scores are of 8-bit floats, too, is beside fp8; what else there is, is fp8's and told of there. */
+static void gpu_version(Run *r, const Device *d, upres_precision precision)
+{
+    add_version(r, d, options_precision_name(precision), true);
+    if (precision == UPRES_PRECISION_FP8) add_version(r, d, "fp8_scores", true)->device.setup.fp8_scores = true;
+}
+
 static bool choose_versions(Run *r)
 {
     /* what is the same in all is told of the first */
@@ -132,14 +139,14 @@ static bool choose_versions(Run *r)
         return true;
     }
     if (o.precision != UPRES_PRECISION_AUTO) {
-        add_version(r, &d, options_precision_name(o.precision), true);
+        gpu_version(r, &d, o.precision);
         return true;
     }
     o.device = d.cuda.ordinal;
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
         Fault not_offered = {0};
         o.precision = precisions[i];
-        if (device_choose(&o, &d, &not_offered)) add_version(r, &d, options_precision_name(o.precision), true);
+        if (device_choose(&o, &d, &not_offered)) gpu_version(r, &d, o.precision);
     }
     return true;
 }
@@ -304,7 +311,7 @@ static void leave_out(Run *r, const Version *v, const char *name, const char *wh
 /* Which of the versions are a case's own. */
 static bool has_version(const BenchFamily *f, const Version *v)
 {
-    if (v->device.setup.cuda) return true;
+    if (v->device.setup.cuda) return !v->device.setup.fp8_scores || !(f->is & BENCH_NETWORK);
     return !(f->is & BENCH_GPU) && (v->best || !(f->is & (BENCH_PLAIN | BENCH_NETWORK)));
 }
 

@@ -156,8 +156,39 @@ static void definition(const Accuracy *y)
     check_end();
 }
 
+/* Which precision, of which part, attends in 8 bits: from 512 keys on, heads of 128 channels, inside networks. */
+static void policy(void)
+{
+    static const struct {
+        DevPrecision precision;
+        CudaTarget target;
+        bool e4m3;
+        CudaAttentionForm form;
+    } choices[] = {
+        {DEV_FP32, CUDA_TARGET_120F, false, CUDA_ATTENTION_F32},   {DEV_BF16, CUDA_TARGET_120F, true, CUDA_ATTENTION_BF16},
+        {DEV_INT8, CUDA_TARGET_120F, true, CUDA_ATTENTION_I8},     {DEV_FP8, CUDA_TARGET_120F, false, CUDA_ATTENTION_I8},
+        {DEV_FP8, CUDA_TARGET_120F, true, CUDA_ATTENTION_E4M3},    {DEV_FP8X3, CUDA_TARGET_120F, true, CUDA_ATTENTION_BF16},
+        {DEV_INT8, CUDA_TARGET_89, false, CUDA_ATTENTION_BF16},    {DEV_INT8, CUDA_TARGET_90A, false, CUDA_ATTENTION_BF16},
+    };
+    enum { INSIDE = STAGES_DIT + TEST_STAGE };
+    if (!check_begin("attention8_policy")) return;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        const CudaDevice part = {.major = 12, .target = choices[i].target};
+        const DevSetup setup = {.cuda = &part, .precision = choices[i].precision, .fp8_scores = choices[i].e4m3};
+        const CudaAttentionForm less = choices[i].form == CUDA_ATTENTION_F32 ? CUDA_ATTENTION_F32 : CUDA_ATTENTION_BF16;
+        Dev *plan = dev_plan_open(&setup);
+        check_true(cuda_attention_form(plan, INSIDE, DEPTH, 512) == choices[i].form, "choice %zu", i);
+        check_true(cuda_attention_form(plan, INSIDE, DEPTH, 511) == less, "choice %zu, few keys", i);
+        check_true(cuda_attention_form(plan, INSIDE, 64, 512) == less, "choice %zu, narrow heads", i);
+        check_true(cuda_attention_form(plan, STAGES_DIT, DEPTH, 512) == less, "choice %zu, first layers", i);
+        dev_close(plan);
+    }
+    check_end();
+}
+
 void test_attention8_definition(void)
 {
+    policy();
     for (size_t i = 0; i < sizeof accuracies / sizeof *accuracies; i++) definition(&accuracies[i]);
 }
 
