@@ -563,8 +563,9 @@ static bool refuse(Dev *d, CUresult status, uint64_t arena_bytes, char *error, s
 /* Drivers for Windows put memory that a card has no room for into the host's, at a tenth of the speed or less. */
 static bool is_spilled(Dev *d, char *error, size_t error_size)
 {
+    const uint64_t least = (uint64_t)64 << 20; /* filling less takes no longer than starting to: that says nothing */
     struct Cuda *c = d->cuda;
-    if (!c->setup.may_spill || c->device.bandwidth_gbs <= 0) return false;
+    if (!c->setup.may_spill || c->device.bandwidth_gbs <= 0 || c->block.bytes < least) return false;
     enter(c);
     const double rate = cuda_block_rate(&c->block, c->driver, c->stream), own = c->device.bandwidth_gbs;
     leave(c);
