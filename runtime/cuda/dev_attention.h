@@ -9,7 +9,12 @@
 Element cuda_attention_type(const Dev *d, int stage, int head_dim);
 
 /* How it multiplies, by its keys: in 8 bits on sm_120 alone, scores of int8 or e4m3. */
-typedef enum CudaAttentionForm { CUDA_ATTENTION_F32, CUDA_ATTENTION_BF16, CUDA_ATTENTION_I8, CUDA_ATTENTION_E4M3 } CudaAttentionForm;
+typedef enum CudaAttentionForm {
+    CUDA_ATTENTION_F32,
+    CUDA_ATTENTION_BF16,
+    CUDA_ATTENTION_I8,
+    CUDA_ATTENTION_E4M3
+} CudaAttentionForm;
 bool cuda_attention_in_8_bits(CudaAttentionForm form);
 CudaAttentionForm cuda_attention_form(const Dev *d, int stage, int head_dim, int64_t keys);
 
@@ -28,8 +33,8 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
 
 /*
  * Operands of 8 bits, of `heads` heads: q_rows queries and key_rows keys each, these in so many windows (without: 1). Memory of
- * so many bytes, where they lie in it, and what makes them, window by window, of what the caller fills in: rows and keys are those
- * of the longest window. Sums and tiles may come in several launches, each with some of the keys.
+ * so many bytes, where they lie in it, and what makes them, window by window, of what the caller fills in: rows and keys are
+ * those of the longest window. Sums and tiles may come in several launches, each with some of the keys.
  */
 uint64_t cuda_flash8_bytes(int64_t q_rows, int64_t key_rows, int windows, int heads);
 CudaFlash8Pack cuda_flash8_room(CUdeviceptr at, int64_t q_rows, int64_t key_rows, int windows, int heads);

@@ -26,8 +26,8 @@ static int tiles_of(int64_t key_rows, int windows) { return (int)(key_rows / FLA
 uint64_t cuda_flash8_bytes(int64_t q_rows, int64_t key_rows, int windows, int heads)
 {
     const uint64_t tiles = (uint64_t)tiles_of(key_rows, windows), row = CUDA_FLASH8_DEPTH * sizeof(float);
-    const uint64_t of_head[] = {(uint64_t)q_rows * CUDA_FLASH8_DEPTH, (uint64_t)q_rows * 4, tiles * FLASH8_TILE_BYTES, tiles * row,
-                                (uint64_t)windows * row};
+    const uint64_t of_head[] = {(uint64_t)q_rows * CUDA_FLASH8_DEPTH, (uint64_t)q_rows * 4, tiles * FLASH8_TILE_BYTES,
+                                tiles * row, (uint64_t)windows * row};
     uint64_t bytes = 0;
     for (int i = 0; i < 5; i++) bytes += whole(of_head[i] * (uint64_t)heads);
     return bytes;

@@ -152,8 +152,8 @@ static void attend_in_8_bits(BlockJob *j)
         CudaFlash8Pack p = cuda_flash8_room(j->eights.address, q_rows, keys, 1, round);
         p.keys = keys;
         pack_heads(j, &p, first, heads);
-        CudaFlash8 e = {.o = f->o, .mask = f->mask, .q_rows = f->q_rows, .queries = f->queries, .keys = keys, .blocks = f->blocks,
-                        .block_tiles = f->block_keys / FLASH8_KEYS, .first_head = first, .scale = f->scale,
+        CudaFlash8 e = {.o = f->o, .mask = f->mask, .q_rows = f->q_rows, .queries = f->queries, .keys = keys,
+                        .blocks = f->blocks, .block_tiles = f->block_keys / FLASH8_KEYS, .first_head = first, .scale = f->scale,
                         .last_bias = f->last_bias};
         cuda_flash8(j->d, &e, &p, a->q.w, heads, a->q.t * a->q.h);
     }
@@ -163,7 +163,8 @@ static void attend_in_8_bits(BlockJob *j)
 void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
 {
     BlockJob j = {.d = d, .a = a, .type = cuda_attention_type(d, a->stage, a->head_dim), .depth = cuda_depth(a->head_dim),
-                  .windows = a->keys[0].k.h, .tokens = a->keys[0].k.w, .operands = {ARENA_FULL, 0}, .table = {ARENA_FULL, 0}, .eights = {ARENA_FULL, 0}};
+                  .windows = a->keys[0].k.h, .tokens = a->keys[0].k.w, .operands = {ARENA_FULL, 0}, .table = {ARENA_FULL, 0},
+                  .eights = {ARENA_FULL, 0}};
     const int slice_keys = j.windows * j.tokens, keys = a->key_slices * slice_keys;
     j.form = form_of(&j, keys);
     if (!cuda_is_flash(a->head_dim) || (a->mask.valid && j.tokens % a->block_keys != 0)) {

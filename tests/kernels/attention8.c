@@ -2,8 +2,8 @@
  * Attention in 8 bits: its definition against attention in double, and on parts that have it (sm_120) the kernels against the
  * definition, fed with the same numbers, and against attention in double.
  *
- * The function 2^x is the part's own, so a weight that lies between two of e4m3 may fall to the other one: its row then differs by
- * a sixteenth of that weight. Few rows do.
+ * The function 2^x is the part's own, so a weight that lies between two of e4m3 may fall to the other one: its row then differs
+ * by a sixteenth of that weight. Few rows do.
  */
 #include "kernels/cpu/attention8.h"
 
@@ -43,7 +43,9 @@ static void attention_in_double(const Attention8 *a)
         double top = -1e300, sum = 0.0, o[DEPTH] = {0};
         for (int i = 0; i < a->keys; i++) {
             p[i] = i == a->keys - 1 ? (double)a->last_bias : 0.0;
-            for (int c = 0; c < DEPTH; c++) p[i] += (double)a->scale * (double)a->q[n * a->q_row + c] * (double)a->k[i * a->k_row + c];
+            for (int c = 0; c < DEPTH; c++) {
+                p[i] += (double)a->scale * (double)a->q[n * a->q_row + c] * (double)a->k[i * a->k_row + c];
+            }
             if (a->mask != NULL && !a->mask[i / a->block_keys]) p[i] = -INFINITY;
             top = fmax(top, p[i]);
         }
@@ -98,9 +100,9 @@ static void normalize(float *x, int rows, float gain)
 }
 
 /*
- * The relative errors that these 8 bits may leave: of a flat softmax, and one that four times larger queries make peaked, where the
- * values of a channel have a mean as large as their spread. Values without one cancel each other as their roundings do, which then
- * are e4m3's, of values and weights, 2.6 % each of what comes out, however many keys there are.
+ * The relative errors that these 8 bits may leave: of a flat softmax, and one that four times larger queries make peaked,
+ * where the values of a channel have a mean as large as their spread. Values without one cancel each other as their roundings
+ * do, which then are e4m3's, of values and weights, 2.6 % each of what comes out, however many keys there are.
  */
 typedef struct Accuracy {
     const char *name;
@@ -320,8 +322,8 @@ static void windows(const WindowCase *c)
                      (unsigned)c->limit)) return;
     const int e = c->heads * DEPTH, text = abs(c->text);
     const size_t rows = (size_t)(c->tokens * c->heads), words = (size_t)(text * c->heads);
-    Windows r = {.c = c, .qkv = cut_floats((size_t)(c->tokens * 3 * e), 1.0f), .words = cut_floats((size_t)(text * 3 * e) + 1, 1.0f),
-                 .o = check_floats(rows * DEPTH), .text_o = check_floats(words * DEPTH + 1)};
+    Windows r = {.c = c, .qkv = cut_floats((size_t)(c->tokens * 3 * e), 1.0f),
+                 .words = cut_floats((size_t)(text * 3 * e) + 1, 1.0f), .o = check_floats(rows * DEPTH), .text_o = check_floats(words * DEPTH + 1)};
     for (int i = 0; i < c->windows; i++) {
         r.window[i] = (AttentionWindow){.t1 = 1, .h1 = 1, .w0 = i == 0 ? 0 : c->end[i - 1], .w1 = c->end[i]};
     }

@@ -150,8 +150,8 @@ static void check_stage(int width)
     check_end();
 }
 
-/* Tiles of attention in 8 bits: keys and values as ldmatrix reads them, a place for every byte, and keys in the order in which a
- * lane's sums are the left side of the next product. */
+/* Tiles of attention in 8 bits: keys and values as ldmatrix reads them, a place for every byte, and keys in the order in which
+ * a lane's sums are the left side of the next product. */
 static void check_flash8(void)
 {
     if (!check_begin("cuda_layout_flash8")) return;
@@ -161,8 +161,8 @@ static void check_flash8(void)
             keys[lane] = tile_at(lane & 7, lane >> 3) ^ half * 64;
             values[lane] = flash8_value_at(fragment_b_row(lane), fragment_b_chunk(lane)) ^ half * 32;
             check_true(keys[lane] == tile_at(lane & 7, half * 4 + (lane >> 3)), "keys of lane %d", lane);
-            check_true(values[lane] == flash8_value_at(fragment_b_row(lane), half * 2 + fragment_b_chunk(lane)), "values of lane %d",
-                       lane);
+            const int value = flash8_value_at(fragment_b_row(lane), half * 2 + fragment_b_chunk(lane));
+            check_true(values[lane] == value, "values of lane %d", lane);
         }
         for (int matrix = 0; matrix < 4; matrix++) {
             check_banks("ldmatrix of keys", keys + 8 * matrix, 8);
