@@ -372,12 +372,18 @@ static Frames middle(VaeJob *j, const Half *half, Frames x, bool start, int most
 }
 
 /* One zero column right and one zero row below, then stride 2 in space, and in time with a 3-frame kernel. Takes x. */
-static Frames downsample(VaeJob *j, const ConvWeights *w, int stage, Frames x, bool start, int most)
+static ConvArgs downsampler_args(VaeJob *j, const ConvWeights *w, int stage, Tensor x, Frames y, bool start)
 {
-    ConvArgs a = conv_args(j, w, stage, x.x, (Frames){0}, start);
+    ConvArgs a = conv_args(j, w, stage, x, y, start);
     a.stride_h = a.stride_w = 2;
     a.stride_t = w->kt == 3 ? 2 : 1;
     a.pad_top = a.pad_left = 0;
+    return a;
+}
+
+static Frames downsample(VaeJob *j, const ConvWeights *w, int stage, Frames x, bool start, int most)
+{
+    ConvArgs a = downsampler_args(j, w, stage, x.x, (Frames){0}, start);
     Frames y = frames_new(j->d, conv_frames_out(&a, x.x.t), x.x.h / 2, x.x.w / 2, x.x.c);
     a.y = y.x;
     a.post.stats = y.stats;
@@ -464,6 +470,13 @@ static void encode_picture(VaeJob *j, Tensor x, Frames to, int64_t frame, bool s
     frames_free(j->d, &h);
 }
 
+/* Is a picture of so many pixels enough to keep a GPU busy, or is memory to be saved in any case? */
+static bool one_by_one(const VaeJob *j, int h, int w)
+{
+    enum { BUSY_PIXELS = 1 << 15 };
+    return j->tiles.thrifty || h * w >= BUSY_PIXELS;
+}
+
 /* The rest, all frames of the slice at once: moments [1][h][w][2L]. Takes x. */
 static Tensor encode_slice(VaeJob *j, Frames x, int64_t frame, bool start)
 {
@@ -475,7 +488,7 @@ static Tensor encode_slice(VaeJob *j, Frames x, int64_t frame, bool start)
             for (int b = 0; b < c->encoder_blocks; b++) x = resnet(j, &e->block[i][b], STAGE_LEVEL + i, x, start, most);
         }
         if (i < c->levels - 1) {
-            x = downsample(j, &e->down[i], STAGE_LEVEL + i, x, start, most);
+            if (i > first_temporal_down(c)) x = downsample(j, &e->down[i], STAGE_LEVEL + i, x, start, most);
             if (c->temporal_down[i]) {
                 most = (most + 1) / 2;
                 frame = start ? 0 : (frame - 1) / 2 + 1;
@@ -511,8 +524,7 @@ static int after_temporal_up(const VaeConfig *c)
  */
 static bool by_pictures(const VaeJob *j, int level, Tensor coarse)
 {
-    enum { BUSY_PIXELS = 1 << 15 };
-    return j->folded[level] && (j->tiles.thrifty || coarse.h * coarse.w >= BUSY_PIXELS);
+    return j->folded[level] && one_by_one(j, coarse.h, coarse.w);
 }
 
 /* One latent frame [1][h][w][L] to j->waiting, the frames that the per-picture levels finish. Takes z. */
@@ -774,18 +786,40 @@ static void tile_close(VaeJob *j)
     j->tile_open = false;
 }
 
+/* The slice's pictures of h x w up to and with the first downsampler that halves time: two by two where they are large. */
+static Frames encode_pictures(VaeJob *j, int frames, int y, int x, int h, int w)
+{
+    const Half *e = &j->v->encoder;
+    const VaeConfig *c = &j->v->config;
+    const int last = first_temporal_down(c);
+    const bool start = j->at == 0, down = last < c->levels - 1;
+    const int most = down && one_by_one(j, h >> (last + 1), w >> (last + 1)) ? 2 : c->temporal_factor;
+    Frames halved = {0};
+    if (down) halved = frames_new(j->d, (frames + 1) / 2, (h >> last) / 2, (w >> last) / 2, c->width[last]);
+    for (int i = 0; i < frames; i += most) {
+        const int count = min_int(most, frames - i);
+        Frames slice = frames_new(j->d, count, h >> last, w >> last, c->width[last]);
+        for (int k = i; k < i + count; k++) {
+            encode_picture(j, read_frame(j, j->at + k, y, x, h, w, c->pixel_channels), frames_part(slice, k - i, 1), j->at + k,
+                           start);
+        }
+        if (!down) return slice;
+        const Frames to = frames_part(halved, i / 2, (count + 1) / 2);
+        ConvArgs a = downsampler_args(j, &e->down[last], STAGE_LEVEL + last, slice.x, to, start);
+        conv_run(j, &e->down[last], &a, most);
+        frames_free(j->d, &slice);
+    }
+    return halved;
+}
+
 static void encode_step(VaeJob *j)
 {
     const VaeConfig *c = &j->v->config;
     const int f = c->spatial_factor, y = j->row.lo * f, x = j->column.lo * f;
     const int h = min_int(j->row.hi * f, j->h) - y, w = min_int(j->column.hi * f, j->w) - x;
     const bool start = j->at == 0;
-    const int frames = start ? 1 : c->temporal_factor, last = first_temporal_down(c);
-    Frames slice = frames_new(j->d, frames, h >> last, w >> last, c->width[last]);
-    for (int i = 0; i < frames; i++) {
-        encode_picture(j, read_frame(j, j->at + i, y, x, h, w, c->pixel_channels), frames_part(slice, i, 1), j->at + i, start);
-    }
-    Tensor moments = encode_slice(j, slice, j->at, start);
+    const int frames = start ? 1 : c->temporal_factor;
+    Tensor moments = encode_slice(j, encode_pictures(j, frames, y, x, h, w), j->at, start);
     write_frame(j, moments, j->written);
     dev_free(j->d, &moments);
     j->at += frames;
