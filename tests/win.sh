@@ -173,9 +173,9 @@ command_works() {
     rm -rf "$work/gpu" "$work/gpu.here"
     if [ -z "$built_in" ] || [ ! -e build/tests/emulator/libcuda.so.1 ]; then
         tell skip "seedvr2 on the emulated GPU: bits as here" "no NVRTC, or no build/tests/emulator/libcuda.so.1"
-    elif gpu sm=120 upres -i "$frames" -o "$work/gpu" -m "$work/w.safetensors" --scale 4 -q --device cuda --precision bf16 2>"$work/said" &&
+    elif gpu sm=120 upres -i "$frames" -o "$work/gpu" -m "$work/w.safetensors" --scale 4 -q --device cuda --precision bf16 --memory 8G 2>"$work/said" &&
         UPRES_EMULATOR=sm=120 UPRES_CUDA_DRIVER=$PWD/build/tests/emulator/libcuda.so.1 build/upres -i "$frames" \
-            -o "$work/gpu.here" -m "$work/w.safetensors" --scale 4 -q --device cuda --precision bf16 2>"$work/said"; then
+            -o "$work/gpu.here" -m "$work/w.safetensors" --scale 4 -q --device cuda --precision bf16 --memory 8G 2>"$work/said"; then
         same "seedvr2 on the emulated GPU: bits as here" "$work/gpu" "$work/gpu.here"
     else
         tell FAIL "seedvr2 on the emulated GPU: bits as here" "$(tail -n 1 "$work/said")"
