@@ -194,7 +194,7 @@ GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t)
 {
     GoldenTolerance r = {0, -1, -1, -1, 0};
     static const double loss[] = {[DEV_FP32] = 0, [DEV_BF16] = 3e-2, [DEV_INT8] = 8e-2, /* goldens/README.md */
-                                  [DEV_FP8] = 2.5e-1, [DEV_FP8X3] = 3e-2};
+                                  [DEV_FP8] = 2.5e-1, [DEV_FP8X3] = 3e-2, [DEV_AUTO] = 8e-2};
     if (g->setup.precision != DEV_FP32) {
         r.relative_rms = loss[g->setup.precision];
         return r;
