@@ -69,7 +69,7 @@ flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(
         $(if $(filter tools/deflate.c,$(1)),$(if $(WINDOWS),-DUPRES_ZLIB)) \
         $(if $(filter tools/io_png.c,$(1)),$(if $(WINDOWS),-isystem $(B)/include)) $(CFLAGS)
 
-LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/bench/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
+LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/bench/*.c runtime/cpu/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
 TOOL_SRC := $(filter-out tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
 CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)

@@ -1,5 +1,5 @@
 /*
- * Folded upsamplers on the CUDA device; dev_cpu_fold.c tells what is folded and why. Weights are formed in float32 on
+ * Folded upsamplers on the CUDA device; runtime/cpu/dev_fold.c tells what is folded and why. Weights are formed in float32 on
  * the device: all products K_tap . A_sub, some rows at a time, and from them the sums that each parity takes, which are
  * packed as their stage multiplies: [parity][n][slot][channels], slot (frame * 2 + row) * 2 + column of the coarse pixels
  * beneath an output pixel.
