@@ -406,10 +406,11 @@ void dev_noise(Dev *d, const NoiseArgs *a);
 void dev_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame);
 
 /* Of a resized picture the rows from `top` and columns from `left` on, held to [0, 1] and then 2 u - 1, filled up on the right and
- * at the bottom with -1 or with the last column and row: kernels/cpu/resize.h. */
+ * at the bottom with -1 or with the last column and row: kernels/cpu/resize.h. Or, `around`, all of it, not held, in the middle of
+ * the result, filled up on all sides: kernels/cpu/pad.h. */
 typedef struct ResizeWindow {
-    int top, left, h, w; /* inside the resized picture */
-    bool pad_edge;
+    int top, left, h, w; /* inside the resized picture; around: 0 or less, where the result begins, and the picture's size */
+    bool pad_edge, around;
 } ResizeWindow;
 
 /* y = planes x resized along both axes, or the window of that. */

@@ -20,6 +20,7 @@ struct Pictures {
     float *content; /* a slice's pictures side by side, with histograms over batches */
     float *scratch; /* for one resize or alpha */
     void *color_scratch_memory;
+    void *codes; /* of the result at hand, where the device makes them */
 };
 
 /* upres_color and ColorMethod name the same methods; the public numbers must not move when a kernel's do. */
@@ -189,6 +190,7 @@ void pictures_close(Pictures *p)
     free(p->content);
     free(p->scratch);
     free(p->color_scratch_memory);
+    free(p->codes);
     free(p);
 }
 
@@ -221,9 +223,27 @@ static const float *alpha_of(Pictures *p, const void *source)
     return unit_of(p, source) + 3 * (size_t)p->setup.width * (size_t)p->setup.height;
 }
 
+static PictureSource source_of(const Pictures *p, const FrameTransform *t, const void *source)
+{
+    const PictureSetup *s = &p->setup;
+    return (PictureSource){.codes = source,
+                           .width = s->width,
+                           .height = s->height,
+                           .channels = s->channels,
+                           .bits = s->bits,
+                           .steps = t->steps,
+                           .columns = {&t->x[0], &t->x[1]},
+                           .rows = {&t->y[0], &t->y[1]},
+                           .window = {t->top, t->left, t->window_h, t->window_w, t->pad_edge, false},
+                           .out_h = t->out_h,
+                           .out_w = t->out_w};
+}
+
 void pictures_input(Pictures *p, const void *source, int64_t noise_frame, float *out)
 {
     const PictureSetup *s = &p->setup;
+    const PictureSource from = source_of(p, &p->input, source);
+    if (picture_device_input(s->device, &from, s->options->input_noise, s->options->seed, noise_frame, out)) return;
     frame_transform(&p->input, unit_of(p, source), 3, out, p->scratch);
     if (s->options->input_noise > 0)
         input_noise(out, s->size.padded_h, s->size.padded_w, s->options->input_noise, s->options->seed, noise_frame);
@@ -286,13 +306,40 @@ void pictures_color_slice(Pictures *p, const void *const *source, float *const *
     for (int i = 0; i < count; i++) memcpy(rgb[i], p->content + (size_t)i * floats, floats * sizeof(float));
 }
 
-void pictures_finish(Pictures *p, const void *source, float *rgb)
+/* By the device; NULL: it cannot. */
+static const void *finish_there(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha, bool colored)
+{
+    const PictureSetup *s = &p->setup;
+    const PictureSource style = source_of(p, &p->style, source);
+    const int h = s->size.true_h, w = s->size.true_w;
+    if (s->device == NULL || s->form.bits == 0) return NULL;
+    if (p->codes == NULL) p->codes = malloc(p->pixels * (size_t)s->form.channels * (s->form.bits > 8 ? 2 : 1));
+    const PictureResult r = {.colors = {.method = colored ? method_of(s->options->color) : COLOR_NONE,
+                                        .frames = 1,
+                                        .h = h,
+                                        .w = w,
+                                        .content = rgb},
+                             .style = colored || s->options->strength < 1 ? &style : NULL,
+                             .strength = (float)s->options->strength,
+                             .h = h,
+                             .w = w,
+                             .alpha = alpha,
+                             .form = s->form,
+                             .frame = number,
+                             .codes = p->codes};
+    return p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
+}
+
+const void *pictures_finish(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha)
 {
     const PictureSetup *s = &p->setup;
     bool colored = s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
     bool mix = s->options->strength < 1;
+    const void *codes = finish_there(p, source, number, rgb, alpha, colored);
+    if (codes != NULL) return codes;
     if (colored || mix) make_style(p, source, p->resized);
     if (colored) correct(p, 1, rgb);
     if (mix) color_mix(rgb, p->resized, 3 * p->pixels, (float)s->options->strength);
     to_unit(rgb, 3 * p->pixels, rgb);
+    return NULL;
 }

@@ -20,7 +20,8 @@ typedef struct PictureSetup {
     int bits;                     /* 8..16: interleaved codes, rows without gaps; 0: planar float32 in 0..1 */
     SizePlan size;
     int slice_frames;         /* the most a slice holds */
-    PictureDevice *device;    /* that is asked for colours first; NULL: none. Outlives the Pictures */
+    PictureDevice *device;    /* that is asked first; NULL: none. Outlives the Pictures */
+    PictureForm form;         /* in which the device may give results; all zero: none */
     bool inputs_only;         /* pictures_input is all that will be asked for */
     bool alpha_zeros_outside; /* box means of the alpha filter count zeros outside the picture, as in the sources */
 } PictureSetup;
@@ -48,6 +49,8 @@ void pictures_slice_begin(Pictures *p);
 void pictures_slice_gather(Pictures *p, const void *source, const float *rgb);
 void pictures_alpha(Pictures *p, const void *source, const float *rgb, float *alpha);
 void pictures_color_slice(Pictures *p, const void *const *source, float *const *rgb, int count);
-void pictures_finish(Pictures *p, const void *source, float *rgb); /* colour, strength; rgb becomes unit */
+/* Colour and strength of result `number`: as codes in the setup's form, valid until the next call; or, when it returns NULL, rgb
+ * becomes unit. alpha: NULL without one. */
+const void *pictures_finish(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha);
 
 #endif

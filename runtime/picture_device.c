@@ -1,5 +1,7 @@
 #include "runtime/picture_device.h"
 
+#include "kernels/cpu/resize.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,17 +31,26 @@ void picture_device_close(PictureDevice *p)
     free(p);
 }
 
-/* Rows of planes without gaps to a tensor, whose rows end in zeros. */
-static Tensor upload(Dev *d, const PictureColors *k, const float *values)
+/* ------------------------------------------------------------------------------------------- to the device and back */
+
+static Tensor planes_of(Dev *d, int planes, int h, int w) { return dev_floats(d, planes, h, 1, w); }
+
+/* Planes without gaps, w wide, to a tensor whose rows end in zeros. */
+static Tensor upload_wide(Dev *d, int planes, int h, int w, int tensor_w, const float *values)
 {
-    Tensor x = dev_floats(d, 3 * k->frames, k->h, 1, k->w);
+    Tensor x = planes_of(d, planes, h, tensor_w);
     float *to = dev_write(d, x);
     for (int64_t row = 0; to != NULL && row < (int64_t)x.t * x.h; row++) {
-        memcpy(to + row * x.c_pad, values + row * x.c, (size_t)x.c * sizeof *to);
-        memset(to + row * x.c_pad + x.c, 0, (size_t)(x.c_pad - x.c) * sizeof *to);
+        memcpy(to + row * x.c_pad, values + row * w, (size_t)w * sizeof *to);
+        memset(to + row * x.c_pad + w, 0, (size_t)(x.c_pad - w) * sizeof *to);
     }
     dev_write_end(d, x, to);
     return x;
+}
+
+static Tensor upload(Dev *d, int planes, int h, int w, const float *values)
+{
+    return upload_wide(d, planes, h, w, w, values);
 }
 
 static bool download(Dev *d, Tensor x, float *values)
@@ -51,9 +62,33 @@ static bool download(Dev *d, Tensor x, float *values)
     return from != NULL;
 }
 
-static bool work(Dev *d, const PictureColors *k)
+/* The planes of a source frame: its codes go up, all else is made there. */
+static Tensor planes_of_source(Dev *d, const PictureSource *s)
 {
-    Tensor content = upload(d, k, k->content), style = upload(d, k, k->style);
+    const int64_t bytes = (int64_t)s->width * s->height * s->channels * (s->bits > 8 ? 2 : 1);
+    Tensor codes = dev_bytes(d, bytes), x = planes_of(d, 3, s->height, s->width);
+    dev_bytes_in(d, codes, s->codes, (uint64_t)bytes);
+    dev_from_codes(d, &(CodesArgs){.codes = codes, .rgb = x, .channels = s->channels, .bits = s->bits});
+    dev_free(d, &codes);
+    for (int i = 0; i < s->steps; i++) {
+        const bool last = i == s->steps - 1;
+        Tensor y = last ? planes_of(d, 3, s->out_h, s->out_w) : planes_of(d, 3, s->rows[i]->out, s->columns[i]->out);
+        dev_resize(d, &(ResizeArgs){x, y, s->columns[i], s->rows[i], last ? &s->window : NULL});
+        dev_free(d, &x);
+        x = y;
+    }
+    return x;
+}
+
+/* -------------------------------------------------------------------------------------------------------------- work */
+
+/* A piece of work, planned and done by the same code; false: it failed. */
+typedef bool Work(Dev *d, const void *work);
+
+static bool color(Dev *d, const void *work)
+{
+    const PictureColors *k = work;
+    Tensor content = upload(d, 3 * k->frames, k->h, k->w, k->content), style = upload(d, 3 * k->frames, k->h, k->w, k->style);
     dev_color(d, &(ColorArgs){.method = k->method,
                               .content = content,
                               .style = style,
@@ -66,12 +101,73 @@ static bool work(Dev *d, const PictureColors *k)
     return done;
 }
 
+typedef struct Input {
+    const PictureSource *source;
+    double noise;
+    uint64_t seed;
+    int64_t frame;
+    float *out;
+} Input;
+
+static bool input(Dev *d, const void *work)
+{
+    const Input *k = work;
+    Tensor x = planes_of_source(d, k->source);
+    if (k->noise > 0) dev_input_noise(d, x, k->noise, k->seed, k->frame);
+    const bool done = !dev_is_plan(d) && download(d, x, k->out);
+    dev_free(d, &x);
+    return done;
+}
+
+/* Rows top .. top + h - 1 of planes, columns left .. left + w - 1. */
+static Tensor part_of(Tensor x, int top, int left, int h, int w)
+{
+    x.at += sizeof(float) * ((uint64_t)top * (uint64_t)x.stride_h + (uint64_t)left);
+    x.h = h;
+    x.c = w;
+    return x;
+}
+
+static bool finish(Dev *d, const void *work)
+{
+    const PictureResult *k = work;
+    const PictureColors *c = &k->colors;
+    const int64_t bytes = (int64_t)k->h * k->w * k->form.channels * (k->form.bits > 8 ? 2 : 1);
+    Tensor content = upload(d, 3, c->h, c->w, c->content), alpha = {0}, style = {0};
+    if (k->alpha != NULL) alpha = upload_wide(d, 1, k->h, k->w, c->w, k->alpha); /* rows as far apart as the content's */
+    if (k->style != NULL) {
+        style = planes_of_source(d, k->style);
+        dev_color(d, &(ColorArgs){.method = c->method,
+                                  .content = content,
+                                  .style = style,
+                                  .uncapped = c->uncapped,
+                                  .population = c->population,
+                                  .strength = k->strength});
+        dev_free(d, &style);
+    }
+    Tensor codes = dev_bytes(d, bytes);
+    dev_to_codes(d, &(CodesArgs){.codes = codes,
+                                 .rgb = part_of(content, k->top, k->left, k->h, k->w),
+                                 .alpha = alpha,
+                                 .channels = k->form.channels,
+                                 .bits = k->form.bits,
+                                 .is_signed = true,
+                                 .tpdf = k->form.dither,
+                                 .seed = k->form.seed,
+                                 .frame = k->frame});
+    dev_bytes_out(d, codes, k->codes, (uint64_t)bytes);
+    dev_free(d, &codes);
+    if (k->alpha != NULL) dev_free(d, &alpha);
+    dev_free(d, &content);
+    return !dev_is_plan(d) && dev_ok(d);
+}
+
 /* A device with memory for this much work; one that is too small makes way. */
-static bool ready(PictureDevice *p, const PictureColors *k)
+static bool ready(PictureDevice *p, Work *work, const void *what)
 {
     Dev *plan = dev_plan_open(&p->setup);
     if (plan == NULL) return false;
-    work(plan, k);
+    work(plan, what);
     const uint64_t bytes = dev_totals(plan).arena_peak;
     dev_close(plan);
     if (p->dev != NULL && bytes <= p->bytes) return true;
@@ -85,11 +181,30 @@ static bool ready(PictureDevice *p, const PictureColors *k)
     return p->dev != NULL;
 }
 
-bool picture_device_color(PictureDevice *p, const PictureColors *k)
+static bool do_work(PictureDevice *p, Work *work, const void *what)
 {
-    const bool ours = k->method == COLOR_LAB || k->method == COLOR_WAVELET || k->method == COLOR_ADAIN; /* others: on hosts */
-    if (p == NULL || p->useless || !ours || !ready(p, k)) return false;
-    if (work(p->dev, k)) return true;
+    if (p == NULL || p->useless || !ready(p, work, what)) return false;
+    if (work(p->dev, what)) return true;
     p->useless = true;
     return false;
+}
+
+/* Others are on the host. */
+static bool is_ours(ColorMethod m) { return m == COLOR_NONE || m == COLOR_LAB || m == COLOR_WAVELET || m == COLOR_ADAIN; }
+
+bool picture_device_color(PictureDevice *p, const PictureColors *k)
+{
+    return is_ours(k->method) && do_work(p, color, k);
+}
+
+bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise, uint64_t seed, int64_t frame, float *out)
+{
+    return s->bits > 0 && s->steps > 0 && do_work(p, input, &(Input){s, noise, seed, frame, out});
+}
+
+bool picture_device_finish(PictureDevice *p, const PictureResult *r)
+{
+    const PictureSource *s = r->style;
+    if (r->form.bits == 0 || (s != NULL && (s->bits == 0 || s->steps == 0 || !is_ours(r->colors.method)))) return false;
+    return do_work(p, finish, r);
 }

@@ -1,6 +1,6 @@
 /*
- * Colours of pictures by a GPU, where it has room beside the networks. Results are those of the host, bit for bit, so whoever
- * asks does the work itself where this cannot.
+ * The image work of a job by a GPU, where it has room beside the networks: source frames resized for the networks, decoded pictures
+ * coloured and made codes. Results are those of the host, bit for bit, so whoever asks does the work itself where this cannot.
  */
 #ifndef UPRES_RUNTIME_PICTURE_DEVICE_H
 #define UPRES_RUNTIME_PICTURE_DEVICE_H
@@ -23,7 +23,41 @@ typedef struct PictureColors {
     float *content;
 } PictureColors;
 
-/* false: not done, and content as it was. p may be NULL. */
+/* Of all below: false: not done, and what was given as it was. p may be NULL. */
+
 bool picture_device_color(PictureDevice *p, const PictureColors *c);
+
+/* A source frame, and the signed planes of out_h x out_w that are made of it. */
+typedef struct PictureSource {
+    const void *codes; /* interleaved, rows without gaps */
+    int width, height, channels, bits;
+    int steps; /* resizes, 1 or 2 */
+    const struct ResizeAxis *columns[2], *rows[2];
+    ResizeWindow window; /* of the last */
+    int out_h, out_w;
+} PictureSource;
+
+/* Those planes, with noise over them where noise > 0 (dev_input_noise): out [3][out_h][out_w]. */
+bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise, uint64_t seed, int64_t frame, float *out);
+
+/* How results are written. */
+typedef struct PictureForm {
+    int channels, bits; /* bits 0: as floats alone */
+    bool dither;
+    uint64_t seed;
+} PictureForm;
+
+/* A decoded picture to codes. */
+typedef struct PictureResult {
+    PictureColors colors;       /* one frame; content is but read, style is not looked at */
+    const PictureSource *style; /* h x w of the colours; NULL: neither colour nor strength is asked for */
+    float strength;
+    int top, left, h, w;        /* what is kept */
+    const float *alpha;         /* unit [h][w]; NULL: none */
+    PictureForm form;
+    int64_t frame;              /* for its noise */
+    void *codes;                /* [h][w][channels] */
+} PictureResult;
+bool picture_device_finish(PictureDevice *p, const PictureResult *r);
 
 #endif

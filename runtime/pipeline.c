@@ -15,6 +15,7 @@ enum {
 typedef struct Held {
     int64_t position;
     float *rgb, *alpha;
+    const void *codes; /* instead, of what the caller holds */
     bool in_slice; /* its slice is complete and has been seen to as one */
 } Held;
 
@@ -517,7 +518,8 @@ static void give_front(Pipeline *p)
     p->held_count--;
     memmove(p->held, p->held + 1, p->held_count * sizeof *p->held);
     if (schedule_gives(&p->schedule, p->given.position))
-        pictures_finish(p->pictures, source_at(p, p->given.position), p->given.rgb);
+        p->given.codes = pictures_finish(p->pictures, source_at(p, p->given.position),
+                                         p->given.position - p->schedule.prepend, p->given.rgb, p->given.alpha);
     drop_sources(p);
 }
 
@@ -533,7 +535,7 @@ static upres_status give(Pipeline *p, PipelineResult *r)
         if (schedule_gives(&p->schedule, p->given.position)) break;
         free_given(p);
     }
-    *r = (PipelineResult){p->given.position - p->schedule.prepend, p->given.rgb, p->given.alpha};
+    *r = (PipelineResult){p->given.position - p->schedule.prepend, p->given.codes, p->given.rgb, p->given.alpha};
     return UPRES_OK;
 }
 

@@ -71,7 +71,8 @@ typedef struct PipelineSetup {
 } PipelineSetup;
 
 typedef struct PipelineResult {
-    int64_t number; /* in the clip, from 0 */
+    int64_t number;    /* in the clip, from 0 */
+    const void *codes; /* in the setup's form, no gaps between rows; valid until the next call. NULL: what follows is unit */
     float *rgb,
         *alpha; /* unit, [3][true_h][true_w] and [true_h][true_w] or NULL; valid until the next call, may be changed */
 } PipelineResult;

@@ -196,6 +196,13 @@ void session_draw_line(const upres_session *s, float *rgb, bool column, int at)
     }
 }
 
+PictureForm session_codes(const upres_session *s, int channels)
+{
+    const upres_options *o = &s->options;
+    if (o->tile_debug) return (PictureForm){0}; /* lines are drawn into floats */
+    return (PictureForm){channels, options_bits(o, s->clip.bits), options_dither(o, s->clip.bits) != 0, o->seed};
+}
+
 static void quantize(upres_session *s, const PipelineResult *r)
 {
     int bytes = s->bits > 8 ? 2 : 1;
@@ -214,7 +221,7 @@ upres_status session_pull(upres_session *s, upres_frame *out, Fault *f)
     PipelineResult r;
     upres_status status = s->kind->pull(s->job, &r, f);
     if (status == UPRES_OK) {
-        quantize(s, &r);
+        if (r.codes == NULL) quantize(s, &r);
         s->results++;
         session_report(s, 1);
         out->number = r.number;
@@ -222,7 +229,7 @@ upres_status session_pull(upres_session *s, upres_frame *out, Fault *f)
         out->height = s->height;
         out->channels = s->channels;
         out->bits = s->bits;
-        out->data = s->codes;
+        out->data = r.codes ? r.codes : s->codes;
         out->stride = (ptrdiff_t)s->width * s->channels * (s->bits > 8 ? 2 : 1);
     }
     session_turn_to(s, -1);

@@ -157,6 +157,8 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
     j->pictures = picture_device_open(flash_networks_setup(j->networks), room);
     j->setup.picture.device = j->pictures;
+    s->channels = stream_pictures_has_alpha(&j->setup.picture) ? 4 : 3;
+    j->setup.picture.form = session_codes(s, s->channels);
     j->setup.networks = flash_networks_run(j->networks);
     j->setup.user = j;
     j->setup.finishing = finishing;
@@ -164,7 +166,6 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     if (!j->pipeline) return f->status;
     s->width = size.scaled_w;
     s->height = size.scaled_h;
-    s->channels = stream_pictures_has_alpha(&j->setup.picture) ? 4 : 3;
     s->peak_bytes = j->plan.peak_bytes;
     log_start(j, w);
     return UPRES_OK;

@@ -378,10 +378,11 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
     j->pictures = picture_device_open(seedvr2_setup(first_of(j)), room);
     j->setup.picture.device = j->pictures;
+    s->channels = pictures_has_alpha(&j->setup.picture) ? 4 : 3;
+    j->setup.picture.form = session_codes(s, s->channels);
     if (!open_pipeline(j, f)) return f->status;
     s->width = j->setup.picture.size.true_w;
     s->height = j->setup.picture.size.true_h;
-    s->channels = pictures_has_alpha(&j->setup.picture) ? 4 : 3;
     s->peak_bytes = j->plan.peak_bytes;
     log_start(j, w);
     return UPRES_OK;

@@ -17,6 +17,7 @@ struct StreamPictures {
     float *low;         /* and padded, [3][padded_h][padded_w] */
     int64_t low_number; /* whose frame that is; -1: nobody's */
     float *scratch;
+    void *codes; /* of the result at hand, where the device makes them */
 };
 
 static bool source_has_alpha(const StreamPictureSetup *s)
@@ -92,6 +93,7 @@ void stream_pictures_close(StreamPictures *p)
     free(p->scaled);
     free(p->low);
     free(p->scratch);
+    free(p->codes);
     free(p);
 }
 
@@ -103,12 +105,31 @@ static void read_unit(StreamPictures *p, const void *source, bool alpha)
                     alpha ? p->unit + 3 * (size_t)s->width * (size_t)s->height : NULL);
 }
 
+static PictureSource source_of(const StreamPictures *p, const void *source)
+{
+    const StreamPictureSetup *s = &p->setup;
+    const StreamSize *z = &s->size;
+    return (PictureSource){.codes = source,
+                           .width = s->width,
+                           .height = s->height,
+                           .channels = s->channels,
+                           .bits = s->bits,
+                           .steps = 1,
+                           .columns = {&p->x},
+                           .rows = {&p->y},
+                           .window = {-z->top, -z->left, z->scaled_h, z->scaled_w, false, true},
+                           .out_h = z->padded_h,
+                           .out_w = z->padded_w};
+}
+
 const float *stream_pictures_low(StreamPictures *p, const void *source, int64_t number)
 {
     const StreamPictureSetup *s = &p->setup;
     const StreamSize *z = &s->size;
     if (p->low_number == number) return p->low;
     p->low_number = number;
+    const PictureSource from = source_of(p, source);
+    if (picture_device_input(s->device, &from, 0, 0, 0, p->low)) return p->low;
     read_unit(p, source, false);
     resize_planes(&p->x, &p->y, p->unit, 3, p->scaled, p->scratch);
     for (size_t i = 0; i < scaled_floats(s); i++) p->scaled[i] = p->scaled[i] * 2.0f - 1.0f;
@@ -120,8 +141,6 @@ static void correct(StreamPictures *p, const float *low, float *x)
 {
     const StreamPictureSetup *s = &p->setup;
     int h = s->size.padded_h, w = s->size.padded_w;
-    if (s->clamp)
-        for (size_t i = 0; i < 3 * padded_pixels(s); i++) x[i] = clamp_signed(x[i]);
     const bool adain = s->options->color == UPRES_COLOR_ADAIN, wavelet = s->options->color == UPRES_COLOR_WAVELET;
     const PictureColors c = {.method = adain ? COLOR_ADAIN : COLOR_WAVELET,
                              .uncapped = true,
@@ -138,22 +157,63 @@ static void correct(StreamPictures *p, const float *low, float *x)
     if (s->options->strength < 1) color_mix(x, low, 3 * padded_pixels(s), (float)s->options->strength);
 }
 
-void stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
-                            float *alpha)
+/* By the device; NULL: it cannot. */
+static const void *finish_there(StreamPictures *p, const void *source, int64_t number, float *decoded, const float *alpha)
 {
     const StreamPictureSetup *s = &p->setup;
     const StreamSize *z = &s->size;
+    const PictureSource style = source_of(p, source);
+    const bool adain = s->options->color == UPRES_COLOR_ADAIN, wavelet = s->options->color == UPRES_COLOR_WAVELET;
+    const size_t codes = (size_t)z->scaled_h * (size_t)z->scaled_w * (size_t)s->form.channels;
+    if (s->device == NULL || s->form.bits == 0) return NULL;
+    if (p->codes == NULL) p->codes = malloc(codes * (s->form.bits > 8 ? 2 : 1));
+    const PictureResult r = {.colors = {.method = adain ? COLOR_ADAIN : wavelet ? COLOR_WAVELET : COLOR_NONE,
+                                        .uncapped = true,
+                                        .population = true,
+                                        .frames = 1,
+                                        .h = z->padded_h,
+                                        .w = z->padded_w,
+                                        .content = decoded},
+                             .style = adain || wavelet || s->options->strength < 1 ? &style : NULL,
+                             .strength = (float)s->options->strength,
+                             .top = z->top,
+                             .left = z->left,
+                             .h = z->scaled_h,
+                             .w = z->scaled_w,
+                             .alpha = alpha,
+                             .form = s->form,
+                             .frame = number,
+                             .codes = p->codes};
+    return p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
+}
+
+static void make_alpha(StreamPictures *p, const void *source, float *alpha)
+{
+    const StreamPictureSetup *s = &p->setup;
+    const size_t pixels = (size_t)s->size.scaled_h * (size_t)s->size.scaled_w;
+    if (s->options->alpha == UPRES_ALPHA_OPAQUE) {
+        for (size_t i = 0; i < pixels; i++) alpha[i] = 1;
+    } else {
+        read_unit(p, source, true);
+        alpha_resize(&p->x, &p->y, p->unit + 3 * (size_t)s->width * (size_t)s->height, alpha, p->scratch);
+    }
+}
+
+const void *stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
+                                   float *alpha)
+{
+    const StreamPictureSetup *s = &p->setup;
+    const StreamSize *z = &s->size;
+    if (s->clamp)
+        for (size_t i = 0; i < 3 * padded_pixels(s); i++) decoded[i] = clamp_signed(decoded[i]);
+    if (alpha) make_alpha(p, source, alpha);
+    const void *codes = finish_there(p, source, number, decoded, alpha);
+    if (codes) return codes;
     correct(p, stream_pictures_low(p, source, number), decoded);
     for (int c = 0; c < 3; c++)
         for (int y = 0; y < z->scaled_h; y++)
             to_unit(decoded + (size_t)c * padded_pixels(s) + (size_t)(z->top + y) * (size_t)z->padded_w +
                         (size_t)z->left,
                     (size_t)z->scaled_w, rgb + ((size_t)c * (size_t)z->scaled_h + (size_t)y) * (size_t)z->scaled_w);
-    size_t pixels = (size_t)z->scaled_h * (size_t)z->scaled_w;
-    if (alpha && s->options->alpha == UPRES_ALPHA_OPAQUE) {
-        for (size_t i = 0; i < pixels; i++) alpha[i] = 1;
-    } else if (alpha) {
-        read_unit(p, source, true);
-        alpha_resize(&p->x, &p->y, p->unit + 3 * (size_t)s->width * (size_t)s->height, alpha, p->scratch);
-    }
+    return NULL;
 }

@@ -15,7 +15,8 @@ typedef struct StreamPictureSetup {
     int width, height, channels;  /* of source frames */
     int bits;                     /* 8..16: interleaved codes, rows without gaps */
     StreamSize size;
-    PictureDevice *device; /* that is asked for colours first; NULL: none. Outlives the StreamPictures */
+    PictureDevice *device; /* that is asked first; NULL: none. Outlives the StreamPictures */
+    PictureForm form;      /* in which the device may give results; all zero: none */
     bool clamp; /* decoded pictures go to [-1, 1] before the colour correction */
 } StreamPictureSetup;
 
@@ -32,9 +33,10 @@ const float *stream_pictures_low(StreamPictures *p, const void *source, int64_t 
 
 /*
  * A decoded picture, signed [3][padded_h][padded_w] (changed), to a result: colour over the whole padded picture,
- * strength, cut to size; rgb unit [3][scaled_h][scaled_w]; alpha [scaled_h][scaled_w] when results have one.
+ * strength, cut to size. As codes in the setup's form, valid until the next call; or, when it returns NULL, rgb unit
+ * [3][scaled_h][scaled_w]; alpha [scaled_h][scaled_w] when results have one.
  */
-void stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
-                            float *alpha);
+const void *stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded,
+                                   float *rgb, float *alpha);
 
 #endif

@@ -23,7 +23,8 @@ struct StreamPipeline {
     int64_t k;              /* the chunk that runs or comes next */
     float *held[MOST_HELD]; /* pictures of chunk k - 1 (of chunk k while it runs); NULL: not wanted or given out */
     int64_t next;           /* the frame that is given out next; first_of(k) when none is held */
-    float *rgb, *alpha;     /* the result that was given out last */
+    float *rgb, *alpha;     /* the result that was given out last, */
+    const void *codes;      /* unless it is in these */
     Fault *fault;           /* of the call in progress, for callbacks */
 };
 
@@ -268,7 +269,8 @@ static bool give_next(StreamPipeline *p)
     bool given = *picture != NULL;
     if (given) {
         if (p->setup.finishing) p->setup.finishing(p->setup.user);
-        stream_pictures_finish(p->pictures, frame_store_get(&p->sources, p->next), p->next, *picture, p->rgb, p->alpha);
+        p->codes = stream_pictures_finish(p->pictures, frame_store_get(&p->sources, p->next), p->next, *picture, p->rgb,
+                                          p->alpha);
     }
     free(*picture);
     *picture = NULL;
@@ -294,7 +296,7 @@ upres_status stream_pipeline_pull(StreamPipeline *p, PipelineResult *r, Fault *f
     for (;;) {
         while (p->next < first_of(p, p->k)) {
             if (!give_next(p)) continue;
-            *r = (PipelineResult){p->next - 1, p->rgb, p->alpha};
+            *r = (PipelineResult){p->next - 1, p->codes, p->rgb, p->alpha};
             return UPRES_OK;
         }
         if (is_over(p)) return UPRES_END;

@@ -29,9 +29,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) resize_width(const __grid_
     }
 }
 
+/* Where the result goes beyond the picture. The last two, on all its sides, take the picture as it is, not held to [0, 1]. */
+enum { BLACK, EDGE, EDGE_AROUND, MIRRORED_AROUND };
+
+/* Which of 0 .. n - 1 stands at place i of what is filled up. */
+__device__ __forceinline__ int place(int i, int n, bool mirrored)
+{
+    const int outside = i < 0 ? -i : 2 * n - 2 - i;
+    return mirrored && (i < 0 || i >= n) ? outside : min(max(i, 0), n - 1);
+}
+
 /*
  * Planes resized in height, and of them the window that is wanted: clamped to [0, 1] and made signed, filled up with its
- * last row and column or with -1. Blocks: x columns with the padding of rows, which becomes zero; y rows; z planes.
+ * last row and column or with -1. Or all of them, filled up around (a.top and a.left are not above 0 then).
+ * Blocks: x columns with the padding of rows, which becomes zero; y rows; z planes.
  */
 extern "C" __global__ void __launch_bounds__(THREADS) resize_height(const __grid_constant__ CudaResizeHeight a)
 {
@@ -39,7 +50,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) resize_height(const __grid
     if (x >= a.to_row) return;
     __builtin_assume(a.taps > 0);
     const bool inside = x < a.window_w && y < a.window_h;
-    const int row = a.top + min(y, a.window_h - 1), column = a.left + min(x, a.window_w - 1);
+    const bool around = a.pad_edge >= EDGE_AROUND, mirrored = a.pad_edge == MIRRORED_AROUND;
+    const int row = around ? place(a.top + y, a.window_h, mirrored) : a.top + min(y, a.window_h - 1);
+    const int column = around ? place(a.left + min(x, a.to_w - 1), a.window_w, mirrored) : a.left + min(x, a.window_w - 1);
     const float *weight = memory_at<const float>(a.weight) + (uint64_t)row * a.taps;
     const uint64_t first = (uint64_t)blockIdx.z * a.from_h + memory_at<const int32_t>(a.first)[row];
     const float *from = memory_at<const float>(a.from) + (first * a.from_row + column);
@@ -47,8 +60,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) resize_height(const __grid
 #pragma unroll 4
     for (int k = 0; k < a.taps; k++) sum = __fadd_rn(sum, __fmul_rn(weight[k], from[(uint64_t)k * a.from_row]));
     if (a.is_signed) {
-        sum = sum < 0.0f ? 0.0f : sum;
-        sum = sum > 1.0f ? 1.0f : sum;
+        float held = sum < 0.0f ? 0.0f : sum;
+        held = held > 1.0f ? 1.0f : held;
+        sum = around ? sum : held;
         sum = inside || a.pad_edge ? __fsub_rn(__fmul_rn(sum, 2.0f), 1.0f) : -1.0f;
     }
     memory_at<float>(a.to)[((uint64_t)blockIdx.z * a.to_h + y) * a.to_row + x] = x < a.to_w ? sum : 0.0f;

@@ -2,6 +2,7 @@
 #include "kernels/cpu/clamp.h"
 #include "kernels/cpu/color.h"
 #include "kernels/cpu/noise.h"
+#include "kernels/cpu/pad.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
 #include "runtime/dev_internal.h"
@@ -65,11 +66,25 @@ typedef struct ResizeRun {
     Dev *d;
     const ResizeArgs *a;
     ResizeWindow window;
+    bool mirror;
     float *scratch;
     size_t scratch_floats; /* of a thread */
 } ResizeRun;
 
 static int lesser(int a, int b) { return a < b ? a : b; }
+
+/* The row of the resized picture that is shown in row y of the result. */
+static int row_at(const ResizeRun *r, int y)
+{
+    const ResizeWindow *w = &r->window;
+    return w->around ? pad_source(w->top + y, w->h, r->mirror) : w->top + lesser(y, w->h - 1);
+}
+
+static void row_around(const ResizeRun *r, const float *row, float *out)
+{
+    const ResizeWindow *w = &r->window;
+    for (int x = 0; x < r->a->y.c; x++) out[x] = row[pad_source(w->left + x, w->w, r->mirror)] * 2.0f - 1.0f;
+}
 
 /* Row `row` of the resized picture as row y of the result. */
 static void window_row(const ResizeRun *r, int plane, int y, const float *row)
@@ -78,7 +93,8 @@ static void window_row(const ResizeRun *r, int plane, int y, const float *row)
     const ResizeWindow *w = &r->window;
     const bool filled = y >= w->h && !w->pad_edge;
     float *out = tensor_at(r->d, to, plane, y, 0);
-    for (int x = 0; x < to.c; x++) {
+    if (w->around) row_around(r, row, out);
+    for (int x = 0; x < to.c && !w->around; x++) {
         const float value = row[w->left + lesser(x, w->w - 1)];
         if (r->a->window == NULL) out[x] = value;
         else out[x] = filled || (x >= w->w && !w->pad_edge) ? -1.0f : clamp_unit(value) * 2.0f - 1.0f;
@@ -90,20 +106,25 @@ static void resize_turn(void *context, int64_t i, int thread)
 {
     const ResizeRun *r = context;
     const ResizeArgs *a = r->a;
-    const ResizeWindow *w = &r->window;
     const int bands = (a->y.h + BAND - 1) / BAND, plane = (int)(i / bands), y = (int)(i % bands) * BAND;
-    const int end = lesser(y + BAND, a->y.h), first = lesser(y, w->h - 1), last = lesser(end, w->h) - 1;
+    const int end = lesser(y + BAND, a->y.h);
+    int first = row_at(r, y), last = first;
+    for (int k = y + 1; k < end; k++) {
+        const int at = row_at(r, k);
+        if (at < first) first = at;
+        if (at > last) last = at;
+    }
     float *scratch = r->scratch + (size_t)thread * r->scratch_floats, *rows = scratch + resize_scratch(a->columns, a->rows);
-    resize_rows(a->columns, a->rows, tensor_at(r->d, a->x, plane, 0, 0), (size_t)a->x.stride_h, w->top + first,
-                w->top + (last < first ? first : last) + 1, rows, scratch);
+    resize_rows(a->columns, a->rows, tensor_at(r->d, a->x, plane, 0, 0), (size_t)a->x.stride_h, first, last + 1, rows, scratch);
     for (int k = y; k < end; k++)
-        window_row(r, plane, k, rows + (size_t)(lesser(k, w->h - 1) - first) * (size_t)a->columns->out);
+        window_row(r, plane, k, rows + (size_t)(row_at(r, k) - first) * (size_t)a->columns->out);
 }
 
 void cpu_resize(Dev *d, const ResizeArgs *a)
 {
     const ResizeWindow whole = {.h = a->y.h, .w = a->y.c};
     ResizeRun r = {.d = d, .a = a, .window = a->window != NULL ? *a->window : whole};
+    r.mirror = pad_mirrors(r.window.h, r.window.w, -r.window.top, -r.window.left, a->y.h, a->y.c);
     r.scratch_floats = resize_scratch(a->columns, a->rows) + (size_t)BAND * (size_t)a->columns->out;
     Scratch s = dev_scratch(d, (uint64_t)r.scratch_floats * (uint64_t)d->threads);
     r.scratch = s.floats;

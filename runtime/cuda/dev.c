@@ -350,6 +350,40 @@ static void cuda_write_end(Dev *d, Tensor x, float *values)
     leave(d->cuda);
 }
 
+/* Raw bytes, by way of pinned memory. Not recorded: frames are never the same again. */
+void cuda_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    struct Cuda *c = d->cuda;
+    enter(c);
+    void *buffer = cuda_buffer_take(c->staging, bytes);
+    if (buffer == NULL) {
+        dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)bytes);
+    } else {
+        memcpy(buffer, from, bytes);
+        copy_now(d, cuda_at(d, x), buffer, bytes);
+        if (!d->failed) worked(d, "cuEventRecord", cuda_buffer_sent(c->staging, buffer));
+        cuda_buffer_give(c->staging, buffer);
+    }
+    leave(c);
+}
+
+void cuda_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
+{
+    if (d->plan || d->failed || bytes == 0) return;
+    enter(d->cuda);
+    void *buffer = cuda_buffer_take(d->cuda->staging, bytes);
+    leave(d->cuda);
+    if (buffer == NULL) {
+        dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)bytes);
+        return;
+    }
+    cuda_copy_out(d, buffer, cuda_at(d, x), bytes);
+    cuda_wait(d);
+    if (!d->failed) memcpy(to, buffer, bytes);
+    cuda_buffer_give(d->cuda->staging, buffer);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
 static void count_kernels(Dev *d)

@@ -1,5 +1,6 @@
 /* Whole pictures on the CUDA device: kernels/cuda/noise.cu and resize.cu, kernels/ptx/codes.ptx. */
 #include "kernels/cpu/noise.h"
+#include "kernels/cpu/pad.h"
 #include "kernels/cpu/resize.h"
 #include "runtime/cuda/dev.h"
 
@@ -94,6 +95,14 @@ static void resize_width(Dev *d, const ResizeArgs *r, const CudaAxis *columns, C
     cuda_launch(d, "resize", "resize_width", "", grid, &a);
 }
 
+/* CudaResizeHeight.pad_edge. */
+static int filling_of(const ResizeArgs *r, const ResizeWindow *w)
+{
+    enum { BLACK, EDGE, EDGE_AROUND, MIRRORED_AROUND };
+    if (!w->around) return w->pad_edge ? EDGE : BLACK;
+    return pad_mirrors(w->h, w->w, -w->top, -w->left, r->y.h, r->y.c) ? MIRRORED_AROUND : EDGE_AROUND;
+}
+
 static void resize_height(Dev *d, const ResizeArgs *r, const CudaAxis *rows, CUdeviceptr from)
 {
     const ResizeWindow whole = {.h = r->y.h, .w = r->y.c}, w = r->window != NULL ? *r->window : whole;
@@ -112,7 +121,7 @@ static void resize_height(Dev *d, const ResizeArgs *r, const CudaAxis *rows, CUd
                                 .to_h = r->y.h,
                                 .to_row = (int32_t)r->y.stride_h,
                                 .is_signed = r->window != NULL,
-                                .pad_edge = w.pad_edge};
+                                .pad_edge = filling_of(r, &w)};
     const CudaGrid grid = {blocks_of(a.to_row, THREADS), (unsigned)a.to_h, (unsigned)r->y.t, THREADS, 0};
     cuda_launch(d, "resize", "resize_height", "", grid, &a);
 }
@@ -131,14 +140,6 @@ void cuda_resize(Dev *d, const ResizeArgs *a)
 
 /* ------------------------------------------------------------------------------------------------------------- codes */
 
-void cuda_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes) { cuda_copy_in(d, cuda_at(d, x), from, bytes); }
-
-void cuda_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
-{
-    cuda_copy_out(d, to, cuda_at(d, x), bytes);
-    cuda_wait(d);
-}
-
 enum { CODES_SIGNED = 1, CODES_NOISE = 2 };
 
 static CudaCodes codes_of(const Dev *d, const CodesArgs *c)
@@ -147,14 +148,14 @@ static CudaCodes codes_of(const Dev *d, const CodesArgs *c)
     return (CudaCodes){.codes = cuda_at(d, c->codes),
                        .rgb = cuda_at(d, c->rgb),
                        .alpha = cuda_at(d, c->alpha),
-                       .seed = c->seed,
+                       .seed = c->tpdf ? c->seed : 0,
                        .plane = (uint32_t)c->rgb.stride_t,
                        .row = (uint32_t)c->rgb.stride_h,
                        .w = (uint32_t)c->rgb.c,
                        .code_row = (uint32_t)(c->rgb.c * c->channels) << wide,
                        .channels = (uint32_t)c->channels,
                        .wide = wide,
-                       .frame = (uint32_t)c->frame,
+                       .frame = c->tpdf ? (uint32_t)c->frame : 0, /* the same launch for every frame but for the noise */
                        .flags = (c->is_signed ? CODES_SIGNED : 0u) | (c->tpdf ? CODES_NOISE : 0u),
                        .top = (double)((1 << c->bits) - 1)};
 }

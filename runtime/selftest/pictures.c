@@ -112,12 +112,13 @@ typedef struct ResizeCase {
 } ResizeCase;
 
 static const ResizeCase resizes[] = {
-    {"larger", 3, 7, 9, 13, 150, {0, 0, 0, 0, false}, 13, 150},
-    {"smaller", 2, 47, 301, 9, 37, {0, 0, 0, 0, false}, 9, 37},
-    {"one_axis", 1, 6, 33, 75, 33, {0, 0, 0, 0, false}, 75, 33},
-    {"padded", 3, 9, 21, 40, 50, {0, 0, 40, 50, false}, 48, 64},
-    {"padded_edge", 3, 9, 21, 40, 50, {0, 0, 40, 50, true}, 80, 53},
-    {"cropped", 3, 19, 21, 37, 41, {2, 4, 32, 32, false}, 32, 32},
+    {"larger", 3, 7, 9, 13, 150, {0, 0, 0, 0, false, false}, 13, 150},
+    {"smaller", 2, 47, 301, 9, 37, {0, 0, 0, 0, false, false}, 9, 37},
+    {"one_axis", 1, 6, 33, 75, 33, {0, 0, 0, 0, false, false}, 75, 33},
+    {"padded", 3, 9, 21, 40, 50, {0, 0, 40, 50, false, false}, 48, 64},
+    {"padded_edge", 3, 9, 21, 40, 50, {0, 0, 40, 50, true, false}, 80, 53},
+    {"cropped", 3, 19, 21, 37, 41, {2, 4, 32, 32, false, false}, 32, 32},
+    {"around", 3, 19, 21, 38, 42, {-13, -11, 38, 42, false, true}, 64, 64},
 };
 
 static void resize(Trial *t, const void *shape)

@@ -4,6 +4,7 @@
  */
 #include "kernels/cpu/color.h"
 #include "kernels/cpu/noise.h"
+#include "kernels/cpu/pad.h"
 #include "kernels/cpu/quantize.h"
 #include "kernels/cpu/resize.h"
 #include "runtime/picture_device.h"
@@ -150,16 +151,27 @@ static void transformed(const Resize *r)
     frame_transform_free(&t);
 }
 
+/* What FlashVSR sees: resized, 2 u - 1 without bounds, filled up all around. */
+static void surrounded(const Resize *r)
+{
+    const size_t count = (size_t)(r->planes * r->to_h * r->to_w);
+    float *whole = check_floats(count);
+    resize_planes(&r->columns, &r->rows, r->from, r->planes, whole, check_floats(resize_scratch(&r->columns, &r->rows)));
+    for (size_t i = 0; i < count; i++) whole[i] = whole[i] * 2.0f - 1.0f;
+    pad_mirrored(whole, r->planes, r->to_h, r->to_w, -r->window.top, -r->window.left, r->out_h, r->out_w, r->want);
+}
+
 static void resize(Resize r)
 {
     if (!check_begin("dev_resize_%dx%dx%d_%dx%d_window%dx%d%s", r.planes, r.h, r.w, r.to_h, r.to_w, r.window.h, r.window.w,
-                     r.window.pad_edge ? "_edge" : "")) return;
+                     r.window.around ? "_around" : r.window.pad_edge ? "_edge" : "")) return;
     if (r.window.h == 0) r.out_h = r.to_h, r.out_w = r.to_w;
     const size_t in = (size_t)(r.planes * r.h * r.w), out = (size_t)(r.planes * r.out_h * r.out_w);
     check_true(resize_axis_init(&r.columns, r.w, r.to_w) && resize_axis_init(&r.rows, r.h, r.to_h), "no memory");
     r.from = check_floats(in), r.want = check_floats(out), r.got = check_floats(out);
     check_uniform(r.from, in, 0, 1);
-    if (r.window.h > 0) transformed(&r);
+    if (r.window.around) surrounded(&r);
+    else if (r.window.h > 0) transformed(&r);
     else
         resize_planes(&r.columns, &r.rows, r.from, r.planes, r.want, check_floats(resize_scratch(&r.columns, &r.rows)));
     each_device(resize_work, resize_done, &r);
@@ -332,8 +344,12 @@ void test_picture(void)
                     .out_h = 48, .out_w = 64});
     resize((Resize){.planes = 3, .h = 9, .w = 21, .to_h = 40, .to_w = 50, .window = {.h = 40, .w = 50, .pad_edge = true},
                     .out_h = 80, .out_w = 53});
-    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 37, .to_w = 41, .window = {2, 4, 32, 32, false},
+    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 37, .to_w = 41, .window = {.top = 2, .left = 4, .h = 32, .w = 32},
                     .out_h = 32, .out_w = 32});
+    resize((Resize){.planes = 3, .h = 19, .w = 21, .to_h = 38, .to_w = 42, .window = {-13, -11, 38, 42, false, true},
+                    .out_h = 64, .out_w = 64});
+    resize((Resize){.planes = 2, .h = 9, .w = 11, .to_h = 18, .to_w = 22, .window = {-7, -53, 18, 22, false, true},
+                    .out_h = 32, .out_w = 128});
     for (int channels = 1; channels <= 4; channels++) {
         from_codes((Codes){.h = 3, .w = 261, .channels = channels, .bits = 8, .alpha = channels % 2 == 0});
         from_codes((Codes){.h = 2, .w = 7, .channels = channels, .bits = 10});
@@ -373,6 +389,51 @@ static void beside(PictureDevice *p, PictureColors c, bool done)
     check_equal("content", want, c.content, count * sizeof *want);
 }
 
+/* A source frame to what FlashVSR sees, and a decoded picture to codes: as the host does it, step by step. */
+static void frames_beside(PictureDevice *p, bool done)
+{
+    enum { H = 19, W = 21, GROWN_H = 38, GROWN_W = 42, SIDE = 64, TOP = 13, LEFT = 11, FRAME = 5 };
+    enum { PLANE = SIDE * SIDE, ALL = 3 * PLANE, KEPT = GROWN_H * GROWN_W };
+    ResizeAxis x, y;
+    check_true(resize_axis_init(&x, W, GROWN_W) && resize_axis_init(&y, H, GROWN_H), "no memory");
+    uint8_t source[H * W * 4], codes[KEPT * 4], want_codes[KEPT * 4];
+    for (int i = 0; i < H * W * 4; i++) source[i] = (uint8_t)(i * 37 + i / 11);
+    const PictureSource s = {.codes = source, .width = W, .height = H, .channels = 4, .bits = 8, .steps = 1, .columns = {&x},
+                             .rows = {&y}, .window = {-TOP, -LEFT, GROWN_H, GROWN_W, false, true}, .out_h = SIDE, .out_w = SIDE};
+    float *unit = check_floats((size_t)(3 * H * W)), *grown = check_floats((size_t)(3 * KEPT)), *style = check_floats(ALL);
+    float *low = check_floats(ALL), *noisy = check_floats(ALL), *alpha = check_floats(KEPT);
+    picture_to_unit(source, W * 4, H, W, 4, 8, unit, NULL);
+    resize_planes(&x, &y, unit, 3, grown, check_floats(resize_scratch(&x, &y)));
+    for (int i = 0; i < 3 * KEPT; i++) grown[i] = grown[i] * 2.0f - 1.0f;
+    pad_mirrored(grown, 3, GROWN_H, GROWN_W, TOP, LEFT, SIDE, SIDE, style);
+    check_true(picture_device_input(p, &s, 0, 0, 0, low) == done, "input by the %s", done ? "host" : "device");
+    if (done) check_equal("input", style, low, ALL * sizeof *low);
+    memcpy(noisy, style, ALL * sizeof *noisy);
+    input_noise(noisy, SIDE, SIDE, 0.3, 9, FRAME);
+    check_true(picture_device_input(p, &s, 0.3, 9, FRAME, low) == done, "input by the %s", done ? "host" : "device");
+    if (done) check_equal("input with noise", noisy, low, ALL * sizeof *low);
+
+    float *content = check_random_floats(ALL, 0.5f), *decoded = check_floats(ALL);
+    check_uniform(alpha, KEPT, 0, 1);
+    memcpy(decoded, content, ALL * sizeof *decoded);
+    const PictureResult r = {.colors = {.method = COLOR_ADAIN, .population = true, .frames = 1, .h = SIDE, .w = SIDE,
+                                        .content = content},
+                             .style = &s, .strength = 0.7f, .top = TOP, .left = LEFT, .h = GROWN_H, .w = GROWN_W, .alpha = alpha,
+                             .form = {4, 8, true, 77}, .frame = FRAME, .codes = codes};
+    check_true(picture_device_finish(p, &r) == done, "finished by the %s", done ? "host" : "device");
+    check_equal("what was decoded", decoded, content, ALL * sizeof *decoded);
+    color_adain(decoded, style, 1, SIDE, SIDE, true, decoded);
+    color_mix(decoded, style, ALL, 0.7f);
+    to_unit(decoded, ALL, decoded);
+    for (int c = 0; c < 4; c++)
+        for (int row = 0; row < GROWN_H; row++)
+            quantize_row(c == 3 ? alpha + row * GROWN_W : decoded + c * PLANE + (TOP + row) * SIDE + LEFT, GROWN_W, 8, true, 77,
+                         FRAME, c, row, want_codes + row * GROWN_W * 4 + c, 4);
+    if (done) check_equal("codes", want_codes, codes, sizeof codes);
+    resize_axis_free(&x);
+    resize_axis_free(&y);
+}
+
 /* One device for pictures of all sizes; none where there is no room or the method is the host's. */
 void test_cuda_picture(void)
 {
@@ -386,8 +447,10 @@ void test_cuda_picture(void)
     beside(p, (PictureColors){.method = COLOR_WAVELET, .uncapped = true, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_ADAIN, .population = true, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_HSV, .frames = 1, .h = 9, .w = 13}, false);
+    frames_beside(p, true);
     picture_device_close(p);
     p = picture_device_open(&setup, 1000);
+    frames_beside(p, false);
     beside(p, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, false);
     picture_device_close(p);
     check_true(picture_device_open(&(DevSetup){0}, UINT64_MAX) == NULL, "the CPU is a device of its own");
