@@ -93,6 +93,16 @@ static void add_gpus(Text *t)
     }
 }
 
+const char *upres_version(void)
+{
+    return "0.1.0";
+}
+
+uint32_t upres_api_version(void)
+{
+    return UPRES_API_VERSION;
+}
+
 void about(char *text, size_t size)
 {
     char system[256];

@@ -66,16 +66,6 @@ const char *upres_last_error(void)
     return last.text;
 }
 
-const char *upres_version(void)
-{
-    return "0.1.0";
-}
-
-uint32_t upres_api_version(void)
-{
-    return UPRES_API_VERSION;
-}
-
 /* ------------------------------------------------------------------------------------------------------ weight files */
 
 upres_status upres_weights_open(upres_weights **out, const char *const *paths, size_t count)

@@ -8,52 +8,6 @@
 
 /* ----------------------------------------------------------------------------------------------------------- devices */
 
-static Dev *device_new(const DevSetup *s, char *error, size_t error_size)
-{
-    Dev *d = calloc(1, sizeof *d);
-    if (d == NULL) {
-        snprintf(error, error_size, "out of memory");
-        return NULL;
-    }
-    d->plan = true;
-    d->few_too = s->few_too;
-    if (s->cuda == NULL) cpu_attach(d, s);
-    else if (!cuda_attach(d, s, error, error_size)) {
-        free(d);
-        return NULL;
-    }
-    return d;
-}
-
-Dev *dev_plan_open(const DevSetup *s)
-{
-    char error[256];
-    Dev *d = device_new(s, error, sizeof error);
-    if (d != NULL) arena_init(&d->arena, UINT64_MAX);
-    return d;
-}
-
-Dev *dev_open(const DevSetup *s, uint64_t arena_bytes, char *error, size_t error_size)
-{
-    bool no_memory;
-    return dev_try(s, arena_bytes, &no_memory, error, error_size);
-}
-
-Dev *dev_try(const DevSetup *s, uint64_t arena_bytes, bool *no_memory, char *error, size_t error_size)
-{
-    *no_memory = false;
-    Dev *d = device_new(s, error, error_size);
-    if (d == NULL) return NULL;
-    d->plan = false;
-    if (!(s->cuda == NULL ? cpu_start(d, arena_bytes, error, error_size) : cuda_start(d, arena_bytes, error, error_size))) {
-        *no_memory = d->no_memory;
-        dev_close(d);
-        return NULL;
-    }
-    arena_init(&d->arena, arena_bytes);
-    return d;
-}
-
 void dev_close(Dev *d)
 {
     if (d == NULL) return;
@@ -74,7 +28,7 @@ DevTotals dev_totals(const Dev *d)
 {
     DevTotals t = d->totals;
     t.arena_peak = d->arena.peak;
-    if (d->cuda != NULL) cuda_weights_totals(d, &t);
+    d->ops->totals(d, &t);
     return t;
 }
 
@@ -109,13 +63,10 @@ void dev_phase_begin(Dev *d, int group, uint64_t arena_bytes)
 {
     dev_phase(d);
     dev_weight_group(d, group);
-    if (d->cuda != NULL && !d->failed) cuda_phase(d, arena_bytes);
+    if (!d->failed) d->ops->phase(d, arena_bytes);
 }
 
-void dev_weight_group(Dev *d, int group)
-{
-    if (d->cuda != NULL) cuda_weight_group(d, group);
-}
+void dev_weight_group(Dev *d, int group) { d->ops->weight_group(d, group); }
 
 void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user)
 {

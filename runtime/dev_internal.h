@@ -52,6 +52,9 @@ typedef struct DevOps {
     void (*wait)(Dev *d);
     void (*time_begin)(Dev *d); /* not on a plan */
     double (*time_end)(Dev *d);
+    void (*phase)(Dev *d, uint64_t arena_bytes);  /* dev_phase_begin, the arena being empty */
+    void (*weight_group)(Dev *d, int group);
+    void (*totals)(const Dev *d, DevTotals *t);   /* what the device itself counts */
     void (*close)(Dev *d); /* also after a start that failed, and of plans */
 } DevOps;
 
@@ -196,8 +199,5 @@ void cpu_attach(Dev *d, const DevSetup *s);
 bool cpu_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
 bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size);
 bool cuda_start(Dev *d, uint64_t arena_bytes, char *error, size_t error_size);
-void cuda_weight_group(Dev *d, int group);
-void cuda_phase(Dev *d, uint64_t arena_bytes);
-void cuda_weights_totals(const Dev *d, DevTotals *t);
 
 #endif

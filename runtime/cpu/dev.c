@@ -210,6 +210,25 @@ static void cpu_wait(Dev *d) { (void)d; }
 static void cpu_time_begin(Dev *d) { d->began = system_seconds(); }
 static double cpu_time_end(Dev *d) { return system_seconds() - d->began; }
 
+/* Weights are read where the files are mapped: there is nothing to keep, to give up, or to count. */
+static void cpu_phase(Dev *d, uint64_t arena_bytes)
+{
+    (void)d;
+    (void)arena_bytes;
+}
+
+static void cpu_weight_group(Dev *d, int group)
+{
+    (void)d;
+    (void)group;
+}
+
+static void cpu_totals(const Dev *d, DevTotals *t)
+{
+    (void)d;
+    (void)t;
+}
+
 static void cpu_close(Dev *d)
 {
     pool_close(d->pool);
@@ -253,6 +272,9 @@ static const DevOps cpu_ops = {
     .wait = cpu_wait,
     .time_begin = cpu_time_begin,
     .time_end = cpu_time_end,
+    .phase = cpu_phase,
+    .weight_group = cpu_weight_group,
+    .totals = cpu_totals,
     .close = cpu_close,
 };
 

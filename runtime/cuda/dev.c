@@ -487,6 +487,22 @@ static void cuda_close(Dev *d)
 CudaRecorderCounts cuda_counts(const Dev *d) { return cuda_recorder_counts(d->cuda->recorder); }
 CudaSideCounts cuda_uploads_ahead(const Dev *d) { return cuda_side_counts(d->cuda->side); }
 
+static uint64_t aligned(uint64_t bytes) { return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN; }
+
+/* The arena's place is at the end, so that all before it can be the weights'. */
+static void cuda_phase(Dev *d, uint64_t arena_bytes)
+{
+    struct Cuda *c = d->cuda;
+    const uint64_t arena = aligned(arena_bytes > 0 ? arena_bytes : 1), planned = aligned(cuda_weights_planned(&c->setup));
+    if (d->plan || d->failed || planned == 0 || arena > c->block.bytes - planned) return;
+    c->arena = c->block.address + c->block.bytes - arena;
+    const uint64_t peak = d->arena.peak;
+    arena_close(&d->arena);
+    arena_init(&d->arena, arena_bytes);
+    d->arena.peak = peak;
+    cuda_weights_resize(d, c->block.bytes - arena);
+}
+
 static const DevOps cuda_ops = {
     .conv3d = cuda_conv3d,
     .upsample = cuda_upsample,
@@ -524,6 +540,9 @@ static const DevOps cuda_ops = {
     .wait = cuda_wait,
     .time_begin = cuda_time_begin,
     .time_end = cuda_time_end,
+    .phase = cuda_phase,
+    .weight_group = cuda_weight_group,
+    .totals = cuda_weights_totals,
     .close = cuda_close,
 };
 
@@ -546,23 +565,7 @@ bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
     return true;
 }
 
-static uint64_t aligned(uint64_t bytes) { return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN; }
-
 CUdeviceptr cuda_weight_memory(const Dev *d) { return d->cuda->block.address; }
-
-/* The arena's place is at the end, so that all before it can be the weights'. */
-void cuda_phase(Dev *d, uint64_t arena_bytes)
-{
-    struct Cuda *c = d->cuda;
-    const uint64_t arena = aligned(arena_bytes > 0 ? arena_bytes : 1), planned = aligned(cuda_weights_planned(&c->setup));
-    if (d->plan || d->failed || planned == 0 || arena > c->block.bytes - planned) return;
-    c->arena = c->block.address + c->block.bytes - arena;
-    const uint64_t peak = d->arena.peak;
-    arena_close(&d->arena);
-    arena_init(&d->arena, arena_bytes);
-    d->arena.peak = peak;
-    cuda_weights_resize(d, c->block.bytes - arena);
-}
 
 /* Stream, block of memory, and what goes with them. */
 static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)

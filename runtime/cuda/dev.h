@@ -109,6 +109,8 @@ void cuda_weights_check(Dev *d);
 /* Enqueue one packing of floats; what *p says of memory lies on the device. */
 void cuda_pack(Dev *d, const CudaPack *p, Element type);
 void cuda_weights_close(Dev *d);
+void cuda_weight_group(Dev *d, int group);
+void cuda_weights_totals(const Dev *d, DevTotals *t);
 void cuda_weights_start(Dev *d); /* lays out the memory that a plan found */
 uint64_t cuda_weights_planned(const DevSetup *s); /* bytes of it; 0: weights take theirs as they are met */
 CUdeviceptr cuda_weight_memory(const Dev *d); /* where it is */
