@@ -61,7 +61,8 @@ template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm 
     return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
 }
 
-template <class T> __device__ __forceinline__ bool in_boxes(const CudaGemm &g) { return T::boxed || g.box > 0; }
+/* Rows are gathered in boxes for the sake of moments alone. */
+template <class T> __device__ __forceinline__ bool in_boxes(const CudaGemm &g) { return T::boxed || (T::moments && g.box > 0); }
 
 /* Pixel of its image, counted through rows, that row `row` of a tile is; all there are, where there is none. */
 template <class T> __device__ __forceinline__ int pixel_of(const CudaGemm &g, const Place &at, int row)
@@ -116,7 +117,7 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const int64_t row_bytes = (int64_t)p.taps * p.depth * T::element_bytes;
     const uint32_t columns = (uint32_t)g.columns;
     const Share share = share_now();
-    const int first = pixel_of<T>(g, at, share.own), step = g.box > 0 ? (T::rows_a_turn >> g.box) * g.columns : T::rows_a_turn;
+    const int first = pixel_of<T>(g, at, share.own), step = in_boxes<T>(g) ? (T::rows_a_turn >> g.box) * g.columns : T::rows_a_turn;
     const int left = g.rows * g.columns - first;
     f.tap = f.slab = f.of_window = 0;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
