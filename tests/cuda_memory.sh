@@ -5,37 +5,15 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
-upres=$build/upres
 work=$build/tests/cuda_memory
-rm -rf "$work"
-mkdir -p "$work"/one "$work"/several
+. tests/gpu_jobs.sh
+need_kernels
+mkdir "$work/one" "$work/several"
 cp tests/data/tiny/lr/000001.png "$work/one/"
 cp tests/data/tiny/lr/00000[1-5].png "$work/several/"
-export UPRES_CUDA_DRIVER=$PWD/$build/tests/emulator/libcuda.so.1
-passed=0 failed=0
 
-tell() { # ok|FAIL TEXT
-    echo "$1 $2"
-    if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-}
-
-holds() { # NAME COMMAND...
-    local name=$1
-    shift
-    if "$@"; then tell ok "$name"; else tell FAIL "$name"; fi
-}
-
-# run NAME SETTINGS OPTION... : a job on the emulated GPU; NAME.log, NAME.report, NAME.status, and the pictures in NAME.
-run() {
-    local name=$1 settings=$2
-    shift 2
-    UPRES_EMULATOR="sm=89,$settings,report=$work/$name.report" "$upres" -m "$work/weights.safetensors" -o "$work/$name" \
-        --color none --device cuda --precision bf16 -v "$@" >"$work/$name.log" 2>&1
-    echo $? >"$work/$name.status"
-}
-
-reported() { # NAME WHAT: a number of the report
-    awk -F '\t' -v what="$2" '$1 == what { n = $2 } END { print n + 0 }' "$work/$1.report"
+gpu_run() { # NAME SETTINGS OPTION...
+    run "$@" --device cuda
 }
 
 planned() { # NAME: bytes of arena and weights, as the log of -v tells them in MiB
@@ -48,27 +26,13 @@ as_planned() { # NAME: within 3 in 100
         'BEGIN { exit !(planned > 0 && used >= planned * 0.97 && used <= planned * 1.03) }'
 }
 
-same() { # NAME NAME
-    diff -r "$work/$1" "$work/$2" >/dev/null && [ "$(cat "$work/$1.status" "$work/$2.status" | tr -d '\n')" = 00 ]
-}
-
-says() { # NAME TEXT
-    grep -q "$2" "$work/$1.log"
-}
-
-ends_with() { # NAME STATUS
-    [ "$(cat "$work/$1.status")" = "$2" ]
-}
-
-"$upres" demo-weights seedvr2 -o "$work/weights.safetensors" >/dev/null || tell FAIL "demo weights"
-
-run roomy memory=512M -i "$work/one" --scale 2
+gpu_run roomy seed=1 -i "$work/one" --scale 2
 holds "a picture" ends_with roomy 0
 holds "it uses what was planned" as_planned roomy
 holds "everything is given back" test "$(reported roomy "memory of device 0 at the end")" = 0
 holds "two allocations of the device's memory: the networks', the pictures'" test "$(reported roomy cuMemAlloc_v2)" = 2
 
-run tight memory=12M -i "$work/one" --scale 2
+gpu_run tight memory=12M -i "$work/one" --scale 2
 holds "weights are streamed where not all fit" says tight "weights are streamed"
 holds "nothing is tiled for it" says tight "decode untiled"
 holds "the same pixels" same roomy tight
@@ -76,41 +40,40 @@ holds "what was planned is used" as_planned tight
 # Beside what is planned lie the kernels' constants, some 70 KiB, in the tenth that is left free.
 holds "the limit is kept" test "$(reported tight "memory of device 0 at most")" -le $((12 * 1048576 * 9 / 10 + 81920))
 
-run least memory=9300K -i "$work/one" --scale 2
+gpu_run least memory=9300K -i "$work/one" --scale 2
 holds "the same pixels with hardly any weights kept" same roomy least
 
-run nothing memory=5M -i "$work/one" --scale 2
+gpu_run nothing memory=5M -i "$work/one" --scale 2
 holds "too little memory is a sentence and exit code 33" ends_with nothing 33
 holds "which says what would help" says nothing "the GPU's memory.*use a smaller"
 
-run large memory=512M -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
-run tiled memory=15M -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
+gpu_run large seed=1 -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
+gpu_run tiled memory=15M -i "$work/one" --scale 4 --vae-tile 48 --vae-tile-overlap 16
 holds "tiles and streamed weights: the same pixels as tiles alone" same large tiled
 holds "streamed there" says tiled "weights are streamed"
 
-run auto memory=12M -i "$work/one" --scale 4
+gpu_run auto memory=12M -i "$work/one" --scale 4
 holds "tiles are chosen where streaming does not suffice" says auto "tiles chosen"
 holds "and they fit" ends_with auto 0
 holds "as planned" as_planned auto
 
 for n in 1 2 3 5; do
-    run "fails_$n" "memory=512M,fail_alloc=$n" -i "$work/one" --scale 2
+    gpu_run "fails_$n" "fail_alloc=$n" -i "$work/one" --scale 2
     holds "allocation $n fails: the same pixels" same roomy "fails_$n"
 done
 holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
 
 cp "$work"/several/00000[45].png "$work"
 rm "$work"/several/00000[45].png
-run three memory=512M -i "$work/several" --scale 1 --batch-size 1
+gpu_run three seed=1 -i "$work/several" --scale 1 --batch-size 1
 mv "$work"/00000[45].png "$work/several"
-run five memory=512M -i "$work/several" --scale 1 --batch-size 1
+gpu_run five seed=1 -i "$work/several" --scale 1 --batch-size 1
 for call in cuMemAlloc_v2 cuMemHostAlloc cuEventCreate cuStreamCreateWithPriority cuModuleLoadDataEx cuGraphInstantiateWithFlags; do
     holds "batches 4 and 5: no more of $call" test "$(reported three $call)" = "$(reported five $call)"
 done
-run five_tight memory=11M -i "$work/several" --scale 1 --batch-size 1
+gpu_run five_tight memory=11M -i "$work/several" --scale 1 --batch-size 1
 holds "five batches with streamed weights: the same pixels" same five five_tight
 holds "streamed from batch to batch" test "$(reported five_tight cuMemcpyHtoDAsync_v2)" -gt \
     $((2 * $(reported five cuMemcpyHtoDAsync_v2)))
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+finish

@@ -5,53 +5,12 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
-upres=$build/upres
 work=$build/tests/cuda_several
-rm -rf "$work"
-mkdir -p "$work"/three "$work"/one
+. tests/gpu_jobs.sh
+need_kernels
+mkdir "$work/three" "$work/one"
 cp tests/data/tiny/lr/00000[1-3].png "$work/three/"
 cp tests/data/tiny/lr/000001.png "$work/one/"
-export UPRES_CUDA_DRIVER=$PWD/$build/tests/emulator/libcuda.so.1
-passed=0 failed=0
-
-tell() { # ok|FAIL TEXT
-    echo "$1 $2"
-    if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
-}
-
-holds() { # NAME COMMAND...
-    local name=$1
-    shift
-    if "$@"; then tell ok "$name"; else tell FAIL "$name"; fi
-}
-
-# run NAME SETTINGS OPTION... : NAME.log, NAME.status, and the pictures in NAME.
-run() {
-    local name=$1 settings=$2
-    shift 2
-    UPRES_EMULATOR="sm=89,memory=512M,$settings" timeout 300 "$upres" -m "$work/weights.safetensors" -o "$work/$name" \
-        --color none --precision bf16 -v "$@" >"$work/$name.log" 2>&1
-    echo $? >"$work/$name.status"
-}
-
-same() { # NAME NAME
-    diff -r "$work/$1" "$work/$2" >/dev/null && [ "$(cat "$work/$1.status" "$work/$2.status" | tr -d '\n')" = 00 ]
-}
-
-says() { # NAME TEXT
-    grep -q "$2" "$work/$1.log"
-}
-
-ends_with() { # NAME STATUS
-    [ "$(cat "$work/$1.status")" = "$2" ]
-}
-
-"$upres" demo-weights seedvr2 -o "$work/weights.safetensors" >/dev/null || tell FAIL "demo weights"
-if "$upres" selftest --device cuda:0 'modulation/*' 2>&1 | grep -q 'install NVRTC'; then
-    echo "skip several emulated GPUs: upres was built without NVRTC, and there is none here"
-    echo "$passed passed, $failed failed, 1 skipped"
-    exit $((failed > 0))
-fi
 
 # Three batches: an odd one out.
 batches=(-i "$work/three" --resolution 16 --batch-size 1)
@@ -87,5 +46,4 @@ run mixed devices=2 "${batches[@]}" --device cuda:0,cpu
 holds "the CPU among them" says mixed 'with commas between'
 for refused in twice absent mixed; do holds "$refused: exit status" ends_with "$refused" 2; done
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ "$failed" = 0 ]
+finish
