@@ -30,7 +30,7 @@ gpu_run roomy seed=1 -i "$work/one" --scale 2
 holds "a picture" ends_with roomy 0
 holds "it uses what was planned" as_planned roomy
 holds "everything is given back" test "$(reported roomy "memory of device 0 at the end")" = 0
-holds "one allocation of the device's memory" test "$(reported roomy cuMemAlloc_v2)" = 1
+holds "two allocations of the device's memory: the networks', the pictures'" test "$(reported roomy cuMemAlloc_v2)" = 2
 
 gpu_run tight memory=12M -i "$work/one" --scale 2
 holds "weights are streamed where not all fit" says tight "weights are streamed"
