@@ -7,6 +7,7 @@
 # On a GPU that takes seconds. On the emulated one (UPRES_CUDA_DRIVER=BUILD/tests/emulator/libcuda.so.1) a decode takes ten minutes or more
 # and the demo is a small piece of itself; UPRES_FIDELITY_CASES="full_dec_5f demo" names some of the cases.
 set -u
+export LC_ALL=C # figures with points
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build} device=${2:-cuda:0}
 precisions=("${@:3}")
@@ -38,7 +39,7 @@ judge() { # PRECISION CASE LUMA RGB MAX
     else
         failed=$((failed + 1))
     fi
-    printf '%-4s %-6s %-12s luma %6s dB (goal %s)  rgb %6s dB  max %s of 255\n' "$word" "$1" "$2" "$3" "$(goal "$1")" "$4" "$5"
+    printf '%-4s %-6s %-12s luma %6.2f dB (goal %s)  rgb %6.2f dB  max %.0f of 255\n' "$word" "$1" "$2" "$3" "$(goal "$1")" "$4" "$5"
 }
 
 skip() { # PRECISION CASE WHY
