@@ -133,7 +133,7 @@ bool device_is_one(const upres_options *o, const char *work, Fault *f)
 
 void device_log_choice(const Device *d, const upres_options *o)
 {
-    char policy[256];
+    char policy[400];
     if (d->note[0]) options_log(o, cuda_driver_meant() ? UPRES_LOG_NOTE : UPRES_LOG_INFO, "%s", d->note);
     if (d->setup.precision != DEV_AUTO) return;
     policy_sentence(policy, sizeof policy);

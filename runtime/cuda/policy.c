@@ -26,6 +26,7 @@ static const struct {
 } measured[] = {
     {STAGES_VAE_DECODER, "SeedVR2's decoder", 42.9}, /* seedvr2_vae/full_dec_5f */
     {STAGES_TCDECODER, "TCDecoder", 49.1},           /* tcdecoder/full */
+    {STAGES_WAN, "Wan's decoder", 49.9},             /* wan_vae/dec_full */
 };
 
 static bool int8_will_do(int network)
