@@ -409,7 +409,7 @@ static void foresee(Dev *d, const char *function, CudaGrid g, const void *args)
 
 void cuda_expect(Dev *d, double flop) { d->cuda->expected = flop; }
 
-void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
+static void launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args, bool again)
 {
     if (d->failed || g.x == 0 || g.y == 0 || g.z == 0) return;
     cuda_watch_launch(d->cuda->watch, function, g);
@@ -428,13 +428,24 @@ void cuda_launch(Dev *d, const char *file, const char *function, const char *mac
                                               &parameter, NULL));
     } else if (f != NULL) {
         if (worked(d, "the work on the GPU", mark_operation(d)))
-            worked(d, function, cuda_record_launch(c->recorder, f, shape, args, bytes));
+            worked(d, function, again ? cuda_record_launch(c->recorder, f, shape, args, bytes)
+                                      : cuda_launch_unrecorded(c->recorder, f, shape, args));
     } else {
         const bool no_memory = strstr(error, "CUDA_ERROR_OUT_OF_MEMORY") != NULL; /* for the kernel's own code */
         if (!d->failed) d->no_memory = no_memory;
         dev_fail(d, "%s%s", error, no_memory ? little_memory : "");
     }
     leave(c);
+}
+
+void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid g, const void *args)
+{
+    launch(d, file, function, macros, g, args, true);
+}
+
+void cuda_launch_once(Dev *d, const char *file, const char *function, CudaGrid g, const void *args)
+{
+    launch(d, file, function, "", g, args, false);
 }
 
 void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const uint64_t *sizes, const uint64_t *strides,

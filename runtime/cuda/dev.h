@@ -61,6 +61,8 @@ typedef struct CudaGrid {
 
 /* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
+/* The same for arguments that change from frame to frame: no list of repeated launches has it. */
+void cuda_launch_once(Dev *d, const char *file, const char *function, CudaGrid grid, const void *args);
 /* Of the next launch of attention: what its tiles multiply, empty rows among it. */
 void cuda_expect(Dev *d, double flop);
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */

@@ -42,7 +42,7 @@ void cuda_noise(Dev *d, const NoiseArgs *n)
                          .quads = (uint32_t)(x.c + 3) / 4,
                          .c = x.c};
     const CudaGrid grid = {blocks_of((int64_t)x.w * a.quads, THREADS), (unsigned)x.h, (unsigned)x.t, THREADS, 0};
-    if (are_floats(d, x)) cuda_launch(d, "noise", "noise", "", grid, &a);
+    if (are_floats(d, x)) cuda_launch_once(d, "noise", "noise", grid, &a);
 }
 
 void cuda_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_t frame)
@@ -58,7 +58,7 @@ void cuda_input_noise(Dev *d, Tensor planes, double scale, uint64_t seed, int64_
                              .keep = 1.0f - share,
                              .share = share};
     const CudaGrid grid = {blocks_of(planes.c, THREADS), (unsigned)planes.h, 1, THREADS, 0};
-    if (are_floats(d, planes)) cuda_launch(d, "noise", "noise_over", "", grid, &a);
+    if (are_floats(d, planes)) cuda_launch_once(d, "noise", "noise_over", grid, &a);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ resize */
@@ -171,5 +171,7 @@ void cuda_to_codes(Dev *d, const CodesArgs *c)
 {
     const CudaCodes a = codes_of(d, c);
     const CudaGrid grid = {blocks_of(a.w, CODES_THREADS), (unsigned)c->rgb.h, 1, CODES_THREADS, 0};
-    if (are_floats(d, c->rgb)) cuda_launch(d, "codes", "planes_to_codes", "", grid, &a);
+    if (!are_floats(d, c->rgb)) return;
+    if (c->tpdf) cuda_launch_once(d, "codes", "planes_to_codes", grid, &a);
+    else cuda_launch(d, "codes", "planes_to_codes", "", grid, &a);
 }

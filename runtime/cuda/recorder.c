@@ -247,6 +247,16 @@ CUresult cuda_recorder_flush(CudaRecorder *r)
     return cuda_recorder_flush_once(r);
 }
 
+CUresult cuda_launch_unrecorded(CudaRecorder *r, CUfunction f, CudaLaunchShape shape, const void *args)
+{
+    void *parameter = (void *)args;
+    CUresult status = cuda_recorder_flush(r);
+    if (status == 0) status = begin_time(r);
+    if (status != 0) return status;
+    r->counts.launches++;
+    return r->driver->launch(f, shape.x, shape.y, shape.z, shape.threads, 1, 1, shape.shared, r->stream, &parameter, NULL);
+}
+
 /* --------------------------------------------------------------------------------------------------------------- time */
 
 CUresult cuda_recorder_time_begin(CudaRecorder *r)

@@ -26,6 +26,9 @@ typedef struct CudaLaunchShape {
 
 /* A kernel whose one parameter is the `bytes` at args, copied now. */
 CUresult cuda_record_launch(CudaRecorder *r, CUfunction f, CudaLaunchShape shape, const void *args, size_t bytes);
+/* The same, handed over at once, behind what is recorded: arguments that are never the same again would make of the list around
+ * them a new one each time, remembered in vain. */
+CUresult cuda_launch_unrecorded(CudaRecorder *r, CUfunction f, CudaLaunchShape shape, const void *args);
 /* Host bytes, copied now: RECORD_COPY_MAX at most. */
 CUresult cuda_record_copy(CudaRecorder *r, CUdeviceptr to, const void *from, size_t bytes);
 CUresult cuda_record_fill(CudaRecorder *r, CUdeviceptr to, uint8_t value, size_t bytes);
