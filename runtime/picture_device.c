@@ -189,12 +189,9 @@ static bool do_work(PictureDevice *p, Work *work, const void *what)
     return false;
 }
 
-/* Others are on the host. */
-static bool is_ours(ColorMethod m) { return m == COLOR_NONE || m == COLOR_LAB || m == COLOR_WAVELET || m == COLOR_ADAIN; }
-
 bool picture_device_color(PictureDevice *p, const PictureColors *k)
 {
-    return is_ours(k->method) && do_work(p, color, k);
+    return do_work(p, color, k);
 }
 
 bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise, uint64_t seed, int64_t frame, float *out)
@@ -205,6 +202,6 @@ bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise
 bool picture_device_finish(PictureDevice *p, const PictureResult *r)
 {
     const PictureSource *s = r->style;
-    if (r->form.bits == 0 || (s != NULL && (s->bits == 0 || s->steps == 0 || !is_ours(r->colors.method)))) return false;
+    if (r->form.bits == 0 || (s != NULL && (s->bits == 0 || s->steps == 0))) return false;
     return do_work(p, finish, r);
 }

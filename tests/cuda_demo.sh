@@ -43,11 +43,13 @@ cp tests/data/tiny/lr/000001.png "$work/one/"
 picture() { # OUTPUT OPTION...
     local out=$1
     shift
-    "$upres" -i "$work/one" -o "$out" -m "$work/weights.safetensors" --scale 2 --color lab --input-noise 0.2 --strength 0.8 \
+    "$upres" -i "$work/one" -o "$out" -m "$work/weights.safetensors" --scale 2 --input-noise 0.2 --strength 0.8 \
         --dither tpdf -q "$@"
 }
-picture "$work/cpu_32" --device cpu
-UPRES_EMULATOR="sm=80" picture "$work/fp32" --device cuda --precision fp32
-figures "fp32: largest difference from the CPU" "$(figure "$work/cpu_32" "$work/fp32" max_abs) <= 1"
-figures "fp32: mean difference from the CPU" "$(figure "$work/cpu_32" "$work/fp32" mean_abs) <= 0.001"
+for color in lab wavelet_adaptive; do # the latter needs hsv and wavelet as well
+    picture "$work/cpu_$color" --device cpu --color $color
+    UPRES_EMULATOR="sm=80" picture "$work/fp32_$color" --device cuda --precision fp32 --color $color
+    figures "fp32, $color: largest difference from the CPU" "$(figure "$work/cpu_$color" "$work/fp32_$color" max_abs) <= 1"
+    figures "fp32, $color: mean difference from the CPU" "$(figure "$work/cpu_$color" "$work/fp32_$color" mean_abs) <= 0.001"
+done
 finish

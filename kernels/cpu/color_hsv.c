@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/clamp.h"
 #include "kernels/cpu/color_rank.h"
+#include "kernels/cpu/exp.h"
 
 #include <math.h>
 #include <string.h>
@@ -133,7 +134,7 @@ void color_wavelet_adaptive(const float *content, const float *style, int frames
         for (size_t i = 0; i < plane; i++) {
             float have = saturation_at(c, plane, i), want = saturation_at(s, plane, i), mix = 0.0f;
             if (saturation_at(wavelet, plane, i) - want > 0.075f) {
-                mix = 1.0f / (1.0f + expf(-5.0f * (have - want - 0.15f)));
+                mix = 1.0f / (1.0f + exp_poly(-5.0f * (have - want - 0.15f)));
             }
             for (size_t k = 0; k < 3; k++) {
                 size_t at = k * plane + i;

@@ -3,50 +3,11 @@
  * compiler turns into vectors of any width without changing a bit, because every element's operations are independent and
  * sums are kept in 16 explicit lanes. The including file defines ROWS_SET (table's name), ROWS_NAME and ROWS_GEMM_TILE.
  */
+#include "kernels/cpu/exp.h"
 #include "kernels/cpu/sets.h"
 
 #include <stddef.h>
 #include <string.h>
-
-static inline float bits_to_float(int32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static inline int32_t float_to_bits(float x)
-{
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/*
- * e^x by x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial in r (minimax coefficients of the Cephes library's expf):
- * plain multiplications and additions, so that every instruction set and later every GPU gives the same bits. Within
- * 2 units in the last place; x is held to [-87.3, 88.0], where e^x is a normal float.
- */
-static inline float exp_poly(float x)
-{
-    const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer held in the low mantissa bits */
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.3f ? -87.3f : x;
-    float shifted = x * 1.44269504088896341f + shifter;
-    float n = shifted - shifter;
-    float r = x - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r;
-    p = p + 1.0f;
-    int32_t exponent = float_to_bits(shifted) - float_to_bits(shifter);
-    return p * bits_to_float((exponent + 127) * (1 << 23));
-}
 
 static inline float silu(float x) { return x / (1.0f + exp_poly(-x)); }
 

@@ -399,6 +399,37 @@ typedef struct CudaRankMatch {
     int32_t unused;
 } CudaRankMatch;
 
+enum { CUDA_HUES = 12, CUDA_NO_HUE = 255 }; /* bins of hue */
+
+/* Planes of frames: their saturations and bins of hue as floats and bytes without gaps, and planes made of them. */
+typedef struct CudaHsv {
+    uint64_t planes, saturations, bins, to;
+    uint32_t plane, row, w;
+    int32_t unused;
+} CudaHsv;
+
+/* Keys for a pass of a sort: the bins of the pixels at `where`; bin 0 alone, or all others. */
+typedef struct CudaHueKeys {
+    uint64_t bins, where, keys;
+    uint32_t n;
+    int32_t first;
+} CudaHueKeys;
+
+/* Pixels in the order of their bins, and by saturation in each; the style's pixels as well. to and style: saturations. */
+typedef struct CudaHueMatch {
+    uint64_t keys, where, starts, to;
+    uint64_t style_where, style_starts, style;
+    uint32_t n;
+    int32_t unused;
+} CudaHueMatch;
+
+/* Pictures of one shape; the result takes the content's place. */
+typedef struct CudaAdaptive {
+    uint64_t content, style, wavelet, hsv;
+    uint32_t plane, row, w;
+    int32_t unused;
+} CudaAdaptive;
+
 /* Interleaved codes of 1 byte, or 2 with `wide`, and planes: kernels/cpu/quantize.h. kernels/ptx/codes.ptx knows the offsets. */
 typedef struct CudaCodes {
     uint64_t codes, rgb, alpha; /* alpha 0: none */

@@ -1,22 +1,10 @@
 /*
  * Colours of pictures: kernels/cpu/color_*.c, operation by operation, so the same bits. Planes are frames by three channels.
- * `rank.cu` has the ranks that the method lab needs.
+ * `rank.cu` has the ranks that some methods need, `hsv.cu` those of saturation.
  */
-#include "ptx.cuh"
+#include "color.cuh"
 
 enum { THREADS = 128, WARPS = THREADS / 32 };
-
-__device__ __forceinline__ float clamp_unit(float x)
-{
-    x = x < 0.0f ? 0.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
-
-__device__ __forceinline__ float clamp_signed(float x)
-{
-    x = x < -1.0f ? -1.0f : x;
-    return x > 1.0f ? 1.0f : x;
-}
 
 /* ----------------------------------------------------------------------------------------------------------- wavelet */
 

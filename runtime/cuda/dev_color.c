@@ -1,11 +1,8 @@
 /*
- * Colours of pictures on the CUDA device: kernels/cuda/color.cu and rank.cu. The two methods with bins of hue are the host's.
+ * Colours of pictures on the CUDA device: kernels/cuda/color.cu, hsv.cu and rank.cu.
  */
 #include "kernels/cpu/color.h"
 #include "runtime/cuda/dev.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 enum { THREADS = 128, RANK_THREADS = 256, DIGITS = 256, DIGIT_BITS = 8, LEVELS = 5 };
 
@@ -31,20 +28,30 @@ static CudaWavelet wavelet_of(const Dev *d, const ColorArgs *c)
                          .strength = c->strength};
 }
 
-static void wavelet(Dev *d, const ColorArgs *c)
+/* low: two pictures, the first of which may also be `to`. */
+static void wavelet_to(Dev *d, const ColorArgs *c, bool uncapped, const CudaScratch low[2], CUdeviceptr to)
 {
     CudaWavelet a = wavelet_of(d, c);
-    const uint64_t bytes = (uint64_t)c->content.t * (uint64_t)c->content.stride_t * sizeof(float);
-    CudaScratch low[2] = {cuda_scratch(d, bytes), cuda_scratch(d, bytes)};
     const int shorter = a.h < a.w ? a.h : a.w, widest = shorter / 8 > 1 ? shorter / 8 : 1;
     for (int level = 0; level < LEVELS; level++) {
         const int reach = 1 << level;
-        a.reach = !c->uncapped && reach > widest ? widest : reach;
+        a.reach = !uncapped && reach > widest ? widest : reach;
         a.last = level == LEVELS - 1;
-        a.to = a.last ? cuda_at(d, c->content) : low[level % 2].address;
+        a.to = a.last ? to : low[level % 2].address;
         cuda_launch(d, "color", "color_wavelet", "", samples_grid(c->content, c->content.t), &a);
         a.from = a.to;
     }
+}
+
+static CudaScratch picture_scratch(Dev *d, Tensor x)
+{
+    return cuda_scratch(d, (uint64_t)x.t * (uint64_t)x.stride_t * sizeof(float));
+}
+
+static void wavelet(Dev *d, const ColorArgs *c)
+{
+    CudaScratch low[2] = {picture_scratch(d, c->content), picture_scratch(d, c->content)};
+    wavelet_to(d, c, c->uncapped, low, cuda_at(d, c->content));
     cuda_scratch_free(d, &low[1]);
     cuda_scratch_free(d, &low[0]);
 }
@@ -86,21 +93,18 @@ static void adain(Dev *d, const ColorArgs *c)
     cuda_scratch_free(d, &rows);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- lab */
+/* ------------------------------------------------------------------------------------------------------------- ranks */
 
-/* Memory of sorts of n keys: keys and places on their way from one to another, counts. */
+/* Memory of sorts of n keys: keys on their way from one to another, counts. Their places are the caller's. */
 typedef struct Sorter {
-    CudaScratch keys[2], where[2], counts, totals;
+    CudaScratch keys[2], counts, totals;
     uint32_t n;
 } Sorter;
 
 static Sorter sorter(Dev *d, uint32_t n)
 {
     Sorter s = {.n = n, .totals = cuda_scratch(d, DIGITS * sizeof n)};
-    for (int i = 0; i < 2; i++) {
-        s.keys[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
-        s.where[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
-    }
+    for (int i = 0; i < 2; i++) s.keys[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
     s.counts = cuda_scratch(d, (uint64_t)DIGITS * blocks_of(n, CUDA_RANK_TILE) * sizeof n);
     return s;
 }
@@ -108,42 +112,50 @@ static Sorter sorter(Dev *d, uint32_t n)
 static void sorter_free(Dev *d, Sorter *s)
 {
     cuda_scratch_free(d, &s->counts);
-    for (int i = 2; i-- > 0;) {
-        cuda_scratch_free(d, &s->where[i]);
-        cuda_scratch_free(d, &s->keys[i]);
-    }
+    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &s->keys[i]);
     cuda_scratch_free(d, &s->totals);
 }
 
-/* Sorts floats at `values`. Four passes: keys end in the second of `keys`, their places in s->where[1] if `places`. */
-static void sort(Dev *d, const Sorter *s, CUdeviceptr values, const CUdeviceptr keys[2], bool places)
+static CudaRank rank_of(const Sorter *s, CUdeviceptr totals)
 {
-    CudaRank a = {.values = values,
-                  .counts = s->counts.address,
-                  .totals = s->totals.address,
-                  .n = s->n,
-                  .tiles = blocks_of(s->n, CUDA_RANK_TILE)};
-    const CudaGrid tiles = {a.tiles, 1, 1, RANK_THREADS, 0};
+    return (CudaRank){.counts = s->counts.address, .totals = totals, .n = s->n, .tiles = blocks_of(s->n, CUDA_RANK_TILE)};
+}
+
+/* By the digit at a->shift; a->totals become the places where digits begin. */
+static void sort_pass(Dev *d, const CudaRank *a)
+{
+    const CudaGrid tiles = {a->tiles, 1, 1, RANK_THREADS, 0};
+    cuda_launch(d, "rank", "rank_count", "", tiles, a);
+    cuda_launch(d, "rank", "rank_places", "", (CudaGrid){DIGITS, 1, 1, RANK_THREADS, 0}, a);
+    cuda_launch(d, "rank", "rank_starts", "", (CudaGrid){1, 1, 1, RANK_THREADS, 0}, a);
+    cuda_launch(d, "rank", "rank_scatter", "", tiles, a);
+}
+
+/* Sorts floats at `values`. Four passes: keys end in the second of `keys`, their places in where[1] unless `where` is NULL. */
+static void sort(Dev *d, const Sorter *s, CUdeviceptr values, const CUdeviceptr keys[2], const CudaScratch *where)
+{
+    CudaRank a = rank_of(s, s->totals.address);
+    a.values = values;
     for (int pass = 0; pass < 32 / DIGIT_BITS; pass++) {
         a.shift = (uint32_t)(pass * DIGIT_BITS);
         a.to_keys = keys[pass % 2];
-        a.to_where = places ? s->where[pass % 2].address : 0;
-        cuda_launch(d, "rank", "rank_count", "", tiles, &a);
-        cuda_launch(d, "rank", "rank_places", "", (CudaGrid){DIGITS, 1, 1, RANK_THREADS, 0}, &a);
-        cuda_launch(d, "rank", "rank_starts", "", (CudaGrid){1, 1, 1, RANK_THREADS, 0}, &a);
-        cuda_launch(d, "rank", "rank_scatter", "", tiles, &a);
+        a.to_where = where != NULL ? where[pass % 2].address : 0;
+        sort_pass(d, &a);
         a.values = 0;
         a.keys = a.to_keys;
         a.where = a.to_where;
     }
 }
 
+/* --------------------------------------------------------------------------------------------------------------- lab */
+
 /* Values are matched with those of the reference by rank; the reference's memory is used up. */
-static void rank_match(Dev *d, const Sorter *s, CUdeviceptr values, CUdeviceptr reference, float keep)
+static void rank_match(Dev *d, const Sorter *s, const CudaScratch where[2], CUdeviceptr values, CUdeviceptr reference,
+                       float keep)
 {
-    sort(d, s, reference, (CUdeviceptr[]){s->keys[0].address, reference}, false);
-    sort(d, s, values, (CUdeviceptr[]){s->keys[0].address, s->keys[1].address}, true);
-    const CudaRankMatch a = {.values = values, .where = s->where[1].address, .keys = reference, .n = s->n, .keep = keep,
+    sort(d, s, reference, (CUdeviceptr[]){s->keys[0].address, reference}, NULL);
+    sort(d, s, values, (CUdeviceptr[]){s->keys[0].address, s->keys[1].address}, where);
+    const CudaRankMatch a = {.values = values, .where = where[1].address, .keys = reference, .n = s->n, .keep = keep,
                              .share = 1.0f - keep};
     cuda_launch(d, "rank", "rank_match", "", (CudaGrid){blocks_of(s->n, RANK_THREADS), 1, 1, RANK_THREADS, 0}, &a);
 }
@@ -161,53 +173,113 @@ static void lab(Dev *d, const ColorArgs *c)
     a.planes = cuda_at(d, x);
     a.lab = content.address;
     cuda_launch(d, "color", "color_to_lab", "", grid, &a);
+    CudaScratch where[2] = {cuda_scratch(d, array), cuda_scratch(d, array)};
     Sorter s = sorter(d, (uint32_t)all);
     for (uint64_t i = 0; i < 3; i++)
-        rank_match(d, &s, content.address + i * array, style.address + i * array, i == 0 ? 0.8f : 0.0f);
+        rank_match(d, &s, where, content.address + i * array, style.address + i * array, i == 0 ? 0.8f : 0.0f);
     sorter_free(d, &s);
+    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &where[i]);
     cuda_launch(d, "color", "color_from_lab", "", grid, &a);
     cuda_scratch_free(d, &style);
     cuda_scratch_free(d, &content);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the host */
+/* --------------------------------------------------------------------------------------------------------------- hsv */
 
-static size_t row_floats(Tensor x) { return (size_t)x.t * (size_t)x.h * (size_t)x.c; }
+/* Of a picture: its pixels' saturations and bins of hue, their places in order, and where bins begin in it. */
+typedef struct Hues {
+    CudaScratch saturations, bins, starts, where[2];
+} Hues;
 
-static bool planes_to_host(Dev *d, Tensor x, float *values)
+static Hues hues(Dev *d, uint32_t n)
 {
-    const float *from = dev_read(d, x);
-    for (int i = 0; from != NULL && i < x.t * x.h; i++)
-        memcpy(values + (size_t)i * (size_t)x.c, from + (size_t)i * (size_t)x.c_pad, (size_t)x.c * sizeof *values);
-    dev_read_end(d, from);
-    return from != NULL;
+    Hues h = {.saturations = cuda_scratch(d, (uint64_t)n * sizeof(float)), .bins = cuda_scratch(d, n)};
+    h.starts = cuda_scratch(d, DIGITS * sizeof n);
+    for (int i = 0; i < 2; i++) h.where[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
+    return h;
 }
 
-static void planes_from_host(Dev *d, Tensor x, const float *values)
+static void hues_free(Dev *d, Hues *h)
 {
-    float *to = dev_write(d, x);
-    if (to == NULL) return;
-    memset(to, 0, (size_t)x.t * (size_t)x.h * (size_t)x.c_pad * sizeof *to);
-    for (int i = 0; i < x.t * x.h; i++)
-        memcpy(to + (size_t)i * (size_t)x.c_pad, values + (size_t)i * (size_t)x.c, (size_t)x.c * sizeof *values);
-    dev_write_end(d, x, to);
+    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &h->where[i]);
+    cuda_scratch_free(d, &h->starts);
+    cuda_scratch_free(d, &h->bins);
+    cuda_scratch_free(d, &h->saturations);
 }
 
-static void on_host(Dev *d, const ColorArgs *c)
+static CudaHsv hsv_of(const Dev *d, Tensor x, const Hues *h)
 {
-    if (cuda_planning(d)) return;
-    const int frames = c->content.t / 3, h = c->content.h, w = c->content.c;
-    float *content = malloc(row_floats(c->content) * sizeof *content), *style = malloc(row_floats(c->content) * sizeof *style);
-    void *scratch = malloc(color_scratch(c->method, frames, h, w) + 1);
-    if (content == NULL || style == NULL || scratch == NULL) {
-        dev_fail(d, "out of memory for the colours of pictures of %dx%d", w, h);
-    } else if (planes_to_host(d, c->content, content) && planes_to_host(d, c->style, style)) {
-        color_correct(c->method, content, style, frames, h, w, content, scratch);
-        planes_from_host(d, c->content, content);
+    return (CudaHsv){.planes = cuda_at(d, x), .saturations = h->saturations.address, .bins = h->bins.address,
+                     .plane = (uint32_t)x.stride_t, .row = (uint32_t)x.stride_h, .w = (uint32_t)x.c};
+}
+
+static CudaGrid rows_grid_of(uint32_t n) { return (CudaGrid){blocks_of(n, RANK_THREADS), 1, 1, RANK_THREADS, 0}; }
+
+/* Pixels by saturation; places in h->where[1]. */
+static void hues_sort(Dev *d, const Sorter *s, Tensor x, const Hues *h)
+{
+    const CudaHsv a = hsv_of(d, x, h);
+    cuda_launch(d, "hsv", "hsv_split", "", samples_grid(x, x.t / 3), &a);
+    sort(d, s, h->saturations.address, (CUdeviceptr[]){s->keys[0].address, s->keys[1].address}, h->where);
+}
+
+/* And by bins: the first, or the others, before what is in none. Places in h->where[0], bins in the second of s->keys. */
+static void hues_group(Dev *d, const Sorter *s, const Hues *h, bool first)
+{
+    const CudaHueKeys k = {.bins = h->bins.address, .where = h->where[1].address, .keys = s->keys[0].address, .n = s->n,
+                           .first = first};
+    cuda_launch(d, "hsv", "hsv_keys", "", rows_grid_of(s->n), &k);
+    CudaRank a = rank_of(s, h->starts.address);
+    a.keys = k.keys;
+    a.where = k.where;
+    a.to_keys = s->keys[1].address;
+    a.to_where = h->where[0].address;
+    sort_pass(d, &a);
+}
+
+static void hsv(Dev *d, const ColorArgs *c, CUdeviceptr to)
+{
+    const Tensor x = c->content;
+    const uint32_t n = (uint32_t)((uint64_t)(x.t / 3) * (uint64_t)x.h * (uint64_t)x.c);
+    Hues own = hues(d, n), style = hues(d, n);
+    Sorter s = sorter(d, n);
+    hues_sort(d, &s, c->style, &style);
+    hues_sort(d, &s, x, &own);
+    for (int first = 1; first >= 0; first--) { /* where a pixel is in two bins, the last counts */
+        hues_group(d, &s, &style, first);
+        hues_group(d, &s, &own, first);
+        const CudaHueMatch m = {.keys = s.keys[1].address,
+                                .where = own.where[0].address,
+                                .starts = own.starts.address,
+                                .to = own.saturations.address,
+                                .style_where = style.where[0].address,
+                                .style_starts = style.starts.address,
+                                .style = style.saturations.address,
+                                .n = n};
+        cuda_launch(d, "hsv", "hsv_match", "", rows_grid_of(n), &m);
     }
-    free(scratch);
-    free(style);
-    free(content);
+    sorter_free(d, &s);
+    CudaHsv a = hsv_of(d, x, &own);
+    a.to = to;
+    cuda_launch(d, "hsv", "hsv_join", "", samples_grid(x, x.t / 3), &a);
+    hues_free(d, &style);
+    hues_free(d, &own);
+}
+
+static void wavelet_adaptive(Dev *d, const ColorArgs *c)
+{
+    const Tensor x = c->content;
+    CudaScratch matched = picture_scratch(d, x);
+    hsv(d, c, matched.address);
+    CudaScratch low[2] = {picture_scratch(d, x), picture_scratch(d, x)};
+    wavelet_to(d, c, false, low, low[0].address);
+    const CudaAdaptive a = {.content = cuda_at(d, x), .style = cuda_at(d, c->style), .wavelet = low[0].address,
+                            .hsv = matched.address, .plane = (uint32_t)x.stride_t, .row = (uint32_t)x.stride_h,
+                            .w = (uint32_t)x.c};
+    cuda_launch(d, "hsv", "hsv_mix", "", samples_grid(x, x.t / 3), &a);
+    cuda_scratch_free(d, &low[1]);
+    cuda_scratch_free(d, &low[0]);
+    cuda_scratch_free(d, &matched);
 }
 
 void cuda_color(Dev *d, const ColorArgs *c)
@@ -230,8 +302,10 @@ void cuda_color(Dev *d, const ColorArgs *c)
         adain(d, c);
         break;
     case COLOR_HSV:
+        hsv(d, c, cuda_at(d, c->content));
+        break;
     case COLOR_WAVELET_ADAPTIVE:
-        on_host(d, c);
+        wavelet_adaptive(d, c);
         break;
     }
     if (c->strength != 1) mix(d, c);

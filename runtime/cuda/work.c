@@ -230,6 +230,38 @@ static double rank_match_bytes(const void *args, CudaGrid grid)
     return 16.0 * a->n;
 }
 
+static double hsv_split_bytes(const void *args, CudaGrid grid)
+{
+    const CudaHsv *a = args;
+    return (double)a->w * grid.y * grid.z * 17;
+}
+
+static double hsv_join_bytes(const void *args, CudaGrid grid)
+{
+    const CudaHsv *a = args;
+    return (double)a->w * grid.y * grid.z * 28;
+}
+
+static double hsv_keys_bytes(const void *args, CudaGrid grid)
+{
+    const CudaHueKeys *a = args;
+    (void)grid;
+    return 9.0 * a->n;
+}
+
+static double hsv_match_bytes(const void *args, CudaGrid grid)
+{
+    const CudaHueMatch *a = args;
+    (void)grid;
+    return 20.0 * a->n;
+}
+
+static double hsv_mix_bytes(const void *args, CudaGrid grid)
+{
+    const CudaAdaptive *a = args;
+    return (double)a->w * grid.y * grid.z * 60;
+}
+
 static double gather_bytes(const void *args, CudaGrid grid)
 {
     const CudaGather *a = args;
@@ -320,6 +352,8 @@ static const struct {
     {"codes_to_planes", codes_bytes},
     {"color_wavelet", wavelet_bytes}, {"color_mix", wavelet_bytes},
     {"color_to_lab", lab_bytes}, {"color_from_lab", lab_bytes},
+    {"hsv_split", hsv_split_bytes}, {"hsv_join", hsv_join_bytes}, {"hsv_keys", hsv_keys_bytes},
+    {"hsv_match", hsv_match_bytes}, {"hsv_mix", hsv_mix_bytes},
     {"adain_rows", adain_rows_bytes}, {"adain_apply", adain_apply_bytes},
     {"rank_count", rank_count_bytes}, {"rank_scatter", rank_bytes}, {"rank_match", rank_match_bytes},
     {"flash8_keys", keys8_bytes}, {"flash8_sums", sums8_bytes}, {"flash8_queries", queries8_bytes},

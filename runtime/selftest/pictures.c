@@ -202,6 +202,9 @@ static const ColorCase colors[] = {
     {"lab_frames", COLOR_LAB, 3, 5, 9, .strength = 0.5f},
     {"wavelet", COLOR_WAVELET, 2, 9, 133, .strength = 1},
     {"wavelet_uncapped", COLOR_WAVELET, 1, 40, 38, .other = true, .strength = 0.7f},
+    {"hsv", COLOR_HSV, 1, 67, 131, .strength = 1},
+    {"hsv_frames", COLOR_HSV, 3, 5, 9, .strength = 0.5f}, /* too few pixels for any bin to count */
+    {"wavelet_adaptive", COLOR_WAVELET_ADAPTIVE, 2, 37, 69, .strength = 1},
     {"adain", COLOR_ADAIN, 2, 37, 133, .strength = 1},
     {"adain_population", COLOR_ADAIN, 1, 5, 7, .other = true, .strength = 1},
 };

@@ -300,6 +300,15 @@ static void color_work(void *user, Dev *d)
     dev_free(d, &content);
 }
 
+/* The first pixels: a hue that rounds to 1, which is red's, greys, and red from the other side. */
+static void rare_hues(const Color *c)
+{
+    static const float rare[][3] = {{1, -1, -0.99999994f}, {0.5f, 0.5f, 0.5f}, {-1, -1, -1}, {0.75f, -0.5f, -0.25f}, {1, 1, 0}};
+    const size_t plane = (size_t)(c->h * c->w);
+    for (size_t i = 0; i < sizeof rare / sizeof *rare && i < plane; i++)
+        for (size_t channel = 0; channel < 3; channel++) c->content[channel * plane + i] = rare[i][channel];
+}
+
 static void color_done(void *user, const char *version)
 {
     const Color *c = user;
@@ -317,6 +326,7 @@ static void color(Color c, int steps)
     check_uniform(c.content, count, -1.05f, 1.05f);
     check_uniform(c.style, count, -1, 1);
     for (size_t i = 0; steps > 0 && i < count; i++) c.style[i] = roundf(c.style[i] * (float)steps) / (float)steps;
+    rare_hues(&c);
     memcpy(c.want, c.content, count * sizeof *c.want);
     float *scratch = check_floats(color_scratch(c.method, c.frames, c.h, c.w) / sizeof(float) + 1);
     if (c.method == COLOR_WAVELET) color_wavelet(c.want, c.style, c.frames, c.h, c.w, !c.other, c.want, scratch);
@@ -367,7 +377,10 @@ void test_picture(void)
     color((Color){.method = COLOR_LAB, .frames = 1, .h = 67, .w = 131, .strength = 1}, 127);
     color((Color){.method = COLOR_LAB, .frames = 3, .h = 5, .w = 9, .strength = 0.5f}, 0);
     color((Color){.method = COLOR_HSV, .frames = 1, .h = 41, .w = 67, .strength = 1}, 50);
+    color((Color){.method = COLOR_HSV, .frames = 3, .h = 37, .w = 45, .strength = 0.5f}, 0);
+    color((Color){.method = COLOR_HSV, .frames = 1, .h = 5, .w = 7, .strength = 1}, 0); /* too few for any bin to count */
     color((Color){.method = COLOR_WAVELET_ADAPTIVE, .frames = 1, .h = 41, .w = 67, .strength = 0.5f}, 50);
+    color((Color){.method = COLOR_WAVELET_ADAPTIVE, .frames = 2, .h = 33, .w = 131, .strength = 1}, 0);
     color((Color){.method = COLOR_NONE, .frames = 1, .h = 3, .w = 5, .strength = 0.5f}, 0);
 }
 
@@ -434,7 +447,7 @@ static void frames_beside(PictureDevice *p, bool done)
     resize_axis_free(&y);
 }
 
-/* One device for pictures of all sizes; none where there is no room or the method is the host's. */
+/* One device for pictures of all sizes; none where there is no room. */
 void test_cuda_picture(void)
 {
     const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
@@ -446,7 +459,7 @@ void test_cuda_picture(void)
     beside(p, (PictureColors){.method = COLOR_WAVELET, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_WAVELET, .uncapped = true, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_ADAIN, .population = true, .frames = 1, .h = 9, .w = 13}, true);
-    beside(p, (PictureColors){.method = COLOR_HSV, .frames = 1, .h = 9, .w = 13}, false);
+    beside(p, (PictureColors){.method = COLOR_HSV, .frames = 1, .h = 9, .w = 13}, true);
     frames_beside(p, true);
     picture_device_close(p);
     p = picture_device_open(&setup, 1000);
