@@ -53,7 +53,8 @@ static void to_rgb(float hue_, float s, float v, float rgb[3])
     float sixths = hue_ * 6.0f, whole = floorf(sixths), f = sixths - whole;
     float p = v * (1.0f - s), q = v * (1.0f - s * f), t = v * (1.0f - s * (1.0f - f));
     const float sectors[6][3] = {{v, t, p}, {q, v, p}, {p, v, t}, {p, q, v}, {t, p, v}, {v, p, q}};
-    memcpy(rgb, sectors[(int)whole % 6], sizeof sectors[0]);
+    const int sector = whole < 6.0f ? (int)whole : 0; /* a hue of 1 is one of 0, and so is no number at all */
+    memcpy(rgb, sectors[sector], sizeof sectors[0]);
 }
 
 /* Bin k takes hues from k/12 to (k + 1)/12; the first also takes the last one's, which is red from the other side. */
