@@ -121,6 +121,10 @@ void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *mem
     upres_plan_phase *p = &r->phases[r->phase_count++];
     *p = (upres_plan_phase){name, memory->arena_bytes, memory->weight_bytes, flop, 0};
     if (r->flop_per_second > 0) p->seconds = flop / r->flop_per_second;
+    if (memory->prediction.longest.seconds > r->longest_seconds) {
+        r->longest_seconds = memory->prediction.longest.seconds;
+        snprintf(r->longest_kernel, sizeof r->longest_kernel, "%.31s", memory->prediction.longest.function);
+    }
     if (r->model[0] && memory->flop > 0) add_prediction(r, p, &memory->prediction, flop / memory->flop);
     r->flop += flop;
     r->seconds += p->seconds;

@@ -438,6 +438,8 @@ typedef struct upres_plan_report {
     upres_plan_kernel kernels[128];
     double seconds_published; /* of all, as above; 0 without a prediction */
     char model[256];          /* the constants it rests on, or why there is none; "" without device_model */
+    char longest_kernel[32];  /* of a GPU: the launch that takes longest by itself, and its time; "" when not known. Builds */
+    double longest_seconds;   /* without a disassembler tell more than it ought to take */
 } upres_plan_report;
 
 /*

@@ -132,6 +132,12 @@ static void print_json(const upres_plan_report *r, upres_job what)
     }
     fputs("]", stdout);
     if (r->model[0] != '\0') print_json_prediction(r);
+    if (r->longest_kernel[0] != '\0') {
+        fputs(",\"longest_kernel\":", stdout);
+        json_string(stdout, r->longest_kernel);
+        fputs(",\"longest_seconds\":", stdout);
+        json_number(stdout, r->longest_seconds);
+    }
     fputs(",\"note\":", stdout);
     json_string(stdout, r->note);
     puts("}");
@@ -203,6 +209,7 @@ static void print_text(const upres_plan_report *r, upres_job what)
     if (r->seconds > 0 && r->flop_per_second > 0)
         printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
     putchar('\n');
+    if (r->longest_kernel[0] != '\0') printf("longest kernel: %s, %.3g s\n", r->longest_kernel, r->longest_seconds);
     if (r->model[0] != '\0') print_prediction(r);
     if (r->note[0] != '\0') printf("note        %s\n", r->note);
 }

@@ -2,6 +2,7 @@
 #include "runtime/cuda/policy.h"
 #include "runtime/cuda/predict.h"
 #include "runtime/cuda/block.h"
+#include "runtime/cuda/pieces.h"
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
 #include "runtime/cuda/watch.h"
@@ -31,6 +32,7 @@ struct Cuda {
     Prediction prediction;       /* of a plan's launches */
     double foreseen;             /* operations that the products among them had */
     double expected;             /* of the next launch of attention, in whole tiles */
+    double launch_limit;         /* seconds; 0: LAUNCH_SECONDS */
     CudaWatch *watch;
 };
 
@@ -42,6 +44,8 @@ const DevSetup *cuda_setup_of(const Dev *d) { return &d->cuda->setup; }
 struct CudaWeights **cuda_weights_of(const Dev *d) { return &d->cuda->weights; }
 CudaWatch *cuda_watch_of(const Dev *d) { return d->cuda->watch; }
 void cuda_watch(Dev *d, CudaWatch *w) { d->cuda->watch = w; }
+double cuda_launch_limit(const Dev *d) { return d->cuda->launch_limit > 0 ? d->cuda->launch_limit : LAUNCH_SECONDS; }
+void cuda_limit_launches(Dev *d, double seconds) { d->cuda->launch_limit = seconds; }
 
 /* The context is made current around the driver's calls alone: a program may have its own. */
 static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }

@@ -63,8 +63,9 @@ typedef struct CudaGrid {
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 /* The same for arguments that change from frame to frame: no list of repeated launches has it. */
 void cuda_launch_once(Dev *d, const char *file, const char *function, CudaGrid grid, const void *args);
-/* Of the next launch of attention: what its tiles multiply, empty rows among it. */
+/* Of the next launch of attention: what its tiles multiply, empty rows among it (runtime/cuda/pieces.h). */
 void cuda_expect(Dev *d, double flop);
+double cuda_launch_limit(const Dev *d); /* seconds of one: runtime/cuda/pieces.h */
 CudaRecorderCounts cuda_counts(const Dev *d); /* what went to the driver so far; not on a plan */
 CudaSideCounts cuda_uploads_ahead(const Dev *d); /* weights made ready aside so far; not on a plan */
 

@@ -5,6 +5,8 @@
  */
 #include "runtime/cuda/dev_attention.h"
 
+#include "runtime/cuda/pieces.h"
+
 enum {
     FLASH_NARROW = 32, FLASH_WIDE = 128,  /* operands' rows in kernels/cuda/attention.cu */
     SCORE_ROWS = 1024,                    /* query rows whose scores are kept at once, at most */
@@ -53,7 +55,30 @@ void cuda_gather(Dev *d, CudaGather *g, Element type, int rows, int windows)
     cuda_launch(d, "attention_rows", "attention_gather", "", grid, g);
 }
 
-void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems)
+/* Of all heads' and problems' attention what one piece does. */
+static CudaFlash piece_of(const CudaFlash *f, Element type, const CudaFlashPiece *p)
+{
+    CudaFlash g = *f;
+    const uint64_t size = (uint64_t)element_bytes(type), kv = (uint64_t)(p->head * f->kv_head) * size;
+    g.first_head += p->head;
+    g.q += (uint64_t)(p->head * f->q_head) * size;
+    for (int i = 0; i < CUDA_KEY_SLICES; i++) {
+        g.k[i] += kv;
+        g.v[i] += kv;
+    }
+    if (f->queries > 0) {
+        const int64_t row = p->problem / f->q_rows * f->q_frame + p->problem % f->q_rows * f->q_row;
+        g.q += (uint64_t)(row * f->q_pitch) * size;
+        g.o.at += cuda_flash_tokens(&f->o, f->q_rows, p->problem);
+        if (f->mask != 0) g.mask += cuda_flash_mask_rows(p, g.first_head) * (uint64_t)f->blocks;
+    } else {
+        g.windows += (uint64_t)p->problem * sizeof(CudaWindow);
+        g.text_o += cuda_flash_text(p, f->text_queries * cuda_depth(f->head_dim));
+    }
+    return g;
+}
+
+void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop)
 {
     const bool narrow = f->head_dim <= FLASH_NARROW, floats = type == ELEMENT_F32;
     const int depth = cuda_depth(f->head_dim);
@@ -62,7 +87,10 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
     /* two tiles of rows and one of weights, rows 16 bytes apart from a multiple of the banks */
     if (floats) grid.shared = (unsigned)(CUDA_FLASH_ROWS * (2 * (depth + 4) + CUDA_FLASH_ROWS + 4) * (int)sizeof(float));
     const char *const function = floats ? narrow ? "flash_f32_32" : "flash_f32_128" : narrow ? "flash_bf16_32" : "flash_bf16_128";
-    cuda_launch(d, "attention", function, "", grid, f);
+    for (CudaFlashPiece p = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop); cuda_flash_next(d, &p);) {
+        const CudaFlash piece = piece_of(f, type, &p);
+        cuda_launch(d, "attention", function, "", p.grid, &piece);
+    }
 }
 
 void cuda_zero_padding(Dev *d, Tensor o)
@@ -204,8 +232,8 @@ static uint64_t bytes_in_8_bits(const Job *j, const Round *r)
     return cuda_attention_in_8_bits(j->form) ? cuda_flash8_bytes(r->rows, r->rows, r->windows, r->heads) : 0;
 }
 
-/* A plan is told of the round's tiles: of `rows` queries and 64 keys. */
-static void expect(const Job *j, const Round *r, int rows)
+/* Of the round's tiles: of `rows` queries and 64 keys. */
+static double flop_of(const Job *j, const Round *r, int rows)
 {
     enum { KEYS = 64 };
     double flop = 0;
@@ -213,7 +241,7 @@ static void expect(const Job *j, const Round *r, int rows)
         const int keys = window_rows(j, r->window + i), queries = keys - j->text + j->text_queries;
         flop += 4.0 * divide_up(keys, KEYS) * KEYS * divide_up(queries, rows) * rows * j->depth * r->heads;
     }
-    cuda_expect(j->d, flop);
+    return flop;
 }
 
 static void flash8_round(Job *j, const Round *r)
@@ -235,8 +263,7 @@ static void flash8_round(Job *j, const Round *r)
     cuda_flash8_keys(j->d, &p, r->longest, r->windows, r->heads);
     CudaFlash8 f = {.o = cuda_tokens(j->d, a->o), .text_o = j->text_o.address, .windows = j->gather.windows, .q_rows = 1,
                     .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head, .scale = a->scale};
-    expect(j, r, CUDA_FLASH8_ROWS);
-    cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows);
+    cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH8_ROWS));
 }
 
 static void flash_round(Job *j, const Round *r)
@@ -251,8 +278,7 @@ static void flash_round(Job *j, const Round *r)
                          .kv_head = j->gather.to_head, .q_pitch = j->depth, .kv_pitch = j->depth, .q_rows = 1,
                          .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head,
                          .head_dim = a->head_dim, .scale = a->scale};
-    expect(j, r, CUDA_FLASH_ROWS);
-    cuda_flash(j->d, &f, j->type, r->longest, r->heads, r->windows);
+    cuda_flash(j->d, &f, j->type, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH_ROWS));
 }
 
 /* ------------------------------------------------------------------------------------------------------ wide heads: scores */

@@ -28,8 +28,11 @@ int cuda_depth(int head_dim);
  * here: depth, lanes, type. */
 void cuda_gather(Dev *d, CudaGather *g, Element type, int rows, int windows);
 
-/* query_rows: of the longest query block; pairs of `heads` heads and `problems` windows or query blocks. */
-void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems);
+/*
+ * query_rows: of the longest query block; pairs of `heads` heads and `problems` windows or query blocks. flop: of all whole tiles,
+ * as if masks chose all keys. Launches are parted by runtime/cuda/pieces.h.
+ */
+void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop);
 
 /*
  * Operands of 8 bits, of `heads` heads: q_rows queries and key_rows keys each, these in so many windows (without: 1). Memory of
@@ -43,7 +46,7 @@ void cuda_flash8_sums(Dev *d, const CudaFlash8Pack *p, int keys, int windows, in
 void cuda_flash8_means(Dev *d, const CudaFlash8Pack *p, int windows, int heads);
 void cuda_flash8_keys(Dev *d, const CudaFlash8Pack *p, int keys, int windows, int heads);
 /* As cuda_flash, with those operands. */
-void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems);
+void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop);
 
 /* Zeros behind the channels of o, where o has its padding to itself. */
 void cuda_zero_padding(Dev *d, Tensor o);

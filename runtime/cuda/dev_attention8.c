@@ -1,5 +1,6 @@
 /* Attention in 8 bits on the CUDA device: which heads take it, and its operands. */
 #include "runtime/cuda/dev_attention.h"
+#include "runtime/cuda/pieces.h"
 
 /* Keys of a softmax from which on 8 bits save more than it takes to make them: about 370 by the rates of an RTX 5090, 310 of a
  * 5070 Ti (rows of 2 KB of memory, against products at 2.8 times the rate); below, bf16 is more exact for nothing. */
@@ -71,7 +72,28 @@ void cuda_flash8_keys(Dev *d, const CudaFlash8Pack *p, int keys, int windows, in
     cuda_launch(d, "attention8", "flash8_keys", "", grid_of(divide_up(keys, FLASH8_KEYS), windows, heads, 256), p);
 }
 
-void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems)
+/* As piece_of of dev_attention.c. */
+static CudaFlash8 piece_of(const CudaFlash8 *f, const CudaFlashPiece *p)
+{
+    CudaFlash8 g = *f;
+    int64_t row = (int64_t)p->head * f->q_all, tile = (int64_t)p->head * f->head_tiles;
+    g.first_head += p->head;
+    if (f->queries > 0) {
+        row += (int64_t)p->problem * f->queries;
+        g.o.at += cuda_flash_tokens(&f->o, f->q_rows, p->problem);
+        if (f->mask != 0) g.mask += cuda_flash_mask_rows(p, g.first_head) * (uint64_t)f->blocks;
+    } else {
+        tile += p->problem;
+        g.windows += (uint64_t)p->problem * sizeof(CudaWindow);
+        g.text_o += cuda_flash_text(p, f->text_queries * CUDA_FLASH8_DEPTH);
+    }
+    g.q += (uint64_t)row * CUDA_FLASH8_DEPTH;
+    g.q_scale += (uint64_t)row * 4;
+    g.tiles += (uint64_t)tile * FLASH8_TILE_BYTES;
+    return g;
+}
+
+void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop)
 {
     f->q = p->to_q;
     f->q_scale = p->q_scale;
@@ -81,5 +103,9 @@ void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows,
     f->head_dim = CUDA_FLASH8_DEPTH;
     CudaGrid grid = grid_of(divide_up(query_rows, CUDA_FLASH8_ROWS), problems, heads, CUDA_FLASH8_THREADS);
     grid.shared = FLASH8_SHARED_BYTES;
-    cuda_launch(d, "attention8", p->fp8 ? "flash_e4m3" : "flash_i8", "", grid, f);
+    const char *const function = p->fp8 ? "flash_e4m3" : "flash_i8";
+    for (CudaFlashPiece s = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop); cuda_flash_next(d, &s);) {
+        const CudaFlash8 piece = piece_of(f, &s);
+        cuda_launch(d, "attention8", function, "", s.grid, &piece);
+    }
 }

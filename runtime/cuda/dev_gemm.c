@@ -1,4 +1,5 @@
 /* Products on the CUDA device: which tile, and how many blocks of it. */
+#include "runtime/cuda/pieces.h"
 #include "runtime/cuda/watch.h"
 
 /*
@@ -230,24 +231,84 @@ static int shared_of(const CudaGemmTile *t)
     return t->stages * ((t->rows + t->columns) * ROW_BYTES + scales * 4 + (t->producers > 0 ? 2 * 8 : 0));
 }
 
+/* Its box is chosen. */
+static CudaGrid grid_of(const CudaGemm *g, const CudaGemmTile *t)
+{
+    const int64_t blocks = g->images * tiles_of(g, t, g->box) * divide_up(packed_columns(g), t->columns);
+    return (CudaGrid){.x = (unsigned)blocks, .y = 1, .z = (unsigned)batch_of(g),
+                      .threads = (unsigned)(t->warps + t->producers) * 32, .shared = (unsigned)shared_of(t)};
+}
+
+static void launch(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
+{
+    if (t->producers > 0) {
+        const CudaGemmBoxes boxes = in_boxes(d, g, t);
+        cuda_launch(d, "gemm_fp8", t->function, t->macros, grid_of(g, t), &boxes);
+    } else {
+        cuda_launch(d, t->type > ELEMENT_I8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid_of(g, t), g);
+    }
+}
+
+/* Some images, and of these rows from `row` on, a multiple of patches' height where moments are told. */
+static CudaGemm piece_of(const CudaGemm *g, int image, int images, int row, int rows)
+{
+    CudaGemm p = *g;
+    p.images = images;
+    p.rows = rows;
+    p.stat_first += cuda_stats_halves(row, g->columns);
+    for (int i = 0; i < images; i++) {
+        const int from = image + i;
+        p.y_image[i] = g->y_image[from] + row * g->y_row;
+        p.residual_image[i] = g->residual_image[from] + row * g->residual_row;
+        p.drop[i] = g->drop[from];
+        p.stat_image[i] = g->stat_image[from];
+        for (int part = 0; part < g->parts; part++) {
+            const CudaGemmPart *whole = &g->part[part];
+            for (int f = 0; f < 4; f++) p.part[part].frame[i][f] = whole->frame[from][f] + row * whole->step_y;
+        }
+    }
+    return p;
+}
+
+/* Rows of a band are a multiple of that: a tile at least; boxes and patches are whole but at the picture's end. */
+static int band_unit(const CudaGemm *g, const CudaGemmTile *t)
+{
+    enum { PATCH = 2 * CUDA_HALF_H };
+    int unit = PATCH;
+    if (g->box == 0) return (int)divide_up(t->rows, g->columns);
+    while (unit % (t->rows >> g->box) != 0) unit += PATCH;
+    return unit;
+}
+
+/* Images first; of single images bands of rows. */
+static void launch_pieces(Dev *d, const CudaGemm *g, const CudaGemmTile *t, int pieces)
+{
+    const int images = pieces < g->images ? g->images / pieces : 1, unit = band_unit(g, t);
+    const int64_t bands = divide_up(pieces, g->images);
+    const int band = (int)(g->rows / bands) / unit * unit, rows = bands == 1 ? g->rows : band > unit ? band : unit;
+    for (int image = 0; image < g->images; image += images) {
+        const int some = g->images - image < images ? g->images - image : images;
+        for (int row = 0; row < g->rows; row += rows) {
+            const CudaGemm piece = piece_of(g, image, some, row, g->rows - row < rows ? g->rows - row : rows);
+            launch(d, &piece, t);
+        }
+    }
+}
+
 bool cuda_gemm_with(Dev *d, const CudaGemm *shape, const CudaGemmTile *t)
 {
     CudaGemm g = *shape;
     bool told;
-    const CudaGrid grid = {.x = (unsigned)blocks_of(shape, t), .y = 1, .z = (unsigned)batch_of(&g),
-                           .threads = (unsigned)(t->warps + t->producers) * 32, .shared = (unsigned)shared_of(t)};
     g.box = box_of(shape, t, &told);
     if (!told) g.stat_groups = 0;
     for (int i = 0; i < g.parts; i++) {
         const int side = window_of(&g.part[i]);
         g.part[i].window = side * side;
     }
-    if (t->producers > 0) {
-        const CudaGemmBoxes boxes = in_boxes(d, &g, t);
-        cuda_launch(d, "gemm_fp8", t->function, t->macros, grid, &boxes);
-    } else {
-        cuda_launch(d, t->type > ELEMENT_I8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid, &g);
-    }
+    const KernelWork work = cuda_product_work(cuda_device_of(d), &g, t, grid_of(&g, t));
+    const int pieces = cuda_pieces(d, &work);
+    if (pieces > 1) launch_pieces(d, &g, t, pieces);
+    else launch(d, &g, t);
     return told;
 }
 

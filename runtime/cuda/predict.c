@@ -188,6 +188,16 @@ KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const Kerne
     return t;
 }
 
+double predict_at_most(const CudaDevice *d, const KernelWork *w)
+{
+    static const double slow_ghz = 0.8, slow_gbs = 50; /* an old laptop's */
+    const double clocks = d->sms * (d->clock_ghz > 0 ? d->clock_ghz : slow_ghz) * 1e9;
+    const double known = rate_per_clock(d, w->rate), flop = w->mma_flop > 0 ? w->mma_flop : w->flop;
+    const double products = flop / (clocks * (known > 0 ? known : 256)), fills = w->fill / (clocks * rate_l2_bytes(d));
+    const double moves = w->bytes / (d->bandwidth_gbs > 0 ? rate_dram_bytes(d) : slow_gbs * 1e9);
+    return fmax(products, fmax(fills, moves)) / PREDICT_REACH + PREDICT_LAUNCH;
+}
+
 /* ----------------------------------------------------------------------------------------------------- many launches */
 
 /* The last line takes what finds no other. */
@@ -213,21 +223,31 @@ static void add_line(PredictionLine *l, const PredictionLine *other, double time
     for (int b = 0; b < BOUND_COUNT; b++) l->bound[b] += times * other->bound[b];
 }
 
+static void keep_longest(Prediction *p, const char *function, double seconds)
+{
+    if (seconds <= p->longest.seconds) return;
+    p->longest.function = function;
+    p->longest.seconds = seconds;
+}
+
 WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *function, CudaGrid grid, const void *args,
                            double flop, double tiles_flop)
 {
     static const char uncounted[] = "not counted";
-    if (!cuda_counted() || d->clock_ghz <= 0) return WORK_UNKNOWN;
+    if (d->clock_ghz <= 0) return WORK_UNKNOWN;
     const KernelCount *k = cuda_count(function, d->target);
     KernelWork w = cuda_work(d, function, grid, args);
     if (w.kind == WORK_FLASH) {
         w.flop = flop;
         w.mma_flop = tiles_flop > 0 ? tiles_flop : flop;
     }
+    if (k == NULL) keep_longest(p, function, predict_at_most(d, &w));
+    if (!cuda_counted()) return w.kind;
     const KernelTime t = k != NULL ? predict_kernel(d, k, &w) : uncounted_time(d, &w);
     PredictionLine one = {.launches = 1, .flop = w.flop, .bytes = w.bytes, .seconds = t.seconds, .limit = t.limit,
                           .published = t.published};
     one.bound[t.bound] = t.seconds;
+    if (k != NULL) keep_longest(p, k->function, t.seconds);
     add_line(line_of(p, k != NULL ? k->function : uncounted), &one, 1);
     return w.kind;
 }
@@ -235,6 +255,7 @@ WorkKind prediction_launch(Prediction *p, const CudaDevice *d, const char *funct
 void prediction_add(Prediction *p, const Prediction *other, double times)
 {
     for (int i = 0; i < other->count; i++) add_line(line_of(p, other->line[i].function), &other->line[i], times);
+    keep_longest(p, other->longest.function, other->longest.seconds);
 }
 
 PredictionLine prediction_sum(const Prediction *p)

@@ -37,6 +37,14 @@ typedef struct KernelTime {
 int predict_resident(const CudaDevice *d, const KernelCount *k, const KernelWork *w);
 KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const KernelWork *w);
 
+/*
+ * More than a launch ought to take, without its machine code: products, what they fetch from the second-level cache and bytes
+ * of memory, each at the device's rate but for PREDICT_REACH of it; the slowest counts. What the driver does not tell of clock
+ * and memory is taken for little.
+ */
+#define PREDICT_REACH 0.5
+double predict_at_most(const CudaDevice *d, const KernelWork *w);
+
 /* ---------------------------------------------------------------------------------------------------- many launches */
 
 /* One launch more. flop, tiles_flop: of attention, whose arguments do not tell, as it is and in whole tiles (0: the same).

@@ -22,13 +22,20 @@ typedef struct PredictionLine {
     double bound[BOUND_COUNT]; /* seconds of the launches that each one bounds */
 } PredictionLine;
 
-/* All zero at first. */
+/*
+ * All zero at first. longest: the launch that takes longest by itself, never added up; told without counts too, then by
+ * predict_at_most.
+ */
 typedef struct Prediction {
     int count;
+    struct {
+        const char *function; /* NULL: nothing was launched, or the device's clock is not known */
+        double seconds;
+    } longest;
     PredictionLine line[PREDICTION_LINES];
 } Prediction;
 
-/* The other's launches so many times more. */
+/* The other's launches so many times more; where they are taken away the longest stays. */
 void prediction_add(Prediction *p, const Prediction *other, double times);
 PredictionLine prediction_sum(const Prediction *p);
 Bound prediction_bound(const PredictionLine *l);

@@ -1,7 +1,6 @@
 #include "runtime/cuda/work.h"
 
 #include "kernels/cuda/layout.h"
-#include "runtime/cuda/dev_gemm.h"
 
 #include <string.h>
 
@@ -45,7 +44,7 @@ static double operand_bytes(const CudaGemm *g, const CudaGemmPart *p, Element ty
     return pictures_of(g, p) * pixels * (p->depth * size + words) + packed * p->taps * (p->depth * size + words);
 }
 
-static KernelWork product(const CudaDevice *d, const CudaGemm *g, const CudaGemmTile *t, CudaGrid grid)
+KernelWork cuda_product_work(const CudaDevice *d, const CudaGemm *g, const CudaGemmTile *t, CudaGrid grid)
 {
     enum { ROW = 128 /* bytes of a slab's rows */, HALO_WIDTH = 16 };
     const double batch = g->batch > 1 ? g->batch : 1, packed = g->glu ? up(g->n, 8) * 16 : g->n;
@@ -366,10 +365,15 @@ KernelWork cuda_work(const CudaDevice *d, const char *function, CudaGrid grid, c
 {
     CudaGemmTile tile;
     if (tile_of(function, &tile)) {
-        return product(d, tile.producers > 0 ? &((const CudaGemmBoxes *)args)->gemm : args, &tile, grid);
+        return cuda_product_work(d, tile.producers > 0 ? &((const CudaGemmBoxes *)args)->gemm : args, &tile, grid);
     }
     KernelWork w = {.kind = WORK_UNKNOWN, .grid = grid};
-    if (begins(function, "flash_")) w.kind = WORK_FLASH;
+    if (begins(function, "flash_i8") || begins(function, "flash_e4m3") || begins(function, "flash_f32_") ||
+        begins(function, "flash_bf16_")) {
+        w.kind = WORK_FLASH;
+        w.rate = rate_of_element(d, begins(function, "flash_i8") ? ELEMENT_I8 : begins(function, "flash_e4m3") ? ELEMENT_E4M3 :
+                                    begins(function, "flash_f32_") ? ELEMENT_F32 : ELEMENT_BF16);
+    }
     if (begins(function, "flash_i8") || begins(function, "flash_e4m3")) {
         w.producers = grid.threads - CUDA_FLASH8_ROWS / 16 * 32;
     }

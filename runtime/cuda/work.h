@@ -5,7 +5,7 @@
 #ifndef UPRES_RUNTIME_CUDA_WORK_H
 #define UPRES_RUNTIME_CUDA_WORK_H
 
-#include "runtime/cuda/dev.h"
+#include "runtime/cuda/dev_gemm.h"
 #include "runtime/cuda/rates.h"
 
 typedef enum WorkKind {
@@ -27,6 +27,7 @@ typedef struct KernelWork {
     double shared;      /* bytes that a loop of its own reads from shared memory, in floats */
 } KernelWork;
 
+KernelWork cuda_product_work(const CudaDevice *d, const CudaGemm *g, const CudaGemmTile *t, CudaGrid grid);
 KernelWork cuda_work(const CudaDevice *d, const char *function, CudaGrid grid, const void *args);
 
 #endif

@@ -1,5 +1,6 @@
 /* dev_attention against loops in double: windows that do not divide the grid, a text stream, norms, rotation. */
 #include "runtime/cuda/dev_attention.h"
+#include "runtime/cuda/pieces.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
@@ -19,7 +20,21 @@ typedef struct Run {
     const float *qkv, *text_qkv, *rope;
     TestWeight gain[4];
     float *out, *text_out, *want, *want_text;
+    float *again, *text_again; /* of launches in pieces */
 } Run;
+
+static bool in_pieces(const Run *r) { return test_cuda() != NULL && r->limit == 0 && r->window_count > 1 && r->text != 0; }
+
+/* On a CUDA device in as many launches as can be: the same bits. */
+static void work_in_pieces(Run *r, Dev *d, const AttentionArgs *a)
+{
+    poison(d, a->o);
+    if (a->text_o.valid) poison(d, a->text_o);
+    cuda_limit_launches(d, 1e-15);
+    dev_attention(d, a);
+    download(d, a->o, r->again);
+    if (a->text_o.valid) download(d, a->text_o, r->text_again);
+}
 
 static void work(void *user, Dev *d)
 {
@@ -49,6 +64,7 @@ static void work(void *user, Dev *d)
     else dev_attention(d, &a);
     download(d, o, r->out);
     if (text_o.valid) download(d, text_o, r->text_out);
+    if (in_pieces(r)) work_in_pieces(r, d, &a);
     dev_free(d, &text_o);
     dev_free(d, &words);
     dev_free(d, &o);
@@ -63,6 +79,8 @@ static void done(void *user, const char *version)
     const double tolerance = 2e-6 * fmax(1.0, (double)(r->spread * r->spread) / 4.0);
     check_close(version, r->want, r->out, count, tolerance);
     if (words > 0) check_close(version, r->want_text, r->text_out, words, tolerance);
+    if (in_pieces(r)) check_equal("in pieces", r->out, r->again, count * sizeof *r->out);
+    if (in_pieces(r) && words > 0) check_equal("text in pieces", r->text_out, r->text_again, words * sizeof *r->out);
     check_poison(r->out, count);
     if (words > 0) check_poison(r->text_out, words);
 }
@@ -177,6 +195,8 @@ static void one(int t, int h, int w, int heads, int d, int text, int pairs, bool
     r.want = check_floats(tokens * e);
     r.text_out = check_floats((size_t)text * e + 1);
     r.want_text = check_floats((size_t)text * e + 1);
+    r.again = check_floats(tokens * e);
+    r.text_again = check_floats((size_t)text * e + 1);
     reference(&r);
     each_device(work, done, &r);
     check_end();

@@ -8,6 +8,7 @@
 #include "kernels/cpu/attention8.h"
 
 #include "runtime/cuda/dev_attention.h"
+#include "runtime/cuda/pieces.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
@@ -246,6 +247,7 @@ typedef struct Windows {
     const WindowCase *c;
     AttentionWindow window[6];
     float *qkv, *words, *o, *text_o;
+    float *again, *text_again; /* of launches in pieces */
 } Windows;
 
 static void attend_windows(void *user, Dev *d)
@@ -272,6 +274,14 @@ static void attend_windows(void *user, Dev *d)
     else dev_attention(d, &a);
     download(d, o, r->o);
     if (c->text > 0) download(d, text_o, r->text_o);
+    if (c->limit == 0) { /* the same in as many launches as can be */
+        poison(d, o);
+        if (c->text > 0) poison(d, text_o);
+        cuda_limit_launches(d, 1e-15);
+        dev_attention(d, &a);
+        download(d, o, r->again);
+        if (c->text > 0) download(d, text_o, r->text_again);
+    }
     dev_free(d, &text_o);
     dev_free(d, &words);
     dev_free(d, &o);
@@ -328,12 +338,16 @@ static void windows(const WindowCase *c)
         r.window[i] = (AttentionWindow){.t1 = 1, .h1 = 1, .w0 = i == 0 ? 0 : c->end[i - 1], .w1 = c->end[i]};
     }
     for (int i = 0; i < e; i++) r.qkv[i] = 0.0f; /* a query of zeros */
+    r.again = check_floats(rows * DEPTH);
+    r.text_again = check_floats(words * DEPTH + 1);
     float *want = check_floats(rows * DEPTH), *want_text = check_floats(words * DEPTH + 1);
     for (int i = 0; i < VERSIONS; i++) {
         want_windows(&r, versions[i].e4m3, want, want_text);
         on_version(&versions[i], attend_windows, &r);
         check_rows(versions[i].name, want, r.o, rows);
         if (c->text > 0) check_rows("text", want_text, r.text_o, words);
+        if (c->limit == 0) check_equal("in pieces", r.o, r.again, rows * DEPTH * sizeof *r.o);
+        if (c->limit == 0 && c->text > 0) check_equal("text in pieces", r.text_o, r.text_again, words * DEPTH * sizeof *r.o);
     }
     check_end();
 }
@@ -359,7 +373,7 @@ enum { SLICES = 3 };
 
 typedef struct Blocks {
     const BlockCase *c;
-    float *q, *k[SLICES], *v[SLICES], *o;
+    float *q, *k[SLICES], *v[SLICES], *o, *again; /* again: in pieces */
     uint8_t *mask;
 } Blocks;
 
@@ -388,11 +402,15 @@ static void attend_blocks(void *user, Dev *d)
         for (int i = 0; to != NULL && i < mask.h * mask.stride_h; i++) to[i] = i < pairs_of(c) ? r->mask[i] : 0.0f;
         dev_write_end(d, mask, to);
     }
-    dev_block_attention(d, &(BlockAttentionArgs){.stage = STAGES_FLASH_DIT + TEST_STAGE, .q = q, .o = o, .keys = keys,
-                                                 .key_slices = c->key_slices, .heads = c->heads, .head_dim = DEPTH,
-                                                 .block_keys = c->block_keys, .scale = 0.09f, .mask = mask,
-                                                 .last_key_bias = c->bias});
+    const BlockAttentionArgs a = {.stage = STAGES_FLASH_DIT + TEST_STAGE, .q = q, .o = o, .keys = keys,
+                                  .key_slices = c->key_slices, .heads = c->heads, .head_dim = DEPTH,
+                                  .block_keys = c->block_keys, .scale = 0.09f, .mask = mask, .last_key_bias = c->bias};
+    dev_block_attention(d, &a);
     download(d, o, r->o);
+    poison(d, o);
+    cuda_limit_launches(d, 1e-15);
+    dev_block_attention(d, &a);
+    download(d, o, r->again);
     dev_free(d, &mask);
     for (int s = 0; s < c->key_slices; s++) {
         dev_free(d, &keys[s].v);
@@ -430,7 +448,7 @@ static void blocks(const BlockCase *c)
                      c->heads, c->block_keys, c->chosen, c->view ? "_view" : "")) return;
     const int e = c->heads * DEPTH, slice = c->windows * c->tokens;
     const size_t rows = (size_t)(c->slices * slice * c->heads);
-    Blocks r = {.c = c, .o = check_floats(rows * DEPTH), .mask = check_bytes((size_t)pairs_of(c)),
+    Blocks r = {.c = c, .o = check_floats(rows * DEPTH), .again = check_floats(rows * DEPTH), .mask = check_bytes((size_t)pairs_of(c)),
                 .q = cut_floats((size_t)(c->slices * c->windows * (c->tokens + 8) * e), 1.0f)};
     for (int s = 0; s < c->key_slices; s++) {
         r.k[s] = cut_floats((size_t)(slice * e), 1.0f);
@@ -442,6 +460,7 @@ static void blocks(const BlockCase *c)
         want_blocks(&r, versions[i].e4m3, want);
         on_version(&versions[i], attend_blocks, &r);
         check_rows(versions[i].name, want, r.o, rows);
+        check_equal("in pieces", r.o, r.again, rows * DEPTH * sizeof *r.o);
     }
     check_end();
 }

@@ -1,4 +1,5 @@
 /* Block-sparse attention, the choice of its blocks and the rotation of its tokens against loops in double. */
+#include "runtime/cuda/pieces.h"
 #include "tests/kernels/check.h"
 #include "tests/kernels/device.h"
 #include "tests/kernels/tests.h"
@@ -34,7 +35,7 @@ typedef struct Run {
     const Case *c;
     const float *q, *k[SLICES_MAX], *v[SLICES_MAX];
     uint8_t *mask, *want_mask;
-    float *out, *want;
+    float *out, *want, *again; /* again: in pieces */
 } Run;
 
 /* Heads are of pairs of channels. */
@@ -67,12 +68,18 @@ static void work(void *user, Dev *d)
         for (int64_t i = 0; chosen != NULL && i < pairs; i++) r->mask[i] = (uint8_t)chosen[i];
         dev_read_end(d, chosen);
     }
+    const BlockAttentionArgs a = {.q = q, .o = o, .keys = keys, .key_slices = c->key_slices, .heads = c->heads, .head_dim = c->d,
+                                  .block_keys = c->block_keys, .scale = 1.0f / sqrtf((float)c->d), .mask = mask,
+                                  .last_key_bias = c->bias};
     if (attends(c)) {
-        dev_block_attention(d, &(BlockAttentionArgs){.q = q, .o = o, .keys = keys, .key_slices = c->key_slices,
-                                                     .heads = c->heads, .head_dim = c->d, .block_keys = c->block_keys,
-                                                     .scale = 1.0f / sqrtf((float)c->d), .mask = mask,
-                                                     .last_key_bias = c->bias});
+        dev_block_attention(d, &a);
         download(d, o, r->out);
+    }
+    if (attends(c) && test_cuda() != NULL) { /* in as many launches as can be */
+        poison(d, o);
+        cuda_limit_launches(d, 1e-15);
+        dev_block_attention(d, &a);
+        download(d, o, r->again);
     }
     dev_free(d, &mask);
     for (int s = 0; s < c->key_slices; s++) {
@@ -91,6 +98,7 @@ static void done(void *user, const char *version)
     if (!c->dense) check_equal(version, r->want_mask, r->mask, pairs);
     const size_t floats = (size_t)(c->slices * windows_of(c) * c->tokens * c->heads * c->d);
     if (attends(c)) check_close(version, r->want, r->out, floats, 2e-6);
+    if (attends(c) && test_cuda() != NULL) check_equal("in pieces", r->out, r->again, floats * sizeof *r->out);
     check_poison(r->out, floats);
     for (size_t i = 0; i < pairs; i++) r->mask[i] = 9;
 }
@@ -193,6 +201,7 @@ static void one(const Case *c)
     r.want_mask = check_bytes(pairs);
     r.out = check_floats(floats);
     r.want = check_floats(floats);
+    r.again = check_floats(floats);
     for (int head = 0; head < c->heads; head++) {
         for (int s = 0; s < c->slices; s++) {
             if (!c->dense) reference_mask(&r, head, s);

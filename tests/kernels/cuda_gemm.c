@@ -5,6 +5,7 @@
  * that stats.cu makes of what was stored, to the bit.
  */
 #include "kernels/cpu/fp8.h"
+#include "runtime/cuda/pieces.h"
 #include "runtime/cuda/watch.h"
 
 #include "tests/kernels/check.h"
@@ -407,6 +408,33 @@ static void check_moments(Room *r, const Product *p, const CudaGemm *g, const ch
     check_equal(function, want, got, bytes);
 }
 
+/* Again, in as many launches as can be: the same bits. */
+static void check_pieces(Dev *d, const Product *p, const CudaGemmTile *tile, void *start, const void *want, size_t bytes)
+{
+    const Case *k = p->k;
+    const size_t told = moments_bytes(k);
+    CudaWatch watch[2] = {{0}, {0}};
+    void *got = check_bytes(bytes), *moments[2] = {check_bytes(told), check_bytes(told)};
+    for (int i = 0; i < 2; i++) {
+        Room r = {.d = d};
+        CudaGemm g = fill_arguments(&r, p, start, bytes);
+        if (tells(k, tile)) ask_for_moments(&r, k, &g);
+        cuda_limit_launches(d, i == 0 ? LAUNCH_SECONDS : 1e-15);
+        cuda_watch(d, &watch[i]);
+        cuda_gemm_with(d, &g, tile);
+        cuda_watch(d, NULL);
+        if (tells(k, tile)) cuda_copy_out(d, moments[i], g.moments, told);
+        cuda_copy_out(d, got, g.y - (uint64_t)(k->y_skew * size_of(k->y_type)), bytes);
+        cuda_wait(d);
+        check_true(dev_ok(d), "%s", dev_error(d));
+        check_equal(i == 0 ? "again" : "in pieces", want, got, bytes);
+        for (int n = 0; n < r.count; n++) cuda_scratch_free(d, &r.taken[n]);
+    }
+    cuda_limit_launches(d, LAUNCH_SECONDS);
+    check_true(watch[0].launches != watch[1].launches, "%s was launched once", tile->function);
+    if (tells(k, tile)) check_equal("moments of pieces", moments[0], moments[1], told);
+}
+
 static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
 {
     if (!check_begin("cuda_%s_%s", tile->function, k->name)) return;
@@ -438,6 +466,7 @@ static void check_case(Dev *d, const Case *k, const CudaGemmTile *tile)
         to_floats(k->y_type, got, elements, b);
         check_close(tile->function, a, b, elements, k->y_type == ELEMENT_BF16 ? 0x1p-8 : 1e-5);
     }
+    if (k->h > 8) check_pieces(d, &p, tile, start, got, bytes);
     for (int i = 0; i < r.count; i++) cuda_scratch_free(d, &r.taken[i]);
     check_end();
 }
