@@ -26,6 +26,13 @@ wine=
 for w in wine wine64 /usr/lib/wine/wine64; do
     if [ -z "$wine" ] && command -v "$w" >/dev/null; then wine=$w; fi
 done
+# Its server ends soon after the last program, and may be gone just when the next one asks for it: kept until this ends.
+for server in wineserver /usr/lib/wine/wineserver; do
+    if [ -n "$wine" ] && command -v "$server" >/dev/null && "$server" -p; then
+        trap '"$server" -k' EXIT
+        break
+    fi
+done
 # The first start makes the prefix, which takes longest; a machine may have a wine that cannot.
 if [ -n "$wine" ] && ! timeout 300 "$wine" "$build/upres.exe" --version >"$logs/start.txt" 2>&1; then
     tell FAIL "upres.exe --version" "$(tail -n 1 "$logs/start.txt")"
