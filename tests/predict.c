@@ -6,6 +6,7 @@
  */
 #include "runtime/cuda/dev_gemm.h"
 #include "runtime/cuda/kernels.h"
+#include "runtime/cuda/pieces.h"
 #include "runtime/cuda/predict.h"
 #include "tools/sass.h"
 
@@ -304,6 +305,77 @@ static void test_work(void)
     check("something else", w.kind == WORK_UNKNOWN);
 }
 
+/* ---------------------------------------------------------------------------------------------------------- long launches */
+
+/* Whatever the machine code: a product, its fetches or its bytes take at least that long. */
+static void test_at_most(void)
+{
+    KernelWork w = {.kind = WORK_PRODUCT, .rate = RATE_BF16, .flop = 1e9, .mma_flop = 10 * 512e9};
+    check_near("products", predict_at_most(&card, &w), 1 / PREDICT_REACH + PREDICT_LAUNCH);
+    w.fill = 20e9 * rate_l2_bytes(&card);
+    check_near("the cache", predict_at_most(&card, &w), 2 / PREDICT_REACH + PREDICT_LAUNCH);
+    w.bytes = 300e9;
+    check_near("memory", predict_at_most(&card, &w), 3 / PREDICT_REACH + PREDICT_LAUNCH);
+    CudaDevice untold = card;
+    untold.clock_ghz = untold.bandwidth_gbs = 0;
+    check("what is not told is slow", predict_at_most(&untold, &w) > predict_at_most(&card, &w));
+    const KernelCount k = product_count();
+    KernelWork counted = {.kind = WORK_PRODUCT, .grid = {10, 1, 1, 256, 0}, .rate = RATE_FP8_BLOCK_SCALE};
+    counted.flop = counted.mma_flop = 10.0 * 8 * 1000 * 64 * 8192;
+    check("more than by the machine code", predict_at_most(&card, &counted) > predict_kernel(&card, &k, &counted).seconds);
+}
+
+/* The longest launch is one, however many there are. */
+static void test_longest(void)
+{
+    const CudaGemm large = {.parts = 1, .images = 1, .rows = 1, .columns = 4096, .n = 64, .y_type = CUDA_BF16,
+                            .part[0] = {.taps = 1, .window = 1, .depth = 64, .pitch = 64, .step_y = 1, .step_x = 1}};
+    CudaGemm small = large;
+    small.columns = 128;
+    Prediction p = {.count = 0}, sum = {.count = 0};
+    const CudaGrid many = {32, 1, 1, 128, 0}, one = {1, 1, 1, 128, 0};
+    prediction_launch(&p, &card, "gemm_bf16_128x64", one, &small, 0, 0);
+    const double little = p.longest.seconds;
+    prediction_launch(&p, &card, "gemm_bf16_64x64", many, &large, 0, 0);
+    const double most = p.longest.seconds;
+    prediction_launch(&p, &card, "gemm_bf16_128x64", one, &small, 0, 0);
+    check("the largest product's", most > little && little > 0 && p.longest.seconds == most);
+    check("its name", p.longest.function && strcmp(p.longest.function, "gemm_bf16_64x64") == 0);
+    prediction_add(&sum, &p, 1000);
+    check("never added up", sum.longest.seconds == most);
+}
+
+/* Every pair of a head and a problem is in one piece, pieces do not grow over their share, and frames are not cut askew. */
+static void test_pieces(void)
+{
+    enum { HEADS = 5, FRAMES = 4, FRAME = 6, PROBLEMS = FRAMES * FRAME };
+    Dev *d = dev_plan_open(&(DevSetup){.cuda = &card});
+    const CudaGrid grid = {1, PROBLEMS, HEADS, 128, 0};
+    const double flop = 10 * 512e9, whole = 1 / PREDICT_REACH; /* a second of bf16 */
+    const double parts[] = {0.5, 1, 1.5, 3, 5, 7, 11, 19, 30, 70, 1e4};
+    int bad = 0, last = 0;
+    for (size_t i = 0; i < 2 * sizeof parts / sizeof *parts; i++) {
+        const int frame = i % 2 == 0 ? FRAME : 0;
+        int seen[HEADS][PROBLEMS] = {{0}}, pieces = 0;
+        cuda_limit_launches(d, whole / parts[i / 2]);
+        for (CudaFlashPiece p = cuda_flash_begin(d, "flash_bf16_128", grid, frame, flop); cuda_flash_next(d, &p); pieces++) {
+            bad += p.heads * p.problems > 1 && p.heads * p.problems * parts[i / 2] > HEADS * PROBLEMS * 1.000001;
+            bad += p.grid.y != (unsigned)p.problems || p.grid.z != (unsigned)p.heads || p.grid.x != 1;
+            bad += frame > 0 && p.heads > 1 && p.problems < PROBLEMS; /* rows of a mask would not follow each other */
+            bad += frame > 0 && p.problem % FRAME + p.problems > FRAME && (p.problem % FRAME > 0 || p.problems % FRAME > 0);
+            bad += frame == 0 && p.heads < HEADS && p.problems > 1; /* nor those of a text */
+            for (int n = 0; n < p.heads * p.problems; n++) seen[p.head + n / p.problems][p.problem + n % p.problems]++;
+        }
+        for (int n = 0; n < HEADS * PROBLEMS; n++) bad += seen[n / PROBLEMS][n % PROBLEMS] != 1;
+        bad += parts[i / 2] < 1 && pieces != 1;
+        bad += pieces < last && i % 2 == 0;
+        if (i % 2 == 0) last = pieces;
+        if (bad > 0) printf("  %g launches, frames of %d: %d pieces\n", parts[i / 2], frame, pieces);
+    }
+    check("pieces of attention", bad == 0 && last == HEADS * PROBLEMS);
+    dev_close(d);
+}
+
 int main(void)
 {
     SassTools tools;
@@ -314,6 +386,9 @@ int main(void)
     test_bytes();
     test_sums();
     test_work();
+    test_at_most();
+    test_longest();
+    test_pieces();
     if (missing) {
         printf("skip counting a known kernel: %s\n", missing);
         skipped++;
