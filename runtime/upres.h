@@ -439,7 +439,7 @@ typedef struct upres_plan_report {
     double seconds_published; /* of all, as above; 0 without a prediction */
     char model[256];          /* the constants it rests on, or why there is none; "" without device_model */
     char longest_kernel[32];  /* of a GPU: the launch that takes longest by itself, and its time; "" when not known. Builds */
-    double longest_seconds;   /* without a disassembler tell more than it ought to take */
+    double longest_seconds;   /* without a disassembler guess it high */
 } upres_plan_report;
 
 /*

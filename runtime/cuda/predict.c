@@ -195,7 +195,8 @@ double predict_at_most(const CudaDevice *d, const KernelWork *w)
     const double known = rate_per_clock(d, w->rate), flop = w->mma_flop > 0 ? w->mma_flop : w->flop;
     const double products = flop / (clocks * (known > 0 ? known : 256)), fills = w->fill / (clocks * rate_l2_bytes(d));
     const double moves = w->bytes / (d->bandwidth_gbs > 0 ? rate_dram_bytes(d) : slow_gbs * 1e9);
-    return fmax(products, fmax(fills, moves)) / PREDICT_REACH + PREDICT_LAUNCH;
+    const double reach = w->kind == WORK_FLASH && w->rate == RATE_FP32 ? PREDICT_REACH_FLASH_F32 : PREDICT_REACH;
+    return fmax(products, fmax(fills, moves)) / reach + PREDICT_LAUNCH;
 }
 
 /* ----------------------------------------------------------------------------------------------------- many launches */

@@ -38,11 +38,12 @@ int predict_resident(const CudaDevice *d, const KernelCount *k, const KernelWork
 KernelTime predict_kernel(const CudaDevice *d, const KernelCount *k, const KernelWork *w);
 
 /*
- * More than a launch ought to take, without its machine code: products, what they fetch from the second-level cache and bytes
- * of memory, each at the device's rate but for PREDICT_REACH of it; the slowest counts. What the driver does not tell of clock
- * and memory is taken for little.
+ * About the most that a large launch ought to take, without its machine code: products, what they fetch from the second-level cache and bytes
+ * of memory, each at the device's rate but for PREDICT_REACH of it (attention in float32, which waits for shared memory:
+ * PREDICT_REACH_FLASH_F32); the slowest counts. What the driver does not tell of clock and memory is taken for little.
  */
 #define PREDICT_REACH 0.5
+#define PREDICT_REACH_FLASH_F32 0.2
 double predict_at_most(const CudaDevice *d, const KernelWork *w);
 
 /* ---------------------------------------------------------------------------------------------------- many launches */
