@@ -368,6 +368,24 @@ void dev_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
     if (!d->plan && !d->failed) d->ops->bytes_out(d, x, to, bytes);
 }
 
+const void *dev_out_begin(Dev *d, Tensor x, uint64_t bytes)
+{
+    return d->plan || d->failed ? NULL : d->ops->out_begin(d, x, bytes);
+}
+
+bool dev_out_wait(Dev *d, const void *out)
+{
+    if (!d->failed) d->ops->out_wait(d, out);
+    return !d->failed;
+}
+
+void dev_out_end(Dev *d, const void *out) { d->ops->out_end(d, out); }
+
+void dev_out_clear(Dev *d)
+{
+    if (!d->plan && !d->failed) d->ops->out_clear(d);
+}
+
 void dev_from_codes(Dev *d, const CodesArgs *a)
 {
     if (may_run(d)) d->ops->from_codes(d, a);

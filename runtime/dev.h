@@ -426,6 +426,17 @@ void dev_resize(Dev *d, const ResizeArgs *a);
 void dev_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void dev_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
 
+/*
+ * The same while the device goes on: begin returns at once with the place where they will be (NULL: failed, or on a plan), wait
+ * returns when they are there, end gives the place back. DEV_OUT_MOST at once. x is left alone until dev_out_clear, behind which
+ * work finds everything read.
+ */
+enum { DEV_OUT_MOST = 2 };
+const void *dev_out_begin(Dev *d, Tensor x, uint64_t bytes);
+bool dev_out_wait(Dev *d, const void *out); /* false: the device failed */
+void dev_out_end(Dev *d, const void *out);
+void dev_out_clear(Dev *d);
+
 /* Interleaved codes and planes: kernels/cpu/quantize.h. Of 1 and 2 channels the first is grey, of 2 and 4 the last is alpha. */
 typedef struct CodesArgs {
     Tensor codes;        /* dev_bytes, a byte a code for bits <= 8, else two */

@@ -35,6 +35,10 @@ typedef struct DevOps {
     void (*to_codes)(Dev *d, const CodesArgs *a);
     void (*bytes_in)(Dev *d, Tensor x, const void *from, uint64_t bytes);
     void (*bytes_out)(Dev *d, Tensor x, void *to, uint64_t bytes);
+    const void *(*out_begin)(Dev *d, Tensor x, uint64_t bytes); /* dev_out_begin and its companions */
+    void (*out_wait)(Dev *d, const void *out);
+    void (*out_end)(Dev *d, const void *out);
+    void (*out_clear)(Dev *d);
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
     void (*modulation)(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra);
     void (*modulation_row)(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row);
@@ -186,6 +190,10 @@ void cpu_from_codes(Dev *d, const CodesArgs *a);
 void cpu_to_codes(Dev *d, const CodesArgs *a);
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
+const void *cpu_out_begin(Dev *d, Tensor x, uint64_t bytes);
+void cpu_out_wait(Dev *d, const void *out);
+void cpu_out_end(Dev *d, const void *out);
+void cpu_out_clear(Dev *d);
 void cpu_history(Dev *d, const ConvArgs *a, int slots, ConvState *s);
 FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundWeight *up_bias, const BoundWeight *conv,
                           const BoundWeight *conv_bias, int rt);

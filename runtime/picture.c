@@ -306,12 +306,21 @@ void pictures_color_slice(Pictures *p, const void *const *source, float *const *
     for (int i = 0; i < count; i++) memcpy(rgb[i], p->content + (size_t)i * floats, floats * sizeof(float));
 }
 
-/* By the device; NULL: it cannot. */
-static const void *finish_there(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha, bool colored)
+static bool colors_frames(const PictureSetup *s)
+{
+    return s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
+}
+
+/* The device makes the result, or is to begin with it. */
+typedef enum Finish { FINISH_NOW, FINISH_AHEAD } Finish;
+
+/* By the device; NULL: it cannot, or has but begun. */
+static const void *finish_there(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha, Finish when)
 {
     const PictureSetup *s = &p->setup;
     const PictureSource style = source_of(p, &p->style, source);
     const int h = s->size.true_h, w = s->size.true_w;
+    const bool colored = colors_frames(s);
     if (s->device == NULL || s->form.bits == 0) return NULL;
     if (p->codes == NULL) p->codes = malloc(p->pixels * (size_t)s->form.channels * (s->form.bits > 8 ? 2 : 1));
     const PictureResult r = {.colors = {.method = colored ? method_of(s->options->color) : COLOR_NONE,
@@ -327,15 +336,21 @@ static const void *finish_there(Pictures *p, const void *source, int64_t number,
                              .form = s->form,
                              .frame = number,
                              .codes = p->codes};
-    return p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
+    if (when == FINISH_AHEAD) picture_device_ahead(s->device, &r);
+    return when == FINISH_NOW && p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
+}
+
+void pictures_ahead(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha)
+{
+    finish_there(p, source, number, rgb, alpha, FINISH_AHEAD);
 }
 
 const void *pictures_finish(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha)
 {
     const PictureSetup *s = &p->setup;
-    bool colored = s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
+    bool colored = colors_frames(s);
     bool mix = s->options->strength < 1;
-    const void *codes = finish_there(p, source, number, rgb, alpha, colored);
+    const void *codes = finish_there(p, source, number, rgb, alpha, FINISH_NOW);
     if (codes != NULL) return codes;
     if (colored || mix) make_style(p, source, p->resized);
     if (colored) correct(p, 1, rgb);

@@ -49,6 +49,8 @@ void pictures_slice_begin(Pictures *p);
 void pictures_slice_gather(Pictures *p, const void *source, const float *rgb);
 void pictures_alpha(Pictures *p, const void *source, const float *rgb, float *alpha);
 void pictures_color_slice(Pictures *p, const void *const *source, float *const *rgb, int count);
+/* A result that is asked for soon, as pictures_finish will be: a device may begin with it (runtime/picture_device.h). */
+void pictures_ahead(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha);
 /* Colour and strength of result `number`: as codes in the setup's form, valid until the next call; or, when it returns NULL, rgb
  * becomes unit. alpha: NULL without one. */
 const void *pictures_finish(Pictures *p, const void *source, int64_t number, float *rgb, const float *alpha);

@@ -7,12 +7,22 @@
 
 enum { SPARE = 256 << 20 }; /* of the room: left for kernels that drivers load later */
 
+/* A result whose codes are on their way. */
+typedef struct Begun {
+    int64_t frame;
+    const float *content;
+    const void *out;
+    uint64_t bytes;
+} Begun;
+
 struct PictureDevice {
     DevSetup setup;
     uint64_t room;
     Dev *dev;
     uint64_t bytes; /* of dev's arena */
     bool useless;   /* it could not be opened, or failed */
+    Begun begun[PICTURES_AHEAD]; /* in the order begun */
+    int begun_count;
 };
 
 PictureDevice *picture_device_open(const DevSetup *s, uint64_t room)
@@ -25,8 +35,17 @@ PictureDevice *picture_device_open(const DevSetup *s, uint64_t room)
     return p;
 }
 
+/* The first of those begun leaves. */
+static void forget_first(PictureDevice *p)
+{
+    dev_out_end(p->dev, p->begun[0].out);
+    p->begun_count--;
+    memmove(p->begun, p->begun + 1, (size_t)p->begun_count * sizeof *p->begun);
+}
+
 void picture_device_close(PictureDevice *p)
 {
+    while (p != NULL && p->begun_count > 0) forget_first(p);
     if (p != NULL && p->dev != NULL) dev_close(p->dev);
     free(p);
 }
@@ -128,11 +147,22 @@ static Tensor part_of(Tensor x, int top, int left, int h, int w)
     return x;
 }
 
+static uint64_t bytes_of(const PictureResult *r)
+{
+    return (uint64_t)r->h * (uint64_t)r->w * (uint64_t)r->form.channels * (r->form.bits > 8 ? 2 : 1);
+}
+
+typedef struct Finish {
+    const PictureResult *result;
+    const void **out; /* where the codes will be */
+} Finish;
+
+/* The codes come first, so that they lie where those of the result before lie: all else is free of what is still read there. */
 static bool finish(Dev *d, const void *work)
 {
-    const PictureResult *k = work;
+    const PictureResult *k = ((const Finish *)work)->result;
     const PictureColors *c = &k->colors;
-    const int64_t bytes = (int64_t)k->h * k->w * k->form.channels * (k->form.bits > 8 ? 2 : 1);
+    Tensor codes = dev_bytes(d, (int64_t)bytes_of(k));
     Tensor content = upload(d, 3, c->h, c->w, c->content), alpha = {0}, style = {0};
     if (k->alpha != NULL) alpha = upload_wide(d, 1, k->h, k->w, c->w, k->alpha); /* rows as far apart as the content's */
     if (k->style != NULL) {
@@ -145,7 +175,7 @@ static bool finish(Dev *d, const void *work)
                                   .strength = k->strength});
         dev_free(d, &style);
     }
-    Tensor codes = dev_bytes(d, bytes);
+    dev_out_clear(d);
     dev_to_codes(d, &(CodesArgs){.codes = codes,
                                  .rgb = part_of(content, k->top, k->left, k->h, k->w),
                                  .alpha = alpha,
@@ -155,11 +185,12 @@ static bool finish(Dev *d, const void *work)
                                  .tpdf = k->form.dither,
                                  .seed = k->form.seed,
                                  .frame = k->frame});
-    dev_bytes_out(d, codes, k->codes, (uint64_t)bytes);
-    dev_free(d, &codes);
+    const void *out = dev_out_begin(d, codes, bytes_of(k));
     if (k->alpha != NULL) dev_free(d, &alpha);
     dev_free(d, &content);
-    return !dev_is_plan(d) && dev_ok(d);
+    dev_free(d, &codes);
+    *((const Finish *)work)->out = out;
+    return out != NULL;
 }
 
 /* A device with memory for this much work; one that is too small makes way. */
@@ -171,7 +202,7 @@ static bool ready(PictureDevice *p, Work *work, const void *what)
     const uint64_t bytes = dev_totals(plan).arena_peak;
     dev_close(plan);
     if (p->dev != NULL && bytes <= p->bytes) return true;
-    if (p->room < SPARE || bytes > p->room - SPARE) return false;
+    if (p->begun_count > 0 || p->room < SPARE || bytes > p->room - SPARE) return false;
     char error[256];
     bool no_memory;
     if (p->dev != NULL) dev_close(p->dev);
@@ -184,6 +215,7 @@ static bool ready(PictureDevice *p, Work *work, const void *what)
 static bool do_work(PictureDevice *p, Work *work, const void *what)
 {
     if (p == NULL || p->useless || !ready(p, work, what)) return false;
+    if (work != finish) dev_out_clear(p->dev);
     if (work(p->dev, what)) return true;
     p->useless = true;
     return false;
@@ -199,9 +231,45 @@ bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise
     return s->bits > 0 && s->steps > 0 && do_work(p, input, &(Input){s, noise, seed, frame, out});
 }
 
-bool picture_device_finish(PictureDevice *p, const PictureResult *r)
+static bool may_finish(const PictureDevice *p, const PictureResult *r)
 {
     const PictureSource *s = r->style;
-    if (r->form.bits == 0 || (s != NULL && (s->bits == 0 || s->steps == 0))) return false;
-    return do_work(p, finish, r);
+    return p != NULL && r->form.bits > 0 && (s == NULL || (s->bits > 0 && s->steps > 0));
+}
+
+static bool is_begun(const Begun *b, const PictureResult *r)
+{
+    return b->frame == r->frame && b->content == r->colors.content && b->bytes == bytes_of(r);
+}
+
+static bool begin(PictureDevice *p, const PictureResult *r)
+{
+    Begun b = {.frame = r->frame, .content = r->colors.content, .bytes = bytes_of(r)};
+    if (p->begun_count > 0 && p->begun[0].bytes != b.bytes) return false; /* its codes lie elsewhere */
+    if (!do_work(p, finish, &(Finish){r, &b.out})) return false;
+    p->begun[p->begun_count++] = b;
+    return true;
+}
+
+void picture_device_ahead(PictureDevice *p, const PictureResult *r)
+{
+    if (!may_finish(p, r) || p->begun_count == PICTURES_AHEAD) return;
+    for (int i = 0; i < p->begun_count; i++)
+        if (is_begun(&p->begun[i], r)) return;
+    begin(p, r);
+}
+
+bool picture_device_finish(PictureDevice *p, const PictureResult *r)
+{
+    if (!may_finish(p, r)) return false;
+    while (p->begun_count > 0 && !is_begun(&p->begun[0], r)) {
+        dev_out_wait(p->dev, p->begun[0].out); /* its place is not filled any more */
+        forget_first(p);
+    }
+    if (p->begun_count == 0 && !begin(p, r)) return false;
+    const bool there = dev_out_wait(p->dev, p->begun[0].out);
+    if (there) memcpy(r->codes, p->begun[0].out, p->begun[0].bytes);
+    p->useless = p->useless || !there;
+    forget_first(p);
+    return there;
 }

@@ -60,4 +60,12 @@ typedef struct PictureResult {
 } PictureResult;
 bool picture_device_finish(PictureDevice *p, const PictureResult *r);
 
+/*
+ * A result that is asked for soon: the device begins with it, behind the results begun before, and its codes come down while
+ * further ones are made. They are handed out by picture_device_finish for the same frame and content, which must not change until
+ * then. PICTURES_AHEAD are begun at most, the rest of such hints is not looked at; so are results asked for in another order.
+ */
+enum { PICTURES_AHEAD = DEV_OUT_MOST };
+void picture_device_ahead(PictureDevice *p, const PictureResult *r);
+
 #endif

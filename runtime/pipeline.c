@@ -511,13 +511,32 @@ static bool complete_slice(Pipeline *p, size_t count)
     return ok;
 }
 
+static void ahead(Pipeline *p, const Held *h)
+{
+    pictures_ahead(p->pictures, source_at(p, h->position), h->position - p->schedule.prepend, h->rgb, h->alpha);
+}
+
+/* A device that finishes pictures begins with the one behind what is given before that is waited for: its codes come down, and the
+ * caller sees to them, while those of the next are made. Where nothing is left to be done to it on the host. */
+static void begin_next(Pipeline *p)
+{
+    const Held *next = &p->held[0];
+    if (p->held_count == 0 || !schedule_gives(&p->schedule, next->position)) return;
+    const bool alone = !p->schedule.whole_slices && !pictures_has_alpha(&p->setup.picture);
+    if (!next->in_slice && !(alone && next->position < p->final_before)) return;
+    ahead(p, &p->given);
+    ahead(p, next);
+}
+
 /* The front picture leaves the list; it is finished if anybody asked for it. */
 static void give_front(Pipeline *p)
 {
     p->given = p->held[0];
     p->held_count--;
     memmove(p->held, p->held + 1, p->held_count * sizeof *p->held);
-    if (schedule_gives(&p->schedule, p->given.position))
+    const bool gives = schedule_gives(&p->schedule, p->given.position);
+    if (gives) begin_next(p);
+    if (gives)
         p->given.codes = pictures_finish(p->pictures, source_at(p, p->given.position),
                                          p->given.position - p->schedule.prepend, p->given.rgb, p->given.alpha);
     drop_sources(p);

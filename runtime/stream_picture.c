@@ -157,8 +157,12 @@ static void correct(StreamPictures *p, const float *low, float *x)
     if (s->options->strength < 1) color_mix(x, low, 3 * padded_pixels(s), (float)s->options->strength);
 }
 
-/* By the device; NULL: it cannot. */
-static const void *finish_there(StreamPictures *p, const void *source, int64_t number, float *decoded, const float *alpha)
+/* The device makes the result, or is to begin with it. */
+typedef enum Finish { FINISH_NOW, FINISH_AHEAD } Finish;
+
+/* By the device; NULL: it cannot, or has but begun. */
+static const void *finish_there(StreamPictures *p, const void *source, int64_t number, float *decoded, const float *alpha,
+                                Finish when)
 {
     const StreamPictureSetup *s = &p->setup;
     const StreamSize *z = &s->size;
@@ -184,7 +188,8 @@ static const void *finish_there(StreamPictures *p, const void *source, int64_t n
                              .form = s->form,
                              .frame = number,
                              .codes = p->codes};
-    return p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
+    if (when == FINISH_AHEAD) picture_device_ahead(s->device, &r);
+    return when == FINISH_NOW && p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
 }
 
 static void make_alpha(StreamPictures *p, const void *source, float *alpha)
@@ -199,15 +204,27 @@ static void make_alpha(StreamPictures *p, const void *source, float *alpha)
     }
 }
 
+static void clamp_all(const StreamPictureSetup *s, float *decoded)
+{
+    if (s->clamp)
+        for (size_t i = 0; i < 3 * padded_pixels(s); i++) decoded[i] = clamp_signed(decoded[i]);
+}
+
+void stream_pictures_ahead(StreamPictures *p, const void *source, int64_t number, float *decoded)
+{
+    if (p->setup.device == NULL || stream_pictures_has_alpha(&p->setup)) return;
+    clamp_all(&p->setup, decoded);
+    finish_there(p, source, number, decoded, NULL, FINISH_AHEAD);
+}
+
 const void *stream_pictures_finish(StreamPictures *p, const void *source, int64_t number, float *decoded, float *rgb,
                                    float *alpha)
 {
     const StreamPictureSetup *s = &p->setup;
     const StreamSize *z = &s->size;
-    if (s->clamp)
-        for (size_t i = 0; i < 3 * padded_pixels(s); i++) decoded[i] = clamp_signed(decoded[i]);
+    clamp_all(s, decoded);
     if (alpha) make_alpha(p, source, alpha);
-    const void *codes = finish_there(p, source, number, decoded, alpha);
+    const void *codes = finish_there(p, source, number, decoded, alpha, FINISH_NOW);
     if (codes) return codes;
     correct(p, stream_pictures_low(p, source, number), decoded);
     for (int c = 0; c < 3; c++)

@@ -31,6 +31,8 @@ bool stream_pictures_has_alpha(const StreamPictureSetup *s); /* results have a f
  * frame is asked for. */
 const float *stream_pictures_low(StreamPictures *p, const void *source, int64_t number);
 
+/* A picture without alpha that is asked for soon, as stream_pictures_finish will be: a device may begin with it. */
+void stream_pictures_ahead(StreamPictures *p, const void *source, int64_t number, float *decoded);
 /*
  * A decoded picture, signed [3][padded_h][padded_w] (changed), to a result: colour over the whole padded picture,
  * strength, cut to size. As codes in the setup's form, valid until the next call; or, when it returns NULL, rgb unit

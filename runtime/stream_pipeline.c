@@ -262,6 +262,15 @@ static bool run_chunk(StreamPipeline *p)
     return true;
 }
 
+/* As with begin_next in runtime/pipeline.c: the picture behind the one that is given. */
+static void begin_behind(StreamPipeline *p, float *given)
+{
+    const int64_t number = p->next + 1;
+    if (number >= first_of(p, p->k) || p->held[number - first_of(p, p->k - 1)] == NULL) return;
+    stream_pictures_ahead(p->pictures, frame_store_get(&p->sources, p->next), p->next, given);
+    stream_pictures_ahead(p->pictures, frame_store_get(&p->sources, number), number, p->held[number - first_of(p, p->k - 1)]);
+}
+
 /* Finish the picture `next`, give its memory back, and let go of sources that nothing looks at any more. */
 static bool give_next(StreamPipeline *p)
 {
@@ -269,6 +278,7 @@ static bool give_next(StreamPipeline *p)
     bool given = *picture != NULL;
     if (given) {
         if (p->setup.finishing) p->setup.finishing(p->setup.user);
+        begin_behind(p, *picture);
         p->codes = stream_pictures_finish(p->pictures, frame_store_get(&p->sources, p->next), p->next, *picture, p->rgb,
                                           p->alpha);
     }

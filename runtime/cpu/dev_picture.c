@@ -7,6 +7,7 @@
 #include "kernels/cpu/resize.h"
 #include "runtime/dev_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------------------------------------------- noise */
@@ -136,6 +137,24 @@ void cpu_resize(Dev *d, const ResizeArgs *a)
 
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes) { memcpy(cpu_bytes(d, x), from, (size_t)bytes); }
 void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes) { memcpy(to, cpu_bytes(d, x), (size_t)bytes); }
+
+const void *cpu_out_begin(Dev *d, Tensor x, uint64_t bytes)
+{
+    void *out = malloc((size_t)bytes);
+    if (out == NULL) dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)bytes);
+    else cpu_bytes_out(d, x, out, bytes);
+    return out;
+}
+
+void cpu_out_wait(Dev *d, const void *out) { (void)d, (void)out; }
+
+void cpu_out_end(Dev *d, const void *out)
+{
+    (void)d;
+    free((void *)out);
+}
+
+void cpu_out_clear(Dev *d) { (void)d; }
 
 typedef struct CodesRun {
     Dev *d;

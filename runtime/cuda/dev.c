@@ -3,6 +3,7 @@
 #include "runtime/cuda/predict.h"
 #include "runtime/cuda/block.h"
 #include "runtime/cuda/pieces.h"
+#include "runtime/cuda/outgoing.h"
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
 #include "runtime/cuda/watch.h"
@@ -22,6 +23,7 @@ struct Cuda {
     CudaRecorder *recorder; /* of the stream: all work goes through it */
     CudaSide *side;
     CudaStaging *staging;
+    CudaOutgoing *outgoing;
     bool aside;             /* launches and fills go to the side stream, now */
     bool leaves_streamed;   /* an operation has read weights that make room for others */
     uint64_t left;          /* which one */
@@ -388,6 +390,47 @@ void cuda_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
     cuda_buffer_give(d->cuda->staging, buffer);
 }
 
+_Static_assert((int)DEV_OUT_MOST == (int)OUTGOING_MOST, "as many as dev.h says");
+
+const void *cuda_out_begin(Dev *d, Tensor x, uint64_t bytes)
+{
+    struct Cuda *c = d->cuda;
+    enter(c);
+    void *buffer = cuda_buffer_take(c->staging, bytes);
+    if (buffer == NULL) {
+        dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)bytes);
+    } else if (!worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder)) ||
+               !worked(d, "cuMemcpyDtoHAsync", cuda_outgoing_send(c->outgoing, buffer, cuda_at(d, x), bytes))) {
+        cuda_buffer_give(c->staging, buffer);
+        buffer = NULL;
+    }
+    leave(c);
+    return buffer;
+}
+
+void cuda_out_wait(Dev *d, const void *out)
+{
+    enter(d->cuda);
+    worked(d, "the work on the GPU", cuda_outgoing_wait(d->cuda->outgoing, out));
+    leave(d->cuda);
+}
+
+void cuda_out_end(Dev *d, const void *out)
+{
+    struct Cuda *c = d->cuda;
+    cuda_outgoing_forget(c->outgoing, out);
+    cuda_buffer_give(c->staging, (void *)out);
+}
+
+void cuda_out_clear(Dev *d)
+{
+    struct Cuda *c = d->cuda;
+    enter(c);
+    if (worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder)))
+        worked(d, "cuStreamWaitEvent", cuda_outgoing_clear(c->outgoing));
+    leave(c);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
 static void count_kernels(Dev *d)
@@ -487,6 +530,7 @@ static void cuda_close(Dev *d)
     cuda_weights_close(d);
     if (c->context != NULL) {
         enter(c);
+        cuda_outgoing_close(c->outgoing);
         cuda_staging_close(c->staging);
         cuda_recorder_close(c->recorder);
         cuda_kernels_close(c->kernels);
@@ -540,6 +584,10 @@ static const DevOps cuda_ops = {
     .to_codes = cuda_to_codes,
     .bytes_in = cuda_bytes_in,
     .bytes_out = cuda_bytes_out,
+    .out_begin = cuda_out_begin,
+    .out_wait = cuda_out_wait,
+    .out_end = cuda_out_end,
+    .out_clear = cuda_out_clear,
     .guide = cuda_guide,
     .modulation = cuda_modulation,
     .modulation_row = cuda_modulation_row,
@@ -592,7 +640,8 @@ static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
     c->arena = c->block.address + c->block.bytes - arena;
     c->recorder = cuda_recorder_open(c->driver, c->stream);
     c->side = cuda_side_open(c->driver, c->stream);
-    if (c->recorder != NULL && c->side != NULL)
+    c->outgoing = cuda_outgoing_open(c->driver, c->stream);
+    if (c->recorder != NULL && c->side != NULL && c->outgoing != NULL)
         c->staging = cuda_staging_open(c->driver, c->stream, c->side, c->setup.threads);
     return 0;
 }

@@ -447,10 +447,42 @@ static void frames_beside(PictureDevice *p, bool done)
     resize_axis_free(&y);
 }
 
+/* Results begun ahead: the codes of those that are waited for one by one, in whatever order they are asked for. */
+static void test_ahead(const DevSetup *setup)
+{
+    enum { COUNT = 4, SIDE = 40, ALL = 3 * SIDE * SIDE };
+    static uint8_t codes[COUNT][ALL], want[COUNT][ALL];
+    static const int orders[][COUNT] = {{0, 1, 2, 3}, {1, 0, 3, 2}, {3, 0, 1, 2}};
+    PictureResult r[COUNT];
+    if (!check_begin("picture_device/ahead")) return;
+    PictureDevice *p = picture_device_open(setup, UINT64_MAX);
+    for (int i = 0; i < COUNT; i++) {
+        r[i] = (PictureResult){.colors = {.frames = 1, .h = SIDE, .w = SIDE, .content = check_random_floats(ALL, 0.5f)},
+                               .h = SIDE, .w = SIDE, .form = {3, 8, i % 2 == 0, 77}, .frame = i, .codes = want[i]};
+        check_true(picture_device_finish(p, &r[i]), "result %d", i);
+        r[i].codes = codes[i];
+    }
+    for (int order = 0; order < 3; order++) {
+        memset(codes, 0, sizeof codes);
+        for (int i = 0; i < COUNT; i++) {
+            picture_device_ahead(p, &r[i]);
+            if (i + 1 < COUNT) picture_device_ahead(p, &r[i + 1]);
+            if (i == 2) beside(p, (PictureColors){.method = COLOR_WAVELET, .frames = 1, .h = 9, .w = 13}, true);
+            const int asked = orders[order][i];
+            check_true(picture_device_finish(p, &r[asked]), "result %d, begun ahead", asked);
+        }
+        check_equal("codes of results begun ahead", want, codes, sizeof codes);
+    }
+    picture_device_ahead(p, &r[0]); /* on its way when the device is closed */
+    picture_device_close(p);
+    check_end();
+}
+
 /* One device for pictures of all sizes; none where there is no room. */
 void test_cuda_picture(void)
 {
     const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
+    test_ahead(&setup);
     if (!check_begin("picture_device")) return;
     PictureDevice *p = picture_device_open(&setup, UINT64_MAX);
     check_true(p != NULL, "no memory");
