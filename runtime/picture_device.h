@@ -63,7 +63,8 @@ bool picture_device_finish(PictureDevice *p, const PictureResult *r);
 /*
  * A result that is asked for soon: the device begins with it, behind the results begun before, and its codes come down while
  * further ones are made. They are handed out by picture_device_finish for the same frame and content, which must not change until
- * then. PICTURES_AHEAD are begun at most, the rest of such hints is not looked at; so are results asked for in another order.
+ * then. PICTURES_AHEAD are begun at most, further hints are not looked at. What was begun before a result that is asked for first
+ * is dropped.
  */
 enum { PICTURES_AHEAD = DEV_OUT_MOST };
 void picture_device_ahead(PictureDevice *p, const PictureResult *r);

@@ -63,7 +63,7 @@ for n in 1 2 3 5; do
 done
 holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
 
-# Jobs of 3, 4 and 5 batches of a picture, with all that is done to one on the GPU. What each batch after the third asks of the driver.
+# Jobs of 3, 4 and 5 batches of a picture, with all that is done to one on the GPU: what batches after the third ask of the driver.
 whole_way=(--scale 1.25 --batch-size 1 --color lab --strength 0.8 --input-noise 0.2 --dither tpdf)
 for n in 3 4 5; do
     mkdir "$work/first_$n"
