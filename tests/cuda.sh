@@ -48,30 +48,51 @@ covered() { # FILE SM
 built_in=
 strings "$build/libupres.so" 2>/dev/null | grep -q '^.target sm_80' && built_in=yes
 
+compared() { [ "$1" = "$first" ] || [ "$1" = "$last" ]; } # SM
+first=${1:-} last=${!#}
+
+# run_part SM: with the PTX built in and, where that is compared, with NVRTC; exit statuses beside the logs. NVRTC runs all but
+# convolutions and products, which take longest.
+run_part() {
+    local log=$logs/cuda_$1.txt
+    UPRES_NVRTC=none EMULATOR_MORE=",coverage=$logs/coverage_$1.txt" kernels_as "$1" "$log"
+    echo $? >"$log.status"
+    compared "$1" || return
+    kernels_as "$1" "$log.nvrtc" '[!c]*'
+    echo $? >"$log.nvrtc.status"
+}
+
+# As many parts at once as there are processors: one keeps few of them busy.
+if [ -n "$built_in" ]; then
+    for sm in "$@"; do
+        rm -f "$logs/coverage_$sm.txt" "$logs/cuda_$sm.txt"*
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+        run_part "$sm" &
+    done
+    wait
+fi
+
 for sm in "$@"; do
-    log=$logs/cuda_$sm.txt coverage=$logs/coverage_$sm.txt
-    rm -f "$coverage"
+    log=$logs/cuda_$sm.txt
     if [ -z "$built_in" ]; then
         tell skip "sm_$sm with the PTX built in" "upres was built without NVRTC"
         continue
     fi
-    if UPRES_NVRTC=none EMULATOR_MORE=",coverage=$coverage" kernels_as "$sm" "$log"; then
+    if [ "$(cat "$log.status")" = 0 ]; then
         tell ok "sm_$sm: $(tail -n 1 "$log")"
     else
         tell FAIL "sm_$sm" "$(grep -m 3 FAIL "$log"; tail -n 1 "$log")"
     fi
     while IFS=$'\t' read -r verdict what share; do
         tell "$verdict" "$what" "$share"
-    done < <(covered "$coverage" "$sm")
-    [ "$sm" = "$1" ] || [ "$sm" = "${!#}" ] || continue # the first part and the last are compared
-    if kernels_as "$sm" "$log.nvrtc" '[!c]*'; then # all but convolutions and products, which take longest
-        if [ -z "$(digests "$log.nvrtc" | grep -vxFf <(digests "$log"))" ]; then
-            tell ok "sm_$sm: NVRTC's kernels and those built in give the same bits"
-        else
-            tell FAIL "sm_$sm" "NVRTC's kernels give other bits than those built in"
-        fi
-    else
+    done < <(covered "$logs/coverage_$sm.txt" "$sm")
+    compared "$sm" || continue
+    if [ "$(cat "$log.nvrtc.status")" != 0 ]; then
         tell FAIL "sm_$sm with NVRTC" "$(grep -m 3 FAIL "$log.nvrtc"; tail -n 1 "$log.nvrtc")"
+    elif [ -z "$(digests "$log.nvrtc" | grep -vxFf <(digests "$log"))" ]; then
+        tell ok "sm_$sm: NVRTC's kernels and those built in give the same bits"
+    else
+        tell FAIL "sm_$sm" "NVRTC's kernels give other bits than those built in"
     fi
 done
 echo "$passed passed, $failed failed, $skipped skipped"
