@@ -346,9 +346,14 @@ refused "encode of a file of odd sizes" 3 '2x2.*multiples of 8' encode -i odd.sa
 # ------------------------------------------------------------------------------------------------- plan, compare, bench
 
 check "plan" "$upres" plan -i in "${W[@]}" --scale 4
-holds "plan's lines" check.out '160x96 -> 640x384' 'host peak +[0-9.]+ MiB \([0-9]+ bytes\)'
+holds "plan's lines" check.out '160x96 -> 640x384' 'host peak +[0-9.]+ MiB \([0-9]+ bytes\)' \
+    'next +--batch-size 9 would take [0-9.]+ MiB'
+check "plan in tiles" "$upres" plan -i in "${W[@]}" --scale 4 --vae-tile 256
+holds "plan's next setting without tiles" check.out 'next +--vae-tile off would take [0-9.]+ MiB'
+check "plan of one batch" "$upres" plan -i in "${W[@]}" --scale 4 --batch-size 9
+if grep -q '^next' check.out; then fail "nothing is larger than all frames together" "$(grep '^next' check.out)"; else ok "nothing is larger than all frames together"; fi
 check "plan --json" "$upres" plan upscale -i in "${W[@]}" --scale 4 --json
-holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*\}$'
+holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*"next":\{"option":"--batch-size 9","peak_bytes":[0-9]+\}.*\}$'
 check "plan decode" "$upres" plan decode -i lat.safetensors "${W[@]}"
 holds "plan decode has a peak" check.out 'host peak'
 header='{"latent":{"dtype":"F32","shape":[1,1,2,2],"data_offsets":[0,16]}}'

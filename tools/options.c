@@ -708,15 +708,18 @@ bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p)
     return fine;
 }
 
-bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p)
+bool weights_hold(const upres_weights *w, const char *network)
 {
-    bool seedvr2 = false, flashvsr = false;
     for (size_t i = 0; i < upres_weights_part_count(w); i++) {
         upres_part_info part = {.struct_size = sizeof part};
-        if (upres_weights_part(w, i, &part) != UPRES_OK) continue;
-        seedvr2 |= strcmp(part.network, "seedvr2_dit") == 0;
-        flashvsr |= strcmp(part.network, "flashvsr_dit") == 0;
+        if (upres_weights_part(w, i, &part) == UPRES_OK && strcmp(part.network, network) == 0) return true;
     }
+    return false;
+}
+
+bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p)
+{
+    const bool seedvr2 = weights_hold(w, "seedvr2_dit"), flashvsr = weights_hold(w, "flashvsr_dit");
     if (seedvr2 == flashvsr) return true; /* the library says what is wrong */
     const char *foreign = flashvsr ? job->seedvr2_option : job->flashvsr_option;
     if (foreign == NULL) return true;

@@ -51,6 +51,7 @@ typedef struct Job {
 bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p);
 void job_free(Job *job);
 
+bool weights_hold(const upres_weights *w, const char *network); /* "seedvr2_dit", ...: as upres_part_info names them */
 /* Were options given that the system of these weights does not take? EXIT_USAGE naming one. */
 bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p);
 

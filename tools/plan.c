@@ -1,5 +1,6 @@
 /* upres plan: what a job would need. Opens weights and frame headers, computes nothing. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tools/io_safetensors.h"
@@ -81,7 +82,52 @@ static void print_json_prediction(const upres_plan_report *r)
     fputs("]", stdout);
 }
 
-static void print_json(const upres_plan_report *r, upres_job what)
+/* The next setting that asks for more: no tiles where there are some, else a larger batch, or FlashVSR's longer memory. */
+typedef struct Next {
+    char option[48];      /* as it is given; "": there is none */
+    uint64_t peak_bytes;  /* of the device's memory; 0: it cannot be planned */
+} Next;
+
+static uint64_t device_peak(const upres_plan_report *r)
+{
+    const uint64_t both = r->arena_bytes + r->weight_bytes;
+    return r->host_peak_bytes < both + r->fixed_bytes ? both : r->host_peak_bytes;
+}
+
+/* false: nothing is larger. */
+static bool next_setting(const upres_weights *w, upres_job what, const upres_plan_report *r, upres_options *o, Next *n)
+{
+    if (r->encode_tile > 0 || r->decode_tile > 0) {
+        o->vae_encode_tile = o->vae_decode_tile = UPRES_TILE_OFF;
+        snprintf(n->option, sizeof n->option, "--vae-tile off");
+        return true;
+    }
+    if (what != UPRES_JOB_UPSCALE) return false;
+    if (weights_hold(w, "flashvsr_dit")) {
+        o->kv_slices = (o->kv_slices > 0 ? o->kv_slices : 3) + 1;
+        snprintf(n->option, sizeof n->option, "--kv-slices %d", (int)o->kv_slices);
+        return o->kv_slices <= 64;
+    }
+    if (r->batches < 2) return false; /* all frames are together */
+    o->batch_size = (o->batch_size + 3) / 4 * 4 + 1; /* the next of 4n + 1, which wastes nothing */
+    snprintf(n->option, sizeof n->option, "--batch-size %d", (int)o->batch_size);
+    return o->batch_size <= 1025;
+}
+
+/* What that would take if nothing were short. */
+static Next plan_next(const upres_weights *w, const upres_options *chosen, upres_job what, const upres_clip *clip,
+                      const upres_plan_report *r)
+{
+    Next n = {.option = ""};
+    upres_options o = *chosen;
+    upres_plan_report next = {.struct_size = sizeof next};
+    o.memory = UINT64_C(1) << 50;
+    if (!next_setting(w, what, r, &o, &n)) n.option[0] = '\0';
+    else if (upres_plan(w, &o, what, clip, &next) == UPRES_OK) n.peak_bytes = device_peak(&next);
+    return n;
+}
+
+static void print_json(const upres_plan_report *r, upres_job what, const Next *next)
 {
     printf("{\"type\":\"result\",\"verb\":\"plan\",\"job\":\"%s\",\"device\":", job_names[what]);
     json_string(stdout, r->device);
@@ -138,6 +184,11 @@ static void print_json(const upres_plan_report *r, upres_job what)
         fputs(",\"longest_seconds\":", stdout);
         json_number(stdout, r->longest_seconds);
     }
+    if (next->option[0] != '\0') {
+        fputs(",\"next\":{\"option\":", stdout);
+        json_string(stdout, next->option);
+        printf(",\"peak_bytes\":%" PRIu64 "}", next->peak_bytes);
+    }
     fputs(",\"note\":", stdout);
     json_string(stdout, r->note);
     puts("}");
@@ -180,7 +231,7 @@ static void print_prediction(const upres_plan_report *r)
     printf("model       %s\n", r->model);
 }
 
-static void print_text(const upres_plan_report *r, upres_job what)
+static void print_text(const upres_plan_report *r, upres_job what, const Next *next)
 {
     printf("%s on %s\n", job_names[what], r->device);
     if (what == UPRES_JOB_UPSCALE)
@@ -205,6 +256,7 @@ static void print_text(const upres_plan_report *r, upres_job what)
            mib(r->weight_bytes), gpu ? "held" : "touched", mib(r->fixed_bytes));
     if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(both), both);
     printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
+    if (next->peak_bytes > 0) printf("next        %s would take %.1f MiB with nothing short\n", next->option, mib(next->peak_bytes));
     printf("work        %.4g TFLOP", r->flop / 1e12);
     if (r->seconds > 0 && r->flop_per_second > 0)
         printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
@@ -255,10 +307,11 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
     upres_plan_report r = {.struct_size = sizeof r};
     s = upres_plan(*w, &job->library, what, &clip, &r);
     if (s != UPRES_OK) return problem_library(p, s);
+    const Next next = plan_next(*w, &job->library, what, &clip, &r);
     if (job->json)
-        print_json(&r, what);
+        print_json(&r, what, &next);
     else
-        print_text(&r, what);
+        print_text(&r, what, &next);
     return true;
 }
 
