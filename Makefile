@@ -198,7 +198,7 @@ $(B)/obj/commit.o: $(B)/obj/commit.c $(B)/obj/flags
 # The library is found beside the command (build tree) or in ../lib (installed); by Windows beside it.
 RPATH = $(if $(WINDOWS),,-Wl,-rpath,'$(1)')
 SHARED := $(if $(WINDOWS),$(B)/libupres.dll.a,-L$(B) -lupres)
-$(B)/upres$(EXE): $(call obj,$(TOOL_SRC) $(if $(WINDOWS),loader/wide.c)) $(B)/obj/commit.o $(LIBRARY_FILES)
+$(B)/upres$(EXE): $(call obj,$(TOOL_SRC)) $(B)/obj/commit.o $(LIBRARY_FILES)
 	@echo "  LINK $@"
 	@$(CC) -pthread $(LDSAN) $(LDFLAGS) $(call RPATH,$$ORIGIN:$$ORIGIN/../lib) -o $@ $(filter %.o,$^) $(SHARED) $(DEFLATE) -lm
 

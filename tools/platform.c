@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -43,25 +42,13 @@ char *path_join(const char *folder, const char *name)
     return new_text("%s%s%s", folder, length > 0 && folder[length - 1] == '/' ? "" : "/", name);
 }
 
-char *path_real(const char *path)
-{
-    char *whole = realpath(path, NULL);
-    if (whole != NULL) return whole;
-    char *trimmed = new_text("%s", path);
-    for (size_t n = strlen(trimmed); n > 1 && trimmed[n - 1] == '/'; n--) trimmed[n - 1] = '\0';
-    char *folder = path_folder(trimmed);
-    char *real = realpath(folder, NULL);
-    if (real != NULL) whole = path_join(real, path_base(trimmed));
-    free(real);
-    free(folder);
-    free(trimmed);
-    return whole;
-}
+char *path_found(const char *path) { return realpath(path, NULL); }
 
-bool path_ends_with(const char *path, const char *extension)
+size_t path_length(const char *path)
 {
-    size_t n = strlen(path), m = strlen(extension);
-    return n >= m && strcasecmp(path + n - m, extension) == 0;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    return n;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- folders

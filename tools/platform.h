@@ -19,7 +19,9 @@ PathKind path_kind(const char *path);
 const char *path_base(const char *path); /* after the last separator; points into path */
 char *path_folder(const char *path);     /* before it, "." without one; free() */
 char *path_join(const char *folder, const char *name);
-/* Absolute, links resolved; the last component may be missing. NULL when its folder is. free(). */
+char *path_found(const char *path);      /* absolute, links resolved; NULL when nothing is there; free() */
+size_t path_length(const char *path);    /* without slashes at its end */
+/* path.c: as path_found, but the last component may be missing. NULL when its folder is. free(). */
 char *path_real(const char *path);
 bool path_ends_with(const char *path, const char *extension); /* ".png", without regard to case */
 

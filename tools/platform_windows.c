@@ -6,13 +6,24 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 #include <psapi.h>
 #include <shellapi.h>
 
-#include "loader/wide.h"
+enum { WIDE_MOST = 4096 };
+
+/* Names are UTF-8 here, UTF-16 there. False: it is not UTF-8, or too long. */
+static bool wide_text(const char *text, wchar_t wide[WIDE_MOST])
+{
+    return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, wide, WIDE_MOST) != 0;
+}
+
+/* False: it does not fit. */
+static bool narrow_text(const wchar_t *wide, char *text, size_t size)
+{
+    return WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, (int)size, NULL, NULL) != 0;
+}
 
 /* The system's sentence about the last call that failed, without the full stop and the line's end it comes with. */
 static const char *why(void)
@@ -72,7 +83,7 @@ char *path_join(const char *folder, const char *name)
 }
 
 /* Of what is there: as it is written on the disk, links resolved, with '/' between the names. */
-static char *real_name(const char *path)
+char *path_found(const char *path)
 {
     wchar_t wide[WIDE_MOST];
     char name[WIDE_MOST * 3];
@@ -90,25 +101,7 @@ static char *real_name(const char *path)
     return new_text("%.*s", (int)without_slashes(start, strlen(start)), start);
 }
 
-char *path_real(const char *path)
-{
-    char *whole = real_name(path);
-    if (whole != NULL) return whole;
-    char *trimmed = new_text("%.*s", (int)without_slashes(path, strlen(path)), path);
-    char *folder = path_folder(trimmed);
-    char *real = real_name(folder);
-    if (real != NULL) whole = path_join(real, path_base(trimmed));
-    free(real);
-    free(folder);
-    free(trimmed);
-    return whole;
-}
-
-bool path_ends_with(const char *path, const char *extension)
-{
-    size_t n = strlen(path), m = strlen(extension);
-    return n >= m && strcasecmp(path + n - m, extension) == 0;
-}
+size_t path_length(const char *path) { return without_slashes(path, strlen(path)); }
 
 /* ----------------------------------------------------------------------------------------------------------- folders */
 
