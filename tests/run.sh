@@ -14,6 +14,7 @@ export UPRES_CACHE_DIR=$PWD/build/tests/cache # of compiled kernels
 export UPRES_CUDA_DRIVER=none # the CPU, whatever this machine has; GPU sections name a driver of their own
 logs=build/tests/logs
 mkdir -p "$logs"
+rm -f "$logs"/*.done # of a run before
 
 passed=0 failed=0 skipped=0
 broken=() # names of the sections with failures
@@ -22,15 +23,45 @@ add() { # PASSED FAILED SKIPPED
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
+# Sections run side by side, as many as there are processors; most keep one busy. What they print comes in their order.
+sections=() # names of those begun
+shown=0     # of them
+
 # section NAME COMMAND...: run it, show its output, count its closing line.
 section() {
-    local name=$1 log closing began=$SECONDS status
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    show_done
+    sections+=("$1")
+    run_section "$@" &
+}
+
+log_of() { echo "$logs/${1//[^A-Za-z0-9_.-]/_}.txt"; } # NAME
+
+run_section() { # NAME COMMAND...
+    local log began=$SECONDS status
+    log=$(log_of "$1")
     shift
-    log=$logs/${name//[^A-Za-z0-9_.-]/_}.txt
+    rm -f "$log.done"
+    timeout --kill-after=10 "${SECTION_SECONDS:-900}" "$@" >"$log" 2>&1
+    status=$?
+    echo "$status $((SECONDS - began))" >"$log.done"
+}
+
+# Those that have ended, up to the first that has not.
+show_done() {
+    while [ "$shown" -lt ${#sections[@]} ] && [ -s "$(log_of "${sections[shown]}").done" ]; do
+        show_section "${sections[shown]}"
+        shown=$((shown + 1))
+    done
+}
+
+show_section() { # NAME
+    local name=$1 log closing status seconds
+    log=$(log_of "$name")
+    read -r status seconds <"$log.done"
     echo
     echo "== $name"
-    timeout --kill-after=10 "${SECTION_SECONDS:-900}" "$@" 2>&1 | tee "$log"
-    status=${PIPESTATUS[0]}
+    cat "$log"
     closing=$(tail -n 1 "$log")
     if [[ $closing =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
         add "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
@@ -44,7 +75,7 @@ section() {
         add 0 1 0
         broken+=("$name: no closing line, exit status $status")
     fi
-    echo "== $name: $((SECONDS - began)) s"
+    echo "== $name: $seconds s"
 }
 
 # absent NAME WHY: one test skipped by name.
@@ -217,6 +248,8 @@ if [ "$tier" = all ]; then
     golden_areas "asan goldens" build/asan/tests/goldens
 fi
 
+wait
+show_done
 echo
 echo "all tests: $SECONDS s"
 [ ${#broken[@]} = 0 ] || printf 'FAILED: %s\n' "${broken[@]}"
