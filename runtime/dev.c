@@ -281,11 +281,42 @@ static ConvArgs conv_frame(const ConvArgs *a, int i)
     return one;
 }
 
+void pre_touch(Dev *d, const Pre *pre)
+{
+    dev_touch(d, pre->gamma);
+    dev_touch(d, pre->beta);
+}
+
+int conv_channels_in(const ConvArgs *a)
+{
+    return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);
+}
+
+/* What is the same on every device: what is checked and counted; then the operation. */
+static void conv_run(Dev *d, const ConvArgs *a)
+{
+    const int frames = a->x.t;
+    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
+        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
+        return;
+    }
+    dev_touch(d, a->weight);
+    dev_touch(d, a->bias);
+    dev_touch(d, a->post.shortcut);
+    dev_touch(d, a->post.shortcut_bias);
+    pre_touch(d, &a->pre);
+    const uint64_t pixels = (uint64_t)conv_frames_out(a, frames) * (uint64_t)a->y.h * (uint64_t)a->y.w;
+    d->totals.flop += 2.0 * (double)pixels * a->y.c *
+                      ((double)a->kt * a->kh * a->kw * conv_channels_in(a) +
+                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
+    d->ops->conv3d(d, a);
+}
+
 void dev_conv3d(Dev *d, const ConvArgs *a)
 {
     if (!may_run(d)) return;
     if (a->state == NULL || !a->state->single) {
-        d->ops->conv3d(d, a);
+        conv_run(d, a);
         return;
     }
     if (a->stride_t != 1 || a->post.shuffle_time > 1) {
@@ -294,7 +325,7 @@ void dev_conv3d(Dev *d, const ConvArgs *a)
     }
     for (int i = 0; i < a->x.t && dev_ok(d); i++) {
         const ConvArgs one = conv_frame(a, i);
-        d->ops->conv3d(d, &one);
+        conv_run(d, &one);
     }
 }
 
@@ -305,7 +336,18 @@ void dev_upsample(Dev *d, const UpsampleArgs *a)
 
 void dev_linear(Dev *d, const LinearArgs *a)
 {
-    if (may_run(d)) d->ops->linear(d, a);
+    if (!may_run(d)) return;
+    if (a->pre.norm == NORM_GROUP || a->post.stats.valid) {
+        dev_fail(d, "internal error: a linear layer takes no statistics of frames");
+        return;
+    }
+    dev_touch(d, a->weight);
+    dev_touch(d, a->glu);
+    dev_touch(d, a->bias);
+    pre_touch(d, &a->pre);
+    d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)a->weight->shape[0] * (double)a->weight->shape[1] *
+                      (a->glu != NULL ? 2 : 1);
+    d->ops->linear(d, a);
 }
 
 void dev_norm(Dev *d, const NormArgs *a)

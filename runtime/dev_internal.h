@@ -148,6 +148,7 @@ float *tensor_at(Dev *d, Tensor x, int t, int h, int w);
 /* pre(x) of every frame into padded frames at to[t] (rows to_row, pixels to_pixel apart; pads already skipped). */
 uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre);
 void pre_touch(Dev *d, const Pre *pre);
+int conv_channels_in(const ConvArgs *a); /* of a frame */
 void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_row, int64_t to_pixel, float *scratch);
 
 RowAct row_act(Act a);

@@ -180,17 +180,6 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
     const int n = (int)a->weight->shape[0], frames = a->x.t, out_frames = conv_frames_out(a, frames);
     const bool padded = a->pad_top || a->pad_left || a->pad_bottom || a->pad_right;
     const bool direct = (a->kt == 1 || a->whole) && !padded && a->pre.norm == NORM_NONE && a->pre.act == ACT_NONE;
-    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
-        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
-        return;
-    }
-    const int ci = (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] /
-                   (a->weight_frames_in_channels ? a->kt : 1);
-    dev_touch(d, a->weight);
-    dev_touch(d, a->bias);
-    dev_touch(d, a->post.shortcut);
-    dev_touch(d, a->post.shortcut_bias);
-    pre_touch(d, &a->pre);
 
     int sequence[FRAMES_MAX + 3], fresh[FRAMES_MAX];
     for (int i = 0; i < frames; i++) sequence[i] = fresh[i] = i;
@@ -202,11 +191,6 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
     Tensor own = {0}; /* padded or normalised frames that nothing remembers */
     if (a->state == NULL && !direct) own = padded_frames(d, a, frames);
     const Tensor in = a->state != NULL ? a->state->ring : direct ? a->x : own;
-
-    const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
-    d->totals.flop += 2.0 * (double)pixels * a->y.c *
-                      ((double)a->kt * a->kh * a->kw * ci +
-                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
 
     const uint64_t vector_floats = 2 * (uint64_t)n, pre_floats = direct ? 0 : pre_scratch_floats(d, a->x, &a->pre);
     const uint64_t job_floats = conv_job_floats(d, a, n, depth_of(in));
@@ -221,7 +205,7 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
         atomic_init(&r.bad_shortcut, false);
         r.weight = (CheckedWeight){a->weight, &r.bad};
         r.shortcut = (CheckedWeight){a->post.shortcut, &r.bad_shortcut};
-        r.conv = (Conv3d){.ci = ci, .depth = depth_of(in), .kt = a->kt, .kh = a->kh, .kw = a->kw,
+        r.conv = (Conv3d){.ci = conv_channels_in(a), .depth = depth_of(in), .kt = a->kt, .kh = a->kh, .kw = a->kw,
                           .stride_h = a->stride_h, .stride_w = a->stride_w, .channels_last = a->weight_channels_last,
                           .frames_in_channels = a->weight_frames_in_channels,
                           .in_row = in.stride_h, .in_pixel = in.c_pad, .weights = {&r.weight, checked_read}};
@@ -257,18 +241,9 @@ void cpu_conv3d(Dev *d, const ConvArgs *a)
 void cpu_linear(Dev *d, const LinearArgs *a)
 {
     const int n = (int)a->weight->shape[0], k = (int)a->weight->shape[1];
-    if (a->pre.norm == NORM_GROUP || a->post.stats.valid) {
-        dev_fail(d, "internal error: a linear layer takes no statistics of frames");
-        return;
-    }
-    dev_touch(d, a->weight);
-    dev_touch(d, a->glu);
-    dev_touch(d, a->bias);
-    pre_touch(d, &a->pre);
     const bool direct = a->pre.norm == NORM_NONE && a->pre.act == ACT_NONE && !a->pre.scale.valid && !a->pre.shift.valid;
     Tensor in = a->x;
     if (!direct) in = dev_tensor(d, a->x.t, a->x.h, a->x.w, a->x.c);
-    d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)n * k * (a->glu != NULL ? 2 : 1);
 
     atomic_bool bad, bad_glu;
     atomic_init(&bad, false);

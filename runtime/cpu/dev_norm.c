@@ -106,12 +106,6 @@ uint64_t pre_scratch_floats(const Dev *d, Tensor x, const Pre *pre)
     return (uint64_t)x.c * (pre->norm == NORM_GROUP ? 2 * (uint64_t)x.t + 2 : 4);
 }
 
-void pre_touch(Dev *d, const Pre *pre)
-{
-    dev_touch(d, pre->gamma);
-    dev_touch(d, pre->beta);
-}
-
 void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_row, int64_t to_pixel, float *scratch)
 {
     PreTurn p = {.d = d, .x = x, .pre = pre, .to = to, .to_row = to_row, .to_pixel = to_pixel};

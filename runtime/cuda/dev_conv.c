@@ -151,11 +151,6 @@ static Element compute_of(const Dev *d, const ConvArgs *a)
     return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c, a->weight);
 }
 
-static int channels_in(const ConvArgs *a)
-{
-    return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);
-}
-
 /* Zeroed room for `slots` frames with the borders that the convolution wants, and gaps, as products read them. */
 static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, int gap, Tensor *scales)
 {
@@ -325,7 +320,7 @@ static void take_weights(Dev *d, ConvRun *r, int out_frames)
     bool wanted[3] = {false};
     for (int f = 0; f < out_frames; f++) wanted[repetition(a, r->sequence + f * a->stride_t)] = true;
     for (CudaTime time = CUDA_TIME_ALL; time <= CUDA_TIME_ONE; time++) {
-        const CudaWeightForm form = {.weight = a->weight, .type = r->type, .ci = channels_in(a), .kt = a->kt, .khw = a->kh * a->kw,
+        const CudaWeightForm form = {.weight = a->weight, .type = r->type, .ci = conv_channels_in(a), .kt = a->kt, .khw = a->kh * a->kw,
                                      .channels_last = a->weight_channels_last,
                                      .frames_in_channels = a->weight_frames_in_channels, .time = time};
         if (wanted[time]) cuda_weight(d, &form, &r->weight[time]);
@@ -333,16 +328,6 @@ static void take_weights(Dev *d, ConvRun *r, int out_frames)
     const CudaWeightForm form = {.weight = a->post.shortcut, .type = r->type, .kt = 1, .khw = 1,
                                  .ci = a->post.shortcut != NULL ? (int)a->post.shortcut->shape[1] : 0};
     if (form.weight != NULL) cuda_weight(d, &form, &r->shortcut_weight);
-}
-
-static void touch(Dev *d, const ConvArgs *a)
-{
-    dev_touch(d, a->weight);
-    dev_touch(d, a->bias);
-    dev_touch(d, a->post.shortcut);
-    dev_touch(d, a->post.shortcut_bias);
-    dev_touch(d, a->pre.gamma);
-    dev_touch(d, a->pre.beta);
 }
 
 /* The product, but for its operands and images. */
@@ -490,16 +475,6 @@ static void conv_at_once(Dev *d, const ConvArgs *a, Telling *telling)
 
 void cuda_conv3d(Dev *d, const ConvArgs *a)
 {
-    const int frames = a->x.t, out_frames = conv_frames_out(a, frames);
-    if (frames > FRAMES_MAX || (a->state == NULL && a->kt > 1 && !a->whole)) {
-        dev_fail(d, "internal error: a convolution of %d frames (at most %d) needs a history", frames, FRAMES_MAX);
-        return;
-    }
-    touch(d, a);
-    const uint64_t pixels = (uint64_t)out_frames * (uint64_t)a->y.h * (uint64_t)a->y.w;
-    d->totals.flop += 2.0 * (double)pixels * a->y.c *
-                      ((double)a->kt * a->kh * a->kw * channels_in(a) +
-                       (a->post.shortcut != NULL ? (double)a->post.shortcut->shape[1] : 0.0));
     Telling t = {0}, *telling = a->post.stats.valid && a->post.shuffle_space == 0 ? &t : NULL;
     if (telling) t.stats = cuda_stats_begin(d, a->y, a->post.stats, a->post.stats_groups);
     if (a->state != NULL && a->state->bands > 1) conv_in_bands(d, a, telling);
@@ -513,16 +488,6 @@ void cuda_conv3d(Dev *d, const ConvArgs *a)
 void cuda_linear(Dev *d, const LinearArgs *a)
 {
     const int n = (int)a->weight->shape[0], k = (int)a->weight->shape[1];
-    if (a->pre.norm == NORM_GROUP || a->post.stats.valid) {
-        dev_fail(d, "internal error: a linear layer takes no statistics of frames");
-        return;
-    }
-    dev_touch(d, a->weight);
-    dev_touch(d, a->glu);
-    dev_touch(d, a->bias);
-    dev_touch(d, a->pre.gamma);
-    dev_touch(d, a->pre.beta);
-    d->totals.flop += 2.0 * a->x.t * a->x.h * a->x.w * (double)n * k * (a->glu != NULL ? 2 : 1);
     const bool few = dev_few_pixels(d, 4 * (int64_t)a->x.t * a->x.h * a->x.w); /* time embeddings, attention of a picture of few pixels */
     const Element type = few ? ELEMENT_F32 : cuda_compute(d, a->stage, k, a->weight);
     const CudaWeightForm form = {.weight = a->weight, .glu = a->glu, .type = type, .ci = k, .kt = 1, .khw = 1};

@@ -23,8 +23,9 @@ static int fine_frames(const Fold *r) { return r->rt * FRAMES - (r->rt - 1); }
 static size_t fine_floats(const Fold *r) { return (size_t)(fine_frames(r) * 4 * HEIGHT * WIDTH * r->c); }
 
 /* The start of a video; results in float32 whatever activations are kept in. */
-static void work(Fold *r, Dev *d)
+static void work(void *user, Dev *d)
 {
+    const Fold *r = user;
     FoldedUpsampler *f = dev_fold(d, TEST_STAGE, &r->up.bound, r->biased ? &r->up_bias.bound : NULL, &r->conv.bound,
                                   &r->conv_bias.bound, r->rt);
     Tensor x = upload(d, r->x, FRAMES, HEIGHT, WIDTH, r->c);
@@ -36,23 +37,6 @@ static void work(Fold *r, Dev *d)
     dev_free(d, &y);
     dev_free(d, &x);
     dev_fold_free(d, f);
-}
-
-static void run(Fold *r, const DevSetup *setup, const char *version)
-{
-    char error[512] = "";
-    Dev *plan = dev_plan_open(setup);
-    work(r, plan);
-    const uint64_t planned = dev_totals(plan).arena_peak;
-    check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
-    dev_close(plan);
-    Dev *d = dev_open(setup, planned, error, sizeof error);
-    check_true(d != NULL, "%s: %s", version, error);
-    if (d == NULL) return;
-    work(r, d);
-    check_true(dev_ok(d) && dev_totals(d).arena_peak == planned, "%s: %llu bytes, planned %llu; %s", version,
-               (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned, dev_error(d));
-    dev_close(d);
 }
 
 static void one(int c, int rt, bool biased, bool zeros)
@@ -74,12 +58,13 @@ static void one(int c, int rt, bool biased, bool zeros)
     test_weight(&r.conv_bias, check_random_floats((size_t)c, 1.0f), 1, bias);
     float *want = check_floats(fine_floats(&r)), *got = check_floats(fine_floats(&r));
     r.out = want;
-    run(&r, &(DevSetup){.threads = 1}, "cpu");
+    test_on_device(&(DevSetup){.threads = 1}, "cpu", work, NULL, &r);
     r.out = got;
     for (size_t i = c > 128 ? 2 : 0; i < sizeof versions / sizeof *versions; i++) { /* wide ones take the emulator long */
         if (versions[i].precision >= DEV_FP8 && test_cuda()->target != CUDA_TARGET_120F) continue;
         check_poison(got, fine_floats(&r));
-        run(&r, &(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name);
+        test_on_device(&(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name,
+                       work, NULL, &r);
         check_close(versions[i].name, want, got, fine_floats(&r), zeros ? versions[i].bias_loss : versions[i].loss);
     }
     check_end();

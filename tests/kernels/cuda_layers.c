@@ -54,8 +54,9 @@ static void run_conv(const Layers *l, Dev *d, Tensor x, Tensor y)
     dev_free(d, &stats);
 }
 
-static void work(const Layers *l, Dev *d)
+static void work(void *user, Dev *d)
 {
+    const Layers *l = user;
     Tensor x = upload(d, l->x, l->frames, l->h, l->w, l->ci), y = dev_floats(d, 3 * l->frames, l->h, l->w, l->co);
     const Tensor part[3] = {tensor_frames(y, 0, l->frames), tensor_frames(y, l->frames, l->frames),
                             tensor_frames(y, 2 * l->frames, l->frames)};
@@ -68,24 +69,6 @@ static void work(const Layers *l, Dev *d)
     if (!dev_is_plan(d)) download(d, y, l->out);
     dev_free(d, &y);
     dev_free(d, &x);
-}
-
-static void run(const Layers *l, const DevSetup *setup, const char *version)
-{
-    char error[512] = "";
-    Dev *plan = dev_plan_open(setup);
-    work(l, plan);
-    const uint64_t planned = dev_totals(plan).arena_peak;
-    check_true(dev_ok(plan), "%s: plan: %s", version, dev_error(plan));
-    dev_close(plan);
-    Dev *d = dev_open(setup, planned, error, sizeof error);
-    check_true(d != NULL, "%s: %s", version, error);
-    if (d == NULL) return;
-    work(l, d);
-    dev_phase(d);
-    check_true(dev_ok(d) && dev_totals(d).arena_peak == planned, "%s: %llu bytes, planned %llu; %s", version,
-               (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned, dev_error(d));
-    dev_close(d);
 }
 
 static void check_layers(int ci, int co, int frames, int h, int w)
@@ -104,12 +87,13 @@ static void check_layers(int ci, int co, int frames, int h, int w)
     test_weight(&l.glu, check_random_floats((size_t)(ci * co), size), 2, matrix);
     float *want = check_floats(out_floats(&l)), *got = check_floats(out_floats(&l));
     l.out = want;
-    run(&l, &(DevSetup){.threads = 1}, "cpu");
+    test_on_device(&(DevSetup){.threads = 1}, "cpu", work, NULL, &l);
     l.out = got;
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
         if (versions[i].precision >= DEV_FP8 && test_cuda()->target != CUDA_TARGET_120F) continue;
         check_poison(got, out_floats(&l));
-        run(&l, &(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name);
+        test_on_device(&(DevSetup){.cuda = test_cuda(), .few_too = true, .precision = versions[i].precision}, versions[i].name,
+                       work, NULL, &l);
         for (int part = 0; part < 3; part++) { /* each has its own largest value */
             const size_t count = out_floats(&l) / 3, first = (size_t)part * count;
             check_close(versions[i].name, want + first, got + first, count, versions[i].loss);

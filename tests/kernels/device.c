@@ -30,9 +30,8 @@ bool test_use_cuda(int ordinal, char *error, size_t error_size)
 
 const CudaDevice *test_cuda(void) { return on_cuda ? &cuda : NULL; }
 
-/* `work` on a plan and then on the device; false: there was no device. */
-static bool on_device(const DevSetup *setup, const char *version, void (*work)(void *user, Dev *d),
-                      void (*done)(void *user, const char *version), void *user)
+bool test_on_device(const DevSetup *setup, const char *version, void (*work)(void *user, Dev *d),
+                    void (*done)(void *user, const char *version), void *user)
 {
     char error[256] = "";
     Dev *plan = dev_plan_open(setup);
@@ -51,7 +50,7 @@ static bool on_device(const DevSetup *setup, const char *version, void (*work)(v
     check_true(dev_totals(d).arena_peak == planned, "%s: used %llu bytes, planned %llu", version,
                (unsigned long long)dev_totals(d).arena_peak, (unsigned long long)planned);
     const double flop = dev_totals(d).flop;
-    done(user, version);
+    if (done != NULL) done(user, version);
     if (setup->threads <= 1) CHECK_BENCH(version, flop, (double)planned, work(user, d));
     dev_close(d);
     return true;
@@ -66,7 +65,7 @@ static void each_instruction_set(void (*work)(void *user, Dev *d), void (*done)(
         for (int threads = 1; threads <= 3; threads += 2) {
             char version[64];
             snprintf(version, sizeof version, "%s, %d threads", sets[i], threads);
-            on_device(&(DevSetup){.threads = threads}, version, work, done, user);
+            test_on_device(&(DevSetup){.threads = threads}, version, work, done, user);
         }
     }
     unsetenv("UPRES_CPU");
@@ -88,7 +87,7 @@ void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, cons
     for (size_t i = 0; i < sizeof cuda_versions / sizeof *cuda_versions; i++) {
         check_set_loss(cuda_versions[i].loss);
         const DevSetup setup = {.cuda = &cuda, .precision = cuda_versions[i].precision, .few_too = true};
-        if (!on_device(&setup, cuda_versions[i].name, work, done, user)) break;
+        if (!test_on_device(&setup, cuda_versions[i].name, work, done, user)) break;
     }
     check_set_loss(0);
 }

@@ -20,6 +20,11 @@ const BoundWeight *test_weight(TestWeight *w, const float *values, int rank, con
  * `work` is timed on one thread, copies in and out included. */
 void each_device(void (*work)(void *user, Dev *d), void (*done)(void *user, const char *version), void *user);
 
+/* One device of those: `work` on a plan, then on the device, which has the memory that the plan found. done: NULL is allowed. false:
+ * there was no device. */
+bool test_on_device(const DevSetup *setup, const char *version, void (*work)(void *user, Dev *d),
+                    void (*done)(void *user, const char *version), void *user);
+
 enum { TEST_STAGE = 2 }; /* of a layer inside a network: int8 there where the precision says so */
 
 /* From now on each_device is CUDA device `ordinal` in fp32, bf16 and int8. */
