@@ -81,8 +81,7 @@ static void keep_least(double *kept, double found)
     if (*kept == 0 || found < *kept) *kept = found;
 }
 
-/* Pictures: [n][3][pixels]. */
-static void note_pictures(GoldenFidelity *f, const float *got, const float *want, int64_t n, int64_t pixels)
+void golden_note_pictures(GoldenFidelity *f, const float *got, const float *want, int64_t n, int64_t pixels)
 {
     static const double weights[] = {0.299, 0.587, 0.114};
     double rgb = 0, luma = 0;
@@ -110,7 +109,7 @@ static void note_fidelity(GoldenFidelity *f, const float *got, const float *want
         noise += difference * difference;
     }
     keep_least(&f->snr, decibels(power, noise));
-    if (t->rank >= 4 && t->shape[1] == 3) note_pictures(f, got, want, t->shape[0], t->count / t->shape[0] / 3);
+    if (t->rank >= 4 && t->shape[1] == 3) golden_note_pictures(f, got, want, t->shape[0], t->count / t->shape[0] / 3);
 }
 
 bool golden_compare(Golden *g, const char *name, const float *got, int64_t count, GoldenTolerance t)

@@ -18,8 +18,9 @@ typedef struct GoldenStore GoldenStore; /* the temporary weight file of the last
 /* How close a result is to what is expected, in decibels; infinite: equal. */
 typedef struct GoldenFidelity {
     double snr; /* the expected values' power over that of the differences */
-    /* Of both as 8-bit pictures [n][3][...] of values -1 .. 1: peak over root of the mean square of the differences of all
-     * channels, and of luma (BT.601), which is how the goals of a precision are given. 0: no pictures. */
+    /* Of both as 8-bit pictures [n][3][...] of values -1 .. 1, an encoder's latents decoded in float32: peak over root of the mean
+     * square of the differences of all channels, and of luma (BT.601), which is how the goals of a precision are given. 0: no
+     * pictures. */
     double rgb, luma;
     int max_codes; /* the largest difference of a channel */
 } GoldenFidelity;
@@ -38,6 +39,9 @@ typedef struct Golden {
     char where[256];          /* that tensor and its worst element, or why the case failed or was skipped */
     GoldenFidelity fidelity;  /* of `out`, the worst where it was computed more than once; snr 0: there was none */
 } Golden;
+
+/* Of pictures [n][3][pixels]; the worst of all that are noted is kept. */
+void golden_note_pictures(GoldenFidelity *f, const float *got, const float *want, int64_t n, int64_t pixels);
 
 typedef struct GoldenTolerance {
     double max_abs;            /* every element */

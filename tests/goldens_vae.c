@@ -84,7 +84,7 @@ static bool run_job(Golden *g, Vae *v, Dev *d, VaeFold fold, bool encode, Planes
     return job && dev_ok(d);
 }
 
-/* The job planned, then run in exactly the memory the plan found. */
+/* The job planned, then run in exactly the memory the plan found. taps: NULL for none. */
 static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool encode, Planes *in, Planes *out,
                         VaeTiles tiles, Taps *taps)
 {
@@ -105,7 +105,7 @@ static void run_network(Golden *g, const WeightPart *part, VaeFold fold, bool en
         uint64_t peak = dev_totals(plan).arena_peak;
         d = dev_open(&setup, peak, error, sizeof error);
         if (!d) golden_fail(g, "%s", error);
-        vae_set_tap(v, taps_take, taps);
+        if (taps) vae_set_tap(v, taps_take, taps);
         if (d && run_job(g, v, d, fold, encode, in, out, tiles) && dev_totals(d).arena_peak != peak)
             golden_fail(g, "the run took %llu bytes, the plan said %llu", (unsigned long long)dev_totals(d).arena_peak,
                         (unsigned long long)peak);
@@ -147,6 +147,39 @@ static void golden_thrifty(Golden *g, const WeightPart *part, bool encode, Plane
     free(again.data);
 }
 
+/* Pictures of latents: the means of moments, decoded on the CPU. Owner of the result's data: the caller. */
+static bool decode_moments(Golden *g, const WeightPart *part, const Planes *moments, Planes *pictures)
+{
+    const DevSetup cpu = {.threads = g->setup.threads};
+    const int64_t up = 1 << (json_count(json_get(json_get(g->meta, "config"), "block_out")) - 1);
+    const int64_t temporal = 1 << json_int(json_get(json_get(g->meta, "config"), "temporal"), 2);
+    Planes mean = *moments;
+    mean.c /= 2;
+    *pictures = (Planes){.c = 3, .t = (mean.t - 1) * temporal + 1, .h = mean.h * up, .w = mean.w * up};
+    pictures->data = malloc((size_t)(planes_count(pictures) + 1) * sizeof *pictures->data);
+    if (!pictures->data) golden_fail(g, "out of memory");
+    const DevSetup own = g->setup;
+    g->setup = cpu;
+    if (pictures->data) run_network(g, part, VAE_FOLD_OFF, false, &mean, pictures, (VaeTiles){0}, NULL);
+    g->setup = own;
+    return g->verdict == GOLDEN_OK;
+}
+
+/* What pictures lose when their latents come from this device. */
+static void note_latents(Golden *g, const WeightPart *part, const Planes *moments)
+{
+    const WeightTensor *expected = golden_expected(g, "out");
+    Planes want = *moments, shown = {0}, original = {0};
+    want.data = malloc((size_t)(planes_count(&want) + 1) * sizeof *want.data);
+    if (!expected || !want.data) golden_fail(g, "out of memory");
+    else weight_read(expected, 0, expected->count, want.data);
+    if (g->verdict == GOLDEN_OK && decode_moments(g, part, moments, &shown) && decode_moments(g, part, &want, &original))
+        golden_note_pictures(&g->fidelity, shown.data, original.data, 1, planes_count(&shown) / shown.c);
+    free(want.data);
+    free(shown.data);
+    free(original.data);
+}
+
 static void golden_network(Golden *g, const WeightPart *part, bool encode, Planes *in, VaeFold fold)
 {
     Planes out = {0};
@@ -161,7 +194,8 @@ static void golden_network(Golden *g, const WeightPart *part, bool encode, Plane
             taps_compare(&taps);
             planes_compare(g, "out", &out, GOLDEN_NETWORK);
             if ((encode || fold == VAE_FOLD_ON) && g->verdict == GOLDEN_OK) golden_thrifty(g, part, encode, in, &out);
-            if (encode) compare_latent(g, &out);
+            if (encode && g->setup.few_too && g->verdict == GOLDEN_OK) note_latents(g, part, &out);
+            if (encode) compare_latent(g, &out); /* scales them in place */
         }
     }
     taps_close(&taps);
