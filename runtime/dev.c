@@ -42,6 +42,16 @@ void dev_fail(Dev *d, const char *format, ...)
     va_end(list);
 }
 
+void dev_enter(Dev *d)
+{
+    if (!d->plan) d->ops->enter(d);
+}
+
+void dev_leave(Dev *d)
+{
+    if (!d->plan) d->ops->leave(d);
+}
+
 void dev_wait(Dev *d)
 {
     if (!d->plan) d->ops->wait(d);

@@ -126,6 +126,10 @@ const char *dev_error(const Dev *d);                 /* sentence of the first fa
 bool dev_no_memory(const Dev *d);                    /* that failure was one of the device's memory */
 void dev_fail(Dev *d, const char *format, ...);      /* latch a failure (networks: non-finite weights and the like) */
 DevTotals dev_totals(const Dev *d);
+/* Around much work given out by one thread: what makes a device usable there is done once for all of it. Neither is needed. A leave
+ * for each enter, on the same thread, before the device is closed; of several devices what is entered last is left first. */
+void dev_enter(Dev *d);
+void dev_leave(Dev *d);
 void dev_wait(Dev *d);                               /* until all enqueued work is done; faults of it latch */
 /* Seconds that the work enqueued between the two takes; the end waits for it, as dev_wait. On a GPU by its own clock, from when it
  * is handed the first of it. 0 on a plan and after a failure. */

@@ -53,6 +53,8 @@ typedef struct DevOps {
     void (*read_end)(Dev *d, const float *values);
     float *(*write)(Dev *d, Tensor x);
     void (*write_end)(Dev *d, Tensor x, float *values);
+    void (*enter)(Dev *d); /* dev_enter; not on a plan */
+    void (*leave)(Dev *d);
     void (*wait)(Dev *d);
     void (*time_begin)(Dev *d); /* not on a plan */
     double (*time_end)(Dev *d);

@@ -299,7 +299,10 @@ static void enter(const FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)
 {
     if (dev_is_plan(d)) return;
     if (m->watch.phase) m->watch.phase(m->watch.user, phase);
-    if (m->watch.progress) m->watch.progress(m->watch.user, (double)tile / m->tile_count);
+    if (!m->watch.progress) return;
+    dev_leave(d); /* whoever is told finds the thread as it was */
+    m->watch.progress(m->watch.user, (double)tile / m->tile_count);
+    dev_enter(d);
 }
 
 static Prediction predicted(const Dev *d)
@@ -380,7 +383,9 @@ static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fa
         if (!weights) return fault(f, UPRES_E_MEMORY, "no memory for the weights of tiles") == UPRES_OK;
     }
     if (m->watch.chunk_begins) m->watch.chunk_begins(m->watch.user, k);
+    dev_enter(m->dev);
     run_tiles(m, m->dev, k, low, pictures, weights);
+    dev_leave(m->dev);
     free(weights);
     if (m->watch.chunk_ends) m->watch.chunk_ends(m->watch.user, k);
     if (f->status != UPRES_OK) return false;
@@ -391,8 +396,10 @@ static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fa
 static bool restart(void *user, int64_t start, Fault *f)
 {
     FlashNetworks *m = user;
+    dev_enter(m->dev);
     close_streams(m);
     open_streams(m, m->dev);
+    dev_leave(m->dev);
     m->start = start;
     return fine(m, f);
 }

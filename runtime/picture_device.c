@@ -215,10 +215,11 @@ static bool ready(PictureDevice *p, Work *work, const void *what)
 static bool do_work(PictureDevice *p, Work *work, const void *what)
 {
     if (p == NULL || p->useless || !ready(p, work, what)) return false;
+    dev_enter(p->dev);
     if (work != finish) dev_out_clear(p->dev);
-    if (work(p->dev, what)) return true;
-    p->useless = true;
-    return false;
+    p->useless = !work(p->dev, what);
+    dev_leave(p->dev);
+    return !p->useless;
 }
 
 bool picture_device_color(PictureDevice *p, const PictureColors *k)

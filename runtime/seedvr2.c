@@ -148,6 +148,16 @@ static void copy_out(Dev *d, Tensor x, float *rows, int c)
     dev_read_end(d, from);
 }
 
+/* Whoever is told of progress finds the thread as it was. */
+static void sampled(void *user, double done)
+{
+    const Seedvr2 *m = user;
+    if (!m->progress) return;
+    dev_leave(m->dev);
+    m->progress(m->user, done);
+    dev_enter(m->dev);
+}
+
 /* The same on both devices; on a plan x and condition are NULL. */
 static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const float *condition)
 {
@@ -157,8 +167,7 @@ static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const floa
         copy_in(d, latent, x, c);
         copy_in(d, conditioned, condition, c + 1);
         DitSampling sampling = {m->options.steps, m->options.guidance, m->options.guidance_rescale};
-        dit_sample(m->dit, d, latent, conditioned, m->text, m->negative, sampling, dev_is_plan(d) ? NULL : m->progress,
-                   m->user);
+        dit_sample(m->dit, d, latent, conditioned, m->text, m->negative, sampling, dev_is_plan(d) ? NULL : sampled, m);
         copy_out(d, latent, x, c);
     }
     dev_free(d, &conditioned);
@@ -454,6 +463,14 @@ static void begin(const Seedvr2 *m, Phase phase)
     dev_phase_begin(m->dev, (int)phase, larger(batch->arena_bytes, last->arena_bytes));
 }
 
+static bool step(Seedvr2 *m, VaeJob *job)
+{
+    dev_enter(m->dev);
+    const bool more = vae_step(job);
+    dev_leave(m->dev);
+    return more;
+}
+
 static bool encode_once(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
     if (!fine(m, f)) return false;
@@ -461,7 +478,7 @@ static bool encode_once(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures,
     VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->plan.encode_tiles, pictures, moments);
     bool more = job != NULL;
     while (more) {
-        more = vae_step(job);
+        more = step(m, job);
         tell(m, vae_progress(job));
     }
     vae_job_close(job);
@@ -480,9 +497,11 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
 static bool restore_once(Seedvr2 *m, int t, int h, int w, float *x, const float *condition, Fault *f)
 {
     if (!fine(m, f)) return false;
+    dev_enter(m->dev);
     begin(m, TRANSFORMER);
     sample(m, m->dev, t, h, w, x, condition);
     dev_phase(m->dev);
+    dev_leave(m->dev);
     return fine(m, f);
 }
 
@@ -505,7 +524,7 @@ static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo late
 static bool decode_step(void *user, bool *more, Fault *f)
 {
     Seedvr2 *m = user;
-    *more = vae_step(m->decoder);
+    *more = step(m, m->decoder);
     tell(m, vae_progress(m->decoder));
     return fine(m, f);
 }
@@ -513,9 +532,11 @@ static bool decode_step(void *user, bool *more, Fault *f)
 static void decode_close(void *user)
 {
     Seedvr2 *m = user;
+    if (m->dev) dev_enter(m->dev);
     vae_job_close(m->decoder);
     m->decoder = NULL;
     if (m->dev) dev_phase(m->dev);
+    if (m->dev) dev_leave(m->dev);
 }
 
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)
@@ -551,7 +572,7 @@ bool seedvr2_half_tile(Seedvr2 *m, int tile, void *user, Fault *f)
     if (!fine(m, f)) return false;
     m->tile_user = user;
     vae_job_tile(m->decoder, tile);
-    while (vae_step(m->decoder)) {}
+    while (step(m, m->decoder)) {}
     return fine(m, f);
 }
 

@@ -133,6 +133,7 @@ typedef struct Link {
     int64_t appended; /* how many those are */
     int channels;     /* of which the first so many are passed on */
     float factor;     /* of every sample */
+    Dev *device;      /* left while the caller is asked */
     Fault *fault;
 } Link;
 
@@ -166,7 +167,10 @@ static bool read_region(void *user, const VaeRegion *r)
 {
     const Link *l = user;
     upres_region region = region_of(l, r);
-    if (l->video->read(l->video->user, &region))
+    dev_leave(l->device);
+    const bool failed = l->video->read(l->video->user, &region) != 0;
+    dev_enter(l->device);
+    if (failed)
         return fault(l->fault, UPRES_E_RUNTIME, "the caller could not read frame %lld and stopped the job",
                      (long long)region.frame) == UPRES_OK;
     scale_region(&region, l->factor);
@@ -178,18 +182,23 @@ static bool write_region(void *user, const VaeRegion *r, bool add)
     const Link *l = user;
     upres_region region = region_of(l, r);
     scale_region(&region, l->factor); /* the samples are handed over for good */
-    if (l->video->write(l->video->user, &region, add))
+    dev_leave(l->device);
+    const bool failed = l->video->write(l->video->user, &region, add) != 0;
+    dev_enter(l->device);
+    if (failed)
         return fault(l->fault, UPRES_E_RUNTIME, "the caller could not write frame %lld and stopped the job",
                      (long long)region.frame) == UPRES_OK;
     return true;
 }
 
 /* Steps until the job is through, with reports. */
-static void run_job(VaeJob *job, const Stage *s, const upres_options *o, int64_t frames, double began)
+static void run_job(VaeJob *job, Dev *d, const Stage *s, const upres_options *o, int64_t frames, double began)
 {
     bool more = job != NULL;
     while (more) {
+        dev_enter(d);
         more = vae_step(job);
+        dev_leave(d);
         if (!o->progress) continue;
         double done = vae_progress(job);
         upres_progress p = {
@@ -238,6 +247,7 @@ static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in
     Dev *d = open_device(s, o, f);
     if (!d) return f->status;
     dev_set_cancel(d, o->cancel, o->user);
+    in->device = out->device = d;
     device_log_choice(&s->device, o);
     if (s->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", s->note);
     options_log(o, UPRES_LOG_INFO, "device %s", dev_describe(d));
@@ -252,7 +262,7 @@ static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in
     VaeJob *job = c->work.decode ? vae_decode_open(s->vae, d, c->work.h / factor, c->work.w / factor, c->work.latents,
                                                    keep, c->tiles, source, sink)
                                  : vae_encode_open(s->vae, d, c->work.h, c->work.w, s->frames, c->tiles, source, sink);
-    run_job(job, s, o, keep ? keep : s->frames, began);
+    run_job(job, d, s, o, keep ? keep : s->frames, began);
     vae_job_close(job);
     if (f->status == UPRES_OK && dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
     if (f->status == UPRES_OK && !dev_ok(d))
@@ -278,8 +288,8 @@ upres_status stage_encode(const WeightSet *w, const upres_options *o, int width,
     Stage s;
     if (stage_open(&s, w, o, false, height, width, count, f) == UPRES_OK) {
         const VaeConfig *c = vae_config(s.vae);
-        Link in = {frames, count, s.frames - count, c->pixel_channels, 1, f};
-        Link out = {latents, s.choice.work.latents, 0, c->latent_channels, VAE_SCALING, f};
+        Link in = {frames, count, s.frames - count, c->pixel_channels, 1, NULL, f};
+        Link out = {latents, s.choice.work.latents, 0, c->latent_channels, VAE_SCALING, NULL, f};
         run(&s, o, 0, &in, &out, f);
     }
     stage_close(&s);
@@ -299,8 +309,8 @@ upres_status stage_decode(const WeightSet *w, const upres_options *o, int latent
     Stage s;
     if (stage_open(&s, w, o, true, latent_height * factor, latent_width * factor, count, f) == UPRES_OK) {
         const VaeConfig *c = vae_config(s.vae);
-        Link in = {latents, count, 0, c->latent_channels, 1 / VAE_SCALING, f};
-        Link out = {frames, s.frames, 0, c->pixel_channels, 1, f};
+        Link in = {latents, count, 0, c->latent_channels, 1 / VAE_SCALING, NULL, f};
+        Link out = {frames, s.frames, 0, c->pixel_channels, 1, NULL, f};
         if (keep < 0 || keep > s.frames)
             fault(f, UPRES_E_ARGUMENT,
                   "%lld frames are to be kept, but %lld latents give %lld; keep 1 to %lld, or 0 for all",

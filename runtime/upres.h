@@ -241,7 +241,8 @@ typedef struct upres_options {
     void *user;
     void (*log)(void *user, upres_log_level level, const char *sentence);
     void (*progress)(void *user, const upres_progress *p);
-    int (*cancel)(void *user); /* nonzero: stop at the next opportunity with UPRES_E_CANCELLED */
+    int (*cancel)(void *user); /* nonzero: stop at the next opportunity with UPRES_E_CANCELLED. Asked often, from amid the
+                                  work: a CUDA context of the library's may be current */
 
     /* FlashVSR's; another value than the default is refused with SeedVR2 */
     int32_t seed_given;       /* 1: seed is meant, also where it is 42. Either network */

@@ -206,6 +206,8 @@ static void cpu_stats(Dev *d, const StatsArgs *a)
 
 /* ------------------------------------------------------------------------------------------------------------ device */
 
+static void cpu_enter(Dev *d) { (void)d; }
+static void cpu_leave(Dev *d) { (void)d; }
 static void cpu_wait(Dev *d) { (void)d; }
 static void cpu_time_begin(Dev *d) { d->began = system_seconds(); }
 static double cpu_time_end(Dev *d) { return system_seconds() - d->began; }
@@ -273,6 +275,8 @@ static const DevOps cpu_ops = {
     .read_end = cpu_read_end,
     .write = cpu_write,
     .write_end = cpu_write_end,
+    .enter = cpu_enter,
+    .leave = cpu_leave,
     .wait = cpu_wait,
     .time_begin = cpu_time_begin,
     .time_end = cpu_time_end,

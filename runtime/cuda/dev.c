@@ -19,6 +19,7 @@ struct Cuda {
     const CudaDriver *driver; /* NULL on a plan, as all below */
     CUdevice number;
     CUcontext context; /* NULL: not opened */
+    int inside;        /* how often it was made current and not yet given up */
     CUstream stream;
     CudaRecorder *recorder; /* of the stream: all work goes through it */
     CudaSide *side;
@@ -49,14 +50,21 @@ void cuda_watch(Dev *d, CudaWatch *w) { d->cuda->watch = w; }
 double cuda_launch_limit(const Dev *d) { return d->cuda->launch_limit > 0 ? d->cuda->launch_limit : LAUNCH_SECONDS; }
 void cuda_limit_launches(Dev *d, double seconds) { d->cuda->launch_limit = seconds; }
 
-/* The context is made current around the driver's calls alone: a program may have its own. */
-static void enter(const struct Cuda *c) { c->driver->context_push(c->context); }
+/* The context is made current around the driver's calls alone: a program may have its own. Calls within calls find it so, and
+ * whoever gives out much work enters for all of it (dev_enter). */
+static void enter(struct Cuda *c)
+{
+    if (c->inside++ == 0) c->driver->context_push(c->context);
+}
 
-static void leave(const struct Cuda *c)
+static void leave(struct Cuda *c)
 {
     CUcontext popped;
-    c->driver->context_pop(&popped);
+    if (--c->inside == 0) c->driver->context_pop(&popped);
 }
+
+static void cuda_enter(Dev *d) { enter(d->cuda); }
+static void cuda_leave(Dev *d) { leave(d->cuda); }
 
 static const char little_memory[] =
     ": the GPU's memory does not suffice; free it elsewhere, give a smaller --memory, or use smaller tiles";
@@ -501,7 +509,7 @@ void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const
     enum { UINT8 = 0, NO_INTERLEAVE = 0, SWIZZLE_128 = 3, PROMOTE_128 = 2, FILL_ZERO = 0 };
     static const uint32_t ones[] = {1, 1, 1};
     if (d->plan || d->failed) return;
-    const struct Cuda *c = d->cuda;
+    struct Cuda *c = d->cuda;
     enter(c);
     worked(d, "cuTensorMapEncodeTiled",
            c->driver->tensor_map_tiled((CUtensorMap *)(void *)map, UINT8, (unsigned)rank, (void *)(uintptr_t)at, sizes, strides,
@@ -600,6 +608,8 @@ static const DevOps cuda_ops = {
     .read_end = cuda_read_end,
     .write = cuda_write,
     .write_end = cuda_write_end,
+    .enter = cuda_enter,
+    .leave = cuda_leave,
     .wait = cuda_wait,
     .time_begin = cuda_time_begin,
     .time_end = cuda_time_end,
