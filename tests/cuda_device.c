@@ -48,12 +48,48 @@ static int counted(void (*body)(void))
     return complaints > COMPLAINTS_MOST ? COMPLAINTS_MOST : complaints;
 }
 
+#define REPORT "build/tests/cuda_device.report" /* of the driver, on the case that ran last */
+
+/* A number of it; 0: it is not there. */
+static uint64_t reported(const char *what)
+{
+    char line[256];
+    uint64_t number = 0;
+    FILE *f = fopen(REPORT, "r");
+    while (f != NULL && fgets(line, sizeof line, f)) {
+        char *tab = strchr(line, '\t');
+        if (tab == NULL) continue;
+        *tab = '\0';
+        if (strcmp(line, what) == 0) number = strtoull(tab + 1, NULL, 10);
+    }
+    if (f != NULL) fclose(f);
+    return number;
+}
+
+/* Is something the driver gave not given back? */
+static bool leaks(void)
+{
+    static const char *const left[] = {"memory of device 0 at the end", "pinned memory at the end",
+                                       "allocations left to a context's end", "reserved ranges at the end",
+                                       "mapped granules at the end", "memory handles at the end"};
+    bool some = false;
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++) {
+        if (reported(left[i]) == 0) continue;
+        printf("  %s: %llu\n", left[i], (unsigned long long)reported(left[i]));
+        some = true;
+    }
+    return some;
+}
+
 static void test(const char *name, const char *settings, void (*body)(void))
 {
+    char all[256];
+    snprintf(all, sizeof all, "%s,report=" REPORT, settings);
     setenv("UPRES_CUDA_DRIVER", emulator, 1);
-    setenv("UPRES_EMULATOR", settings, 1);
+    setenv("UPRES_EMULATOR", all, 1);
+    remove(REPORT);
     const int status = child_run(300, counted, body);
-    const bool ok = status == 0, skip = status == SKIPPED;
+    const bool skip = status == SKIPPED, ok = status == 0 && !leaks();
     printf("%s %s (%s)\n", ok ? "ok  " : skip ? "skip" : "FAIL", name, settings);
     passed += ok;
     skipped += skip;
@@ -281,6 +317,27 @@ static void not_mapped(void)
     dev_close(d);
     d = work(DEV_BF16, layers(), &first);
     CHECK(d != NULL && dev_ok(d));
+    dev_close(d);
+}
+
+/* One call fails, or that and all after it: a device or none, but never a part of one. What is still held is seen at the end. */
+static void opened_or_not(void)
+{
+    const DevSetup s = setup(DEV_BF16);
+    bool no_memory = false;
+    Dev *d = dev_try(&s, (uint64_t)300 << 20, &no_memory, said, sizeof said);
+    CHECK(d == NULL && no_memory && strstr(said, "cannot give 314572800 bytes") != NULL);
+    d = dev_try(&s, (uint64_t)290 << 20, &no_memory, said, sizeof said);
+    CHECK((d != NULL) == !no_memory);
+    dev_close(d);
+}
+
+static void opened(void)
+{
+    const DevSetup s = setup(DEV_BF16);
+    bool no_memory = false;
+    Dev *d = dev_try(&s, (uint64_t)300 << 20, &no_memory, said, sizeof said);
+    CHECK(d != NULL && !no_memory);
     dev_close(d);
 }
 
@@ -595,6 +652,16 @@ static void agreeing(void)
     CHECK(strstr(said, "cuda:0 is an sm_89") && strstr(said, "cuda:2 an sm_86") && strstr(said, "--frames"));
 }
 
+static const char *const mapping_calls[] = {"cuMemAddressReserve:1", "cuMemCreate:1", "cuMemCreate:2", "cuMemMap:1", "cuMemMap:2",
+                                            "cuMemSetAccess:1"};
+
+static void note(const char *name, bool ok)
+{
+    printf("%s %s\n", ok ? "ok  " : "FAIL", name);
+    passed += ok;
+    failed += !ok;
+}
+
 int main(int argc, char **argv)
 {
     emulator_path(argv[0], "emulator/", emulator, sizeof emulator);
@@ -638,6 +705,19 @@ int main(int argc, char **argv)
         test("weights that make room, and an allocation that fails", settings, streamed_with_a_failure);
     }
     test("mapped memory", "sm=89,memory=512M", mapped);
+    note("it is mapped where it is large", reported("cuMemAddressReserve") == 1 && reported("cuMemMap") == 2);
+    test("mapped memory where there is none", "sm=89,memory=512M,mapping=0", opened);
+    note("an allocation takes its place", reported("cuMemAddressReserve") == 0 && reported("cuMemAlloc_v2") == 1);
+    for (size_t i = 0; i < sizeof mapping_calls / sizeof mapping_calls[0]; i++) {
+        char settings[96];
+        snprintf(settings, sizeof settings, "sm=89,memory=512M,fail_call=%s", mapping_calls[i]);
+        test("mapped memory, a call finds no memory", settings, opened_or_not);
+        snprintf(settings, sizeof settings, "sm=89,memory=512M,fail_call=%s+", mapping_calls[i]);
+        test("mapped memory, nor do those after it", settings, opened_or_not);
+        snprintf(settings, sizeof settings, "sm=89,memory=512M,fail_call=%s:801", mapping_calls[i]);
+        test("mapped memory, a call is not supported after all", settings, opened);
+        note("an allocation takes its place", reported("cuMemAlloc_v2") == 1);
+    }
     test("mapped memory, the first piece fails", "sm=89,memory=512M,fail_alloc=1", not_mapped);
     test("mapped memory, the second piece fails", "sm=89,memory=512M,fail_alloc=2", not_mapped);
     test("mapped memory, more than there is", "sm=89,memory=280M", not_mapped);

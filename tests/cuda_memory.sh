@@ -63,6 +63,28 @@ for n in 1 2 3 5; do
 done
 holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
 
+# Granules so small that the demo's memory is mapped, in two pieces, as a large job's is in granules of 2 MiB.
+gpu_run mapped seed=1,granule=64K -i "$work/one" --scale 2
+holds "mapped memory: the same pixels" same roomy mapped
+holds "as planned" as_planned mapped
+holds "it is mapped, in pieces" test "$(reported mapped cuMemAddressReserve)" = 1 -a "$(reported mapped cuMemMap)" = 2
+gpu_run unmapped seed=1,granule=64K,mapping=0 -i "$work/one" --scale 2
+holds "a device that maps none: the same pixels" same roomy unmapped
+holds "of memory that is allocated" test "$(reported unmapped cuMemAddressReserve)" = 0 -a \
+    "$(reported unmapped cuMemAlloc_v2)" = "$(reported roomy cuMemAlloc_v2)"
+for call in cuMemAddressReserve:1 cuMemCreate:2 cuMemMap:2 cuMemSetAccess:1; do
+    gpu_run "once_$call" "granule=64K,fail_call=$call" -i "$work/one" --scale 2
+    holds "$call fails: planned again" says "once_$call" "trying with less"
+    holds "to the same pixels" same roomy "once_$call"
+    gpu_run "ever_$call" "granule=64K,fail_call=$call+" -i "$work/one" --scale 2
+    holds "$call and all after it: a sentence and exit code 33" ends_with "ever_$call" 33
+    holds "planned again once" test "$(grep -c "trying with less" "$work/ever_$call.log")" = 1
+done
+for report in "$work"/*.report; do
+    name=$(basename "$report" .report)
+    holds "$name gives back what it took" test -z "$(awk -F '\t' '/ end\t/ && $2 > 0' "$report")"
+done
+
 # Jobs of 3, 4 and 5 batches of a picture, with all that is done to one on the GPU: what batches after the third ask of the driver.
 whole_way=(--scale 1.25 --batch-size 1 --color lab --strength 0.8 --input-noise 0.2 --dither tpdf)
 for n in 3 4 5; do

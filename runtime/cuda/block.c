@@ -2,7 +2,7 @@
 
 #include <stdbool.h>
 
-enum { PIECE_BYTES = 256 << 20 };
+enum { PIECE_GRANULES = 128 }; /* 256 MiB of those of 2 MiB that all parts have */
 
 static uint64_t round_up(uint64_t x, uint64_t to) { return (x + to - 1) / to * to; }
 
@@ -38,7 +38,7 @@ static CUresult map_all(CudaBlock *b, const CudaDriver *c, CUdevice device, uint
 {
     const CUmemAccessDesc access = {{CU_MEM_LOCATION_DEVICE, device}, CU_MEM_ACCESS_READ_WRITE};
     b->bytes = b->reserved = round_up(b->bytes, granule);
-    b->piece = round_up(PIECE_BYTES, granule);
+    b->piece = PIECE_GRANULES * granule;
     CUresult status = c->address_reserve(&b->address, b->reserved, 0, 0, 0);
     if (status != 0) b->reserved = 0;
     while (status == 0 && b->mapped < b->bytes) {
@@ -51,9 +51,9 @@ static CUresult map_all(CudaBlock *b, const CudaDriver *c, CUdevice device, uint
 
 CUresult cuda_block_take(CudaBlock *b, const CudaDriver *c, CUdevice device, uint64_t bytes)
 {
-    const uint64_t granule = bytes >= BLOCK_MAPPED_LEAST ? granule_of(c, device) : 0;
+    const uint64_t granule = granule_of(c, device);
     *b = (CudaBlock){.bytes = bytes};
-    if (granule == 0) return c->memory_take(&b->address, bytes);
+    if (granule == 0 || bytes < BLOCK_GRANULES_LEAST * granule) return c->memory_take(&b->address, bytes);
     const CUresult status = map_all(b, c, device, granule);
     if (status == 0) return 0;
     cuda_block_give(b, c);

@@ -15,7 +15,7 @@ typedef struct CudaBlock {
     uint64_t piece;    /* bytes mapped at a time */
 } CudaBlock;
 
-enum { BLOCK_MAPPED_LEAST = 128 << 20 }; /* below that the granules' rest would weigh */
+enum { BLOCK_GRANULES_LEAST = 64 }; /* in a smaller one, below 128 MiB, the last granule's rest would weigh */
 
 /* With the context current. What was had is given back on a failure. */
 CUresult cuda_block_take(CudaBlock *b, const CudaDriver *c, CUdevice device, uint64_t bytes);

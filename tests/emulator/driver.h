@@ -37,9 +37,17 @@ struct options {
     char report[1024];   /* likewise */
     bool exact;
     uint64_t fail_alloc; /* the allocation that fails, counted from 1; 0: none */
+    struct {
+        char name[64];   /* of a function; "": none */
+        uint64_t number; /* the call that fails, counted from 1 */
+        bool onwards;    /* and all after it */
+        int status;
+    } fail_call;
     int fail_kernel;     /* the device whose kernels fail, counted from 1; 0: none */
     int threads;         /* host threads of a launch; 0: all */
     int driver;          /* what cuDriverGetVersion says */
+    bool mapping;        /* virtual memory management is supported */
+    uint64_t granule;    /* of it, in bytes */
 };
 /* NULL or "" gives the defaults. false: *options is not to be used and `why` (of `size` bytes) says why. */
 bool options_parse(const char *text, struct options *options, char *why, size_t size);
@@ -88,6 +96,9 @@ struct emulator {
     struct device devices[MAX_DEVICES];
     uint64_t random;         /* state of the generator that orders work */
     uint64_t allocations;    /* attempts so far, for fail_alloc */
+    uint64_t failing_calls;  /* so far, of fail_call's function */
+    uint64_t left;           /* allocations that a context's end had to free */
+    uint64_t ranges, granules_mapped, physicals; /* reserved, mapped, not released, now */
     uint64_t pinned, pinned_most; /* bytes of host memory */
     uint64_t snapshot_bytes; /* of pageable sources that copies under way hold */
 };

@@ -3,9 +3,11 @@
  */
 #include "tests/emulator/driver.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -25,11 +27,25 @@ struct context *current_context(void)
     return stack.depth > 0 ? stack.contexts[stack.depth - 1] : NULL;
 }
 
+/* The call that fail_call asks for: *status is what it returns. */
+static bool call_injected_failure(const char *function, CUresult *status)
+{
+    const struct options *o = &emu.options;
+    if (o->fail_call.name[0] == '\0' || strcmp(function, o->fail_call.name) != 0) return false;
+    emu.failing_calls++;
+    if (o->fail_call.onwards ? emu.failing_calls < o->fail_call.number : emu.failing_calls != o->fail_call.number) return false;
+    *status = refuse((CUresult)o->fail_call.status, "call %" PRIu64 " of %s fails, as fail_call asks", emu.failing_calls,
+                     function);
+    return true;
+}
+
 CUresult enter_driver_by(const char *function)
 {
+    CUresult status;
     pthread_mutex_lock(&lock);
     count_call(function);
     if (in_callback) return refuse(CUDA_ERROR_NOT_PERMITTED, "a host function put on a stream called the driver");
+    if (call_injected_failure(function, &status)) return status;
     return emu.initialised ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
 }
 

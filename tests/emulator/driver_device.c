@@ -183,7 +183,6 @@ static const struct {
     {99, 1},         /* cuMemHostRegister */
     {100, 0},        /* host page tables */
     {101, 0},        /* managed memory from the host */
-    {102, 1},        /* virtual memory management */
     {103, 0},        /* handles as file descriptors */
     {104, 0},        /* as Windows handles */
     {105, 0},        /* as Windows KMT handles */
@@ -212,6 +211,7 @@ static bool attribute_of(const struct device *d, int attribute, int *value)
         {75, p->sm / 10},          {76, p->sm % 10},
         {81, p->shared_per_sm},    {87, p->sm == 80 || p->sm == 90 ? 2 : 64}, /* single to double rate */
         {97, p->shared_optin},     {106, p->blocks_per_sm},
+        {102, emu.options.mapping}, /* virtual memory management */
         {127, p->sm >= 90}, /* tensor maps */
     };
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {

@@ -121,9 +121,12 @@ void allocation_free(struct allocation *a)
 
 void allocations_of_context_free(struct context *context)
 {
-    for (size_t i = table.count; i-- > 0;)
-        if (table.sorted[i]->context == context && table.sorted[i]->kind != MEMORY_MAPPED)
-            allocation_free(table.sorted[i]);
+    for (size_t i = table.count; i-- > 0;) {
+        struct allocation *a = table.sorted[i];
+        if (a->context != context || a->kind == MEMORY_MAPPED) continue;
+        emu.left += a->kind != MEMORY_MODULE;
+        allocation_free(a);
+    }
 }
 
 bool allocation_reachable(const struct allocation *a, const struct device *device, uint64_t peers)

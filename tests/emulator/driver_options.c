@@ -46,6 +46,25 @@ static bool parse_file(const char *text, size_t length, char file[1024], const c
     return true;
 }
 
+/* NAME:N, NAME:N+ (that call and all after it), and behind either :STATUS. */
+static bool parse_call(const char *text, size_t length, struct options *o, const char **expected)
+{
+    *expected = "FUNCTION:N, N+ for all from the Nth call on, and at will :STATUS, as in cuMemMap:2+:801";
+    uint64_t status = CUDA_ERROR_OUT_OF_MEMORY;
+    const char *end = text + length, *colon = memchr(text, ':', length);
+    if (colon == NULL || colon == text || colon - text >= (ptrdiff_t)sizeof o->fail_call.name) return false;
+    memcpy(o->fail_call.name, text, (size_t)(colon - text));
+    o->fail_call.name[colon - text] = '\0';
+    const char *number = colon + 1, *second = memchr(number, ':', (size_t)(end - number));
+    const char *number_end = second != NULL ? second : end;
+    o->fail_call.onwards = number_end > number && number_end[-1] == '+';
+    if (o->fail_call.onwards) number_end--;
+    if (!parse_number(number, (size_t)(number_end - number), INT64_MAX, &o->fail_call.number)) return false;
+    if (second != NULL && !parse_number(second + 1, (size_t)(end - second - 1), 999, &status)) return false;
+    o->fail_call.status = (int)status;
+    return o->fail_call.number > 0 && status > 0;
+}
+
 static bool parse_value(struct options *o, const char *key, size_t key_length, const char *value, size_t length,
                         const char **expected)
 {
@@ -83,6 +102,18 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
         *expected = "a number";
         return parse_number(value, length, INT64_MAX, &o->fail_alloc);
     }
+    if (KEY("fail_call")) return parse_call(value, length, o, expected);
+    if (KEY("mapping")) {
+        *expected = "0 or 1";
+        bool ok = parse_number(value, length, 1, &n);
+        o->mapping = n == 1;
+        return ok;
+    }
+    if (KEY("granule")) {
+        *expected = "a power of two from 64K to 2M";
+        return parse_bytes(value, length, &o->granule) && o->granule >= 64 << 10 && o->granule <= 2 << 20 &&
+               (o->granule & (o->granule - 1)) == 0;
+    }
     if (KEY("fail_kernel")) {
         *expected = "the number of a device, 0 to 15";
         bool ok = parse_number(value, length, MAX_DEVICES - 1, &n);
@@ -108,10 +139,11 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
 
 bool options_parse(const char *text, struct options *options, char *why, size_t size)
 {
-    static const char *const keys[] = {"sm",       "memory",     "devices", "seed",  "exact",
-                                       "coverage", "report",     "fail_alloc", "fail_kernel", "threads", "driver"};
+    static const char *const keys[] = {"sm",         "memory",    "devices",     "seed",    "exact",   "coverage", "report",
+                                       "fail_alloc", "fail_call", "fail_kernel", "threads", "mapping", "granule",  "driver"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
-    *options = (struct options){.sm = 120, .memory = (uint64_t)16 << 30, .devices = 1, .seed = 1, .driver = 13000};
+    *options = (struct options){.sm = 120, .memory = (uint64_t)16 << 30, .devices = 1, .seed = 1, .driver = 13000,
+                                .mapping = true, .granule = 2 << 20};
     if (text == NULL || *text == '\0') return true;
     for (;;) {
         size_t length = strcspn(text, ",");
@@ -126,7 +158,7 @@ bool options_parse(const char *text, struct options *options, char *why, size_t 
             if (expected == NULL)
                 snprintf(why, size,
                          "UPRES_EMULATOR: there is no option \"%.*s\"; there are sm, memory, devices, seed, exact, "
-                         "coverage, report, fail_alloc, fail_kernel, threads, driver",
+                         "coverage, report, fail_alloc, fail_call, fail_kernel, threads, mapping, granule, driver",
                          (int)key_length, text);
             else
                 snprintf(why, size, "UPRES_EMULATOR: \"%.*s\" expected %s", (int)length, text, expected);

@@ -60,6 +60,16 @@ __attribute__((destructor)) static void report_at_exit(void)
         text_add(&text, "memory of device %d at the end\t%" PRIu64 "\n", i, emu.devices[i].used);
     }
     text_add(&text, "pinned memory at most\t%" PRIu64 "\n", emu.pinned_most);
+    const struct {
+        const char *what;
+        uint64_t count;
+    } left[] = {{"pinned memory at the end", emu.pinned},
+                {"allocations left to a context's end", emu.left},
+                {"reserved ranges at the end", emu.ranges},
+                {"mapped granules at the end", emu.granules_mapped},
+                {"memory handles at the end", emu.physicals}};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        text_add(&text, "%s\t%" PRIu64 "\n", left[i].what, left[i].count);
     for (size_t i = 0; i < FUNCTIONS_MOST && calls[i].name != NULL; i++)
         text_add(&text, "%s\t%" PRIu64 "\n", calls[i].name, calls[i].count);
     append_locked("report", emu.options.report, text.bytes, text.length);

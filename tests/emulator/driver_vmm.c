@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRANULE ((uint64_t)2 << 20)
+static uint64_t granule_bytes(void) { return emu.options.granule; }
 
 struct physical {
     struct device *device;
@@ -36,6 +36,13 @@ struct reservation {
 static struct reservation *reservations;
 static uint64_t mapping_count;
 
+/* enter_driver, where memory can be mapped. */
+static CUresult enter_mapping(const char *function)
+{
+    const CUresult status = enter_driver_by(function);
+    return status == CUDA_SUCCESS && !emu.options.mapping ? CUDA_ERROR_NOT_SUPPORTED : status;
+}
+
 static struct reservation *reservation_of(uint64_t address, uint64_t bytes)
 {
     for (struct reservation *r = reservations; r != NULL; r = r->next)
@@ -46,9 +53,9 @@ static struct reservation *reservation_of(uint64_t address, uint64_t bytes)
 /* Make the table say what the granules say. */
 static void reservation_publish(struct reservation *r)
 {
-    uint64_t count = r->size / GRANULE;
+    uint64_t count = r->size / granule_bytes();
     for (uint64_t i = 0; i < count; i++) {
-        struct allocation *a = allocation_find(r->base + i * GRANULE);
+        struct allocation *a = allocation_find(r->base + i * granule_bytes());
         if (a == NULL) continue;
         allocation_remove(a);
         free(a);
@@ -61,11 +68,11 @@ static void reservation_publish(struct reservation *r)
                r->granules[i].physical->device == first->physical->device)
             i++;
         struct allocation *a = must_calloc(1, sizeof *a);
-        *a = (struct allocation){.base = r->base + begin * GRANULE,
-                                 .size = (i - begin) * GRANULE,
+        *a = (struct allocation){.base = r->base + begin * granule_bytes(),
+                                 .size = (i - begin) * granule_bytes(),
                                  .kind = MEMORY_MAPPED,
                                  .device = first->physical->device,
-                                 .init = (uint8_t *)r->init + begin * GRANULE / 8,
+                                 .init = (uint8_t *)r->init + begin * granule_bytes() / 8,
                                  .access = first->access,
                                  .live = true};
         allocation_insert(a);
@@ -84,10 +91,10 @@ static CUresult check_properties(const CUmemAllocationProp *p, struct device **d
 CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocationProp *properties, int option)
 {
     struct device *d;
-    CUresult status = enter_driver();
+    CUresult status = enter_mapping(__func__);
     if (status == CUDA_SUCCESS && (granularity == NULL || option < 0 || option > 1)) status = CUDA_ERROR_INVALID_VALUE;
     if (status == CUDA_SUCCESS) status = check_properties(properties, &d);
-    if (status == CUDA_SUCCESS) *granularity = GRANULE;
+    if (status == CUDA_SUCCESS) *granularity = granule_bytes();
     return leave(status);
 }
 
@@ -95,20 +102,21 @@ CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignmen
                              unsigned long long flags)
 {
     (void)wish; /* a hint */
-    CUresult status = enter_driver();
+    CUresult status = enter_mapping(__func__);
     if (status != CUDA_SUCCESS) return leave(status);
-    if (address == NULL || bytes == 0 || bytes % GRANULE != 0 || flags != 0 || (alignment & (alignment - 1)) != 0)
+    if (address == NULL || bytes == 0 || bytes % granule_bytes() != 0 || flags != 0 || (alignment & (alignment - 1)) != 0)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    char *base = pages_reserve(bytes, alignment > GRANULE ? alignment : GRANULE);
+    char *base = pages_reserve(bytes, alignment > granule_bytes() ? alignment : granule_bytes());
     char *init = pages_reserve(bytes / 8, pages_size());
     if (base == NULL || init == NULL) return leave(CUDA_ERROR_OUT_OF_MEMORY);
     struct reservation *r = must_calloc(1, sizeof *r);
     *r = (struct reservation){.base = (uint64_t)(uintptr_t)base,
                               .size = bytes,
                               .init = init,
-                              .granules = must_calloc(bytes / GRANULE, sizeof *r->granules),
+                              .granules = must_calloc(bytes / granule_bytes(), sizeof *r->granules),
                               .next = reservations};
     reservations = r;
+    emu.ranges++;
     *address = r->base;
     return leave(CUDA_SUCCESS);
 }
@@ -121,7 +129,7 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
     if (r == NULL || r->base != address || r->size != bytes)
         return leave(
             refuse(CUDA_ERROR_INVALID_VALUE, "cuMemAddressFree of 0x%" PRIx64 ", not a reserved range", address));
-    for (uint64_t i = 0; i < r->size / GRANULE; i++)
+    for (uint64_t i = 0; i < r->size / granule_bytes(); i++)
         if (r->granules[i].physical != NULL)
             return leave(
                 refuse(CUDA_ERROR_INVALID_VALUE, "cuMemAddressFree of a range with mappings: cuMemUnmap first"));
@@ -130,6 +138,7 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes)
         *p = r->next;
         break;
     }
+    emu.ranges--;
     free(r->granules);
     free(r);
     return leave(CUDA_SUCCESS);
@@ -148,9 +157,9 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
                      unsigned long long flags)
 {
     struct device *d;
-    CUresult status = enter_driver();
+    CUresult status = enter_mapping(__func__);
     if (status != CUDA_SUCCESS) return leave(status);
-    if (handle == NULL || bytes == 0 || bytes % GRANULE != 0 || flags != 0) return leave(CUDA_ERROR_INVALID_VALUE);
+    if (handle == NULL || bytes == 0 || bytes % granule_bytes() != 0 || flags != 0) return leave(CUDA_ERROR_INVALID_VALUE);
     status = check_properties(properties, &d);
     if (status == CUDA_SUCCESS && bytes > emu.options.memory - d->used) status = CUDA_ERROR_OUT_OF_MEMORY;
     if (status == CUDA_SUCCESS && allocation_injected_failure()) status = CUDA_ERROR_OUT_OF_MEMORY;
@@ -165,6 +174,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
     d->used += bytes;
     count_memory(d->used, &d->used_most);
     handle_add(p, HANDLE_PHYSICAL);
+    emu.physicals++;
     *handle = (uint64_t)(uintptr_t)p;
     return leave(CUDA_SUCCESS);
 }
@@ -176,6 +186,7 @@ CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
     struct physical *p = (struct physical *)(uintptr_t)handle;
     if (!handle_is(p, HANDLE_PHYSICAL)) return leave(CUDA_ERROR_INVALID_VALUE);
     handle_remove(p);
+    emu.physicals--;
     p->released = true;
     physical_drop(p);
     return leave(CUDA_SUCCESS);
@@ -188,20 +199,21 @@ CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUmemGeneric
     if (status != CUDA_SUCCESS) return leave(status);
     struct physical *p = (struct physical *)(uintptr_t)handle;
     struct reservation *r = reservation_of(address, bytes);
-    if (!handle_is(p, HANDLE_PHYSICAL) || r == NULL || bytes == 0 || bytes % GRANULE != 0 ||
-        (address - r->base) % GRANULE != 0 || offset % GRANULE != 0 || offset > p->size || bytes > p->size - offset ||
-        flags != 0)
+    if (!handle_is(p, HANDLE_PHYSICAL) || r == NULL || bytes == 0 || bytes % granule_bytes() != 0 ||
+        (address - r->base) % granule_bytes() != 0 || offset % granule_bytes() != 0 || offset > p->size ||
+        bytes > p->size - offset || flags != 0)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    uint64_t first = (address - r->base) / GRANULE, count = bytes / GRANULE;
+    uint64_t first = (address - r->base) / granule_bytes(), count = bytes / granule_bytes();
     for (uint64_t i = first; i < first + count; i++)
         if (r->granules[i].physical != NULL)
             return leave(
-                refuse(CUDA_ERROR_INVALID_VALUE, "cuMemMap over the mapping at 0x%" PRIx64, r->base + i * GRANULE));
+                refuse(CUDA_ERROR_INVALID_VALUE, "cuMemMap over the mapping at 0x%" PRIx64, r->base + i * granule_bytes()));
     if (!pages_map((void *)(uintptr_t)address, bytes, p->object, offset) ||
         !pages_map(r->init + (address - r->base) / 8, bytes / 8, p->init_object, offset / 8))
         return leave(CUDA_ERROR_OUT_OF_MEMORY);
     mapping_count++;
     p->mappings += (int)count;
+    emu.granules_mapped += count;
     for (uint64_t i = first; i < first + count; i++) r->granules[i] = (struct granule){p, 0, mapping_count};
     return leave(CUDA_SUCCESS);
 }
@@ -212,22 +224,23 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t bytes)
     CUresult status = enter_driver();
     if (status != CUDA_SUCCESS) return leave(status);
     struct reservation *r = reservation_of(address, bytes);
-    if (r == NULL || bytes == 0 || bytes % GRANULE != 0 || (address - r->base) % GRANULE != 0)
+    if (r == NULL || bytes == 0 || bytes % granule_bytes() != 0 || (address - r->base) % granule_bytes() != 0)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    uint64_t first = (address - r->base) / GRANULE, end = first + bytes / GRANULE;
+    uint64_t first = (address - r->base) / granule_bytes(), end = first + bytes / granule_bytes();
     struct granule *g = r->granules;
     for (uint64_t i = first; i < end; i++)
         if (g[i].physical == NULL)
             return leave(refuse(CUDA_ERROR_INVALID_VALUE, "cuMemUnmap of 0x%" PRIx64 ", where nothing is mapped",
-                                r->base + i * GRANULE));
+                                r->base + i * granule_bytes()));
     if ((first > 0 && g[first - 1].mapping == g[first].mapping) ||
-        (end < r->size / GRANULE && g[end].mapping == g[end - 1].mapping))
+        (end < r->size / granule_bytes() && g[end].mapping == g[end - 1].mapping))
         return leave(refuse(CUDA_ERROR_INVALID_VALUE, "cuMemUnmap of a part of one cuMemMap's range"));
     run_everything(); /* work in flight sees memory as it was when it was enqueued */
     for (uint64_t i = first; i < end; i++) {
         struct physical *p = g[i].physical;
         g[i] = (struct granule){0};
         p->mappings--;
+        emu.granules_mapped--;
         physical_drop(p);
     }
     reservation_publish(r);
@@ -241,9 +254,9 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc
     CUresult status = enter_driver();
     if (status != CUDA_SUCCESS) return leave(status);
     struct reservation *r = reservation_of(address, bytes);
-    if (r == NULL || bytes == 0 || bytes % GRANULE != 0 || (address - r->base) % GRANULE != 0 || access == NULL)
+    if (r == NULL || bytes == 0 || bytes % granule_bytes() != 0 || (address - r->base) % granule_bytes() != 0 || access == NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    uint64_t first = (address - r->base) / GRANULE, end = first + bytes / GRANULE;
+    uint64_t first = (address - r->base) / granule_bytes(), end = first + bytes / granule_bytes();
     for (uint64_t i = first; i < end; i++)
         if (r->granules[i].physical == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     for (size_t k = 0; k < count; k++) {
@@ -273,7 +286,7 @@ CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location
     struct reservation *r = reservation_of(address, 1);
     if (flags == NULL || location == NULL || r == NULL || device_at(location->id) == NULL)
         return leave(CUDA_ERROR_INVALID_VALUE);
-    const struct granule *g = &r->granules[(address - r->base) / GRANULE];
+    const struct granule *g = &r->granules[(address - r->base) / granule_bytes()];
     if (g->physical == NULL) return leave(CUDA_ERROR_INVALID_VALUE);
     *flags = g->access >> location->id & 1 ? CU_MEM_ACCESS_FLAGS_PROT_READWRITE : CU_MEM_ACCESS_FLAGS_PROT_NONE;
     return leave(CUDA_SUCCESS);

@@ -98,7 +98,10 @@ static void test_options(void)
 {
     static const char *const bad[] = {"sm=100",  "sm",          "sm=",        "memory=0",   "memory=5Q", "devices=17",
                                       "seed=-1", "seed=0x10",   "speed=fast", "SM=120",     "sm=120,",   ",",
-                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T", "fail_kernel=16", "report="};
+                                      "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T",
+                                      "fail_kernel=16", "report=", "mapping=2", "granule=32K", "granule=96K", "granule=4M",
+                                      "fail_call=cuMemMap", "fail_call=cuMemMap:0", "fail_call=:1", "fail_call=cuMemMap:+",
+                                      "fail_call=cuMemMap:1:", "fail_call=cuMemMap:1:0", "fail_call=cuMemMap:1+2"};
     bool all = true;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         if (run_case(bad[i], options_refused, false) != 0) {
@@ -389,25 +392,58 @@ static void pageable_flood(void)
     CHECK(first == COUNT - 1 && last == COUNT - 1);
 }
 
+static void failing_call(void)
+{
+    CUdeviceptr a, b;
+    start();
+    OK(cu.cuMemAlloc_v2(&a, 64));
+    CHECK_STATUS(cu.cuMemAlloc_v2(&b, 64), CUDA_ERROR_OUT_OF_MEMORY);
+    CHECK(told("fail_call"));
+    OK(cu.cuMemAlloc_v2(&b, 64));
+    OK(cu.cuMemFree_v2(a));
+}
+
+static void failing_calls(void)
+{
+    CUdeviceptr a;
+    start();
+    OK(cu.cuMemAlloc_v2(&a, 64));
+    for (int i = 0; i < 3; i++) CHECK_STATUS(cu.cuMemAlloc_v2(&a, 64), CUDA_ERROR_NOT_SUPPORTED);
+}
+
+static void no_virtual_memory(void)
+{
+    CUmemAllocationProp where = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    CUmemGenericAllocationHandle a;
+    CUdeviceptr range;
+    size_t size;
+    start();
+    CHECK(attribute(102) == 0);
+    CHECK_STATUS(cu.cuMemGetAllocationGranularity(&size, &where, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CHECK_STATUS(cu.cuMemAddressReserve(&range, 2 << 20, 0, 0, 0), CUDA_ERROR_NOT_SUPPORTED);
+    CHECK_STATUS(cu.cuMemCreate(&a, 2 << 20, &where, 0), CUDA_ERROR_NOT_SUPPORTED);
+}
+
 static void virtual_memory(void)
 {
-    const size_t granule = (size_t)2 << 20;
+    size_t granule = 0;
     CUmemAllocationProp where = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
     CUmemAccessDesc access = {.location = where.location, .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
     CUmemGenericAllocationHandle a, b;
     CUdeviceptr range, twin;
-    size_t size, free_bytes, total;
+    size_t free_bytes, total;
     uint32_t value = 5;
     start();
-    OK(cu.cuMemGetAllocationGranularity(&size, &where, 0));
-    CHECK(size == granule);
+    OK(cu.cuMemGetAllocationGranularity(&granule, &where, 0));
+    CHECK(granule == (size_t)2 << 20 || granule == 64 << 10);
+    CHECK(attribute(102) == 1);
     OK(cu.cuMemAddressReserve(&range, 4 * granule, 0, 0, 0));
     CHECK_STATUS(cu.cuMemsetD32_v2(range, 0, 1), CUDA_ERROR_INVALID_VALUE);
     OK(cu.cuMemCreate(&a, granule, &where, 0));
     OK(cu.cuMemCreate(&b, 2 * granule, &where, 0));
     OK(cu.cuMemGetInfo_v2(&free_bytes, &total));
     CHECK(total - free_bytes == 3 * granule);
-    CHECK_STATUS(cu.cuMemCreate(&a, 8 * granule, &where, 0), CUDA_ERROR_OUT_OF_MEMORY);
+    CHECK_STATUS(cu.cuMemCreate(&a, (size_t)8 << 20, &where, 0), CUDA_ERROR_OUT_OF_MEMORY);
     OK(cu.cuMemMap(range, granule, 0, a, 0));
     OK(cu.cuMemMap(range + granule, granule, granule, b, 0));
     CHECK_STATUS(cu.cuMemMap(range, granule, 0, b, 0), CUDA_ERROR_INVALID_VALUE);
@@ -820,6 +856,12 @@ static void counted(void)
     OK(cu.cuMemAlloc_v2(&q, 1000));
     OK(cu.cuMemFree_v2(q));
     OK(cu.cuMemHostAlloc(&host, 3000, 0));
+    CUmemAllocationProp where = {.type = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    CUmemGenericAllocationHandle physical;
+    CUdeviceptr range;
+    OK(cu.cuMemAddressReserve(&range, 8 << 20, 0, 0, 0));
+    OK(cu.cuMemCreate(&physical, 4 << 20, &where, 0));
+    OK(cu.cuMemMap(range, 4 << 20, 0, physical, 0));
     OK(cu.cuMemsetD8Async(p, 1, 5000, NULL));
     OK(cu.cuCtxSynchronize());
     CHECK(cu.cuMemAlloc_v2(&q, (size_t)1 << 40) == CUDA_ERROR_OUT_OF_MEMORY);
@@ -831,18 +873,27 @@ static void test_report(void)
     static const struct {
         const char *name;
         unsigned long number;
-    } wanted[] = {{"memory of device 0 at most", 5120 + 1024}, {"memory of device 0 at the end", 5120},
-                  {"pinned memory at most", 3000},             {"cuMemAlloc_v2", 3},
-                  {"cuMemFree_v2", 1},                         {"cuMemHostAlloc", 1},
+    } wanted[] = {{"memory of device 0 at most", 5120 + (4 << 20)},
+                  {"memory of device 0 at the end", 5120 + (4 << 20)},
+                  {"pinned memory at most", 3000},
+                  {"pinned memory at the end", 3000},
+                  {"allocations left to a context's end", 0},
+                  {"reserved ranges at the end", 1},
+                  {"mapped granules at the end", 2},
+                  {"memory handles at the end", 1},
+                  {"cuMemAlloc_v2", 3},
+                  {"cuMemFree_v2", 1},
+                  {"cuMemHostAlloc", 1},
                   {"cuMemsetD8Async", 1}};
     char file[] = "/tmp/upres-report-XXXXXX", options[128], line[256];
-    int handle = mkstemp(file), found = 0;
+    int handle = mkstemp(file);
+    size_t found = 0;
     if (handle < 0) {
         test_result("report: a temporary file", false);
         return;
     }
     close(handle);
-    snprintf(options, sizeof options, "memory=1M,report=%s", file);
+    snprintf(options, sizeof options, "memory=8M,report=%s", file);
     int failures = run_case(options, counted, false);
     FILE *f = fopen(file, "r");
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
@@ -854,7 +905,8 @@ static void test_report(void)
     }
     if (f != NULL) fclose(f);
     unlink(file);
-    test_result("report: memory at its most and calls by name, once", failures == 0 && found == 7);
+    test_result("report: memory at its most and calls by name, once",
+                failures == 0 && found == sizeof wanted / sizeof wanted[0]);
 }
 
 int main(int count, char **arguments)
@@ -872,6 +924,8 @@ int main(int count, char **arguments)
     test_case("contexts", "devices=2", contexts);
     test_case("memory: the limit is exact", "memory=8M", memory_limit);
     test_case("memory: the third allocation fails", "fail_alloc=3", failing_allocation);
+    test_case("memory: the second call of a function fails", "fail_call=cuMemAlloc_v2:2", failing_call);
+    test_case("memory: and all after it, with a status", "fail_call=cuMemAlloc_v2:2+:801", failing_calls);
     test_case("memory: copies and fills stay inside, to the byte", NULL, copy_bounds);
     test_case("memory: double free, use after free", NULL, frees);
     test_case("memory: unwritten bytes do not reach the host", NULL, uninitialised_copy);
@@ -879,6 +933,10 @@ int main(int count, char **arguments)
     test_case("pinned and pageable host memory", NULL, pinned);
     test_case("pageable memory: more than is kept", NULL, pageable_flood);
     test_case("virtual memory", "memory=8M", virtual_memory);
+#ifndef _WIN32 /* which maps multiples of 2 MiB alone */
+    test_case("virtual memory in small granules", "memory=8M,granule=64K", virtual_memory);
+#endif
+    test_case("virtual memory where there is none", "mapping=0", no_virtual_memory);
     test_case("tensor maps: good and bad", NULL, tensor_maps);
     test_case("kernel: launched in both ways", NULL, kernel_runs);
     test_case("kernel: bad launches are refused", NULL, launch_refused);
