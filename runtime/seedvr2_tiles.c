@@ -1,6 +1,7 @@
 #include "runtime/seedvr2_tiles.h"
 
 #include "runtime/crew.h"
+#include "runtime/kept_regions.h"
 #include "runtime/sync.h"
 
 #include <stdlib.h>
@@ -8,17 +9,10 @@
 
 enum { WAIT_MS = 50 }; /* between looks at what the caller wants */
 
-/* What a tile wrote: samples of its own, until its turn comes. */
-typedef struct Written {
-    VaeRegion region;
-    bool add;
-} Written;
-
 typedef struct TileWork {
     SharedTiles *shared;
     int tile;
-    Written *written;
-    size_t count, capacity;
+    KeptRegions written; /* until its turn comes */
     Fault fault;
 } TileWork;
 
@@ -73,25 +67,8 @@ static bool read_source(void *user, const VaeRegion *r)
 static bool keep_region(void *user, const VaeRegion *r, bool add)
 {
     TileWork *t = *(TileWork **)user;
-    if (t->count == t->capacity) {
-        const size_t capacity = t->capacity ? 2 * t->capacity : 16;
-        Written *grown = realloc(t->written, capacity * sizeof *grown);
-        if (!grown) return fault(&t->fault, UPRES_E_MEMORY, "no memory for the results of a tile") == UPRES_OK;
-        t->written = grown;
-        t->capacity = capacity;
-    }
-    const size_t plane = (size_t)r->height * (size_t)r->width;
-    Written w = {.region = *r, .add = add};
-    w.region.plane = (int64_t)plane;
-    w.region.row = r->width;
-    w.region.data = malloc(plane * (size_t)r->channels * sizeof *w.region.data);
-    if (!w.region.data) return fault(&t->fault, UPRES_E_MEMORY, "no memory for the results of a tile") == UPRES_OK;
-    for (int c = 0; c < r->channels; c++)
-        for (int y = 0; y < r->height; y++)
-            memcpy(w.region.data + (size_t)c * plane + (size_t)y * (size_t)r->width, r->data + c * r->plane + y * r->row,
-                   (size_t)r->width * sizeof *r->data);
-    t->written[t->count++] = w;
-    return true;
+    return kept_regions_add(&t->written, r, add) ||
+           fault(&t->fault, UPRES_E_MEMORY, "no memory for the results of a tile") == UPRES_OK;
 }
 
 static void work_on(void *user, int device, void *piece)
@@ -112,8 +89,7 @@ static void work_on(void *user, int device, void *piece)
 
 static void free_tile(TileWork *t)
 {
-    for (size_t i = 0; i < t->count; i++) free(t->written[i].region.data);
-    free(t->written);
+    kept_regions_free(&t->written);
     free(t);
 }
 
@@ -158,8 +134,7 @@ static bool half_step(SharedTiles *s, bool *more, Fault *f)
     crew_take_back(h->crew);
     bool ok = t->fault.status == UPRES_OK;
     if (!ok && f->status == UPRES_OK) fault(f, t->fault.status, "%s", t->fault.text);
-    for (size_t i = 0; ok && i < t->count; i++)
-        ok = h->sink.write(h->sink.user, &t->written[i].region, t->written[i].add);
+    ok = ok && kept_regions_write(&t->written, h->sink);
     free_tile(t);
     *more = ++h->taken < h->tiles;
     if (ok) s->watch.progress(s->watch.user, (double)h->taken / h->tiles);

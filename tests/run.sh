@@ -185,6 +185,7 @@ section headers bash -c headers
 program loader
 program kernels
 program pipeline
+program flash_share
 program decoders
 program api build
 program stream
