@@ -178,13 +178,18 @@ no_memory:
     return NULL;
 }
 
-void pictures_close(Pictures *p)
+static void free_tables(Pictures *p)
 {
-    if (!p) return;
     frame_transform_free(&p->input);
     frame_transform_free(&p->style);
     resize_axis_free(&p->alpha_x);
     resize_axis_free(&p->alpha_y);
+}
+
+void pictures_close(Pictures *p)
+{
+    if (!p) return;
+    free_tables(p);
     free(p->unit);
     free(p->resized);
     free(p->content);
@@ -279,16 +284,22 @@ static void make_style(Pictures *p, const void *source, float *out)
     frame_transform(&p->style, unit_of(p, source), 3, out, p->scratch);
 }
 
+static PictureColors colors_of(const Pictures *p, int frames, float *content)
+{
+    const PictureSetup *s = &p->setup;
+    return (PictureColors){.method = method_of(s->options->color),
+                           .frames = frames,
+                           .h = s->size.true_h,
+                           .w = s->size.true_w,
+                           .style = p->resized,
+                           .content = content};
+}
+
 /* The device's colours, or the same by the host. */
 static void correct(Pictures *p, int frames, float *content)
 {
     const PictureSetup *s = &p->setup;
-    const PictureColors c = {.method = method_of(s->options->color),
-                             .frames = frames,
-                             .h = s->size.true_h,
-                             .w = s->size.true_w,
-                             .style = p->resized,
-                             .content = content};
+    const PictureColors c = colors_of(p, frames, content);
     if (!picture_device_color(s->device, &c))
         color_correct(c.method, content, c.style, frames, c.h, c.w, content, p->color_scratch_memory);
 }
@@ -311,6 +322,27 @@ static bool colors_frames(const PictureSetup *s)
     return s->options->color != UPRES_COLOR_NONE && !color_by_slice(s);
 }
 
+/* style: the source's. */
+static PictureResult result_of(const Pictures *p, const PictureSource *style, int64_t number, float *rgb, const float *alpha)
+{
+    const PictureSetup *s = &p->setup;
+    const int h = s->size.true_h, w = s->size.true_w;
+    const bool colored = colors_frames(s);
+    return (PictureResult){.colors = {.method = colored ? method_of(s->options->color) : COLOR_NONE,
+                                      .frames = 1,
+                                      .h = h,
+                                      .w = w,
+                                      .content = rgb},
+                           .style = colored || s->options->strength < 1 ? style : NULL,
+                           .strength = (float)s->options->strength,
+                           .h = h,
+                           .w = w,
+                           .alpha = alpha,
+                           .form = s->form,
+                           .frame = number,
+                           .codes = p->codes};
+}
+
 /* The device makes the result, or is to begin with it. */
 typedef enum Finish { FINISH_NOW, FINISH_AHEAD } Finish;
 
@@ -319,23 +351,9 @@ static const void *finish_there(Pictures *p, const void *source, int64_t number,
 {
     const PictureSetup *s = &p->setup;
     const PictureSource style = source_of(p, &p->style, source);
-    const int h = s->size.true_h, w = s->size.true_w;
-    const bool colored = colors_frames(s);
     if (s->device == NULL || s->form.bits == 0) return NULL;
     if (p->codes == NULL) p->codes = malloc(p->pixels * (size_t)s->form.channels * (s->form.bits > 8 ? 2 : 1));
-    const PictureResult r = {.colors = {.method = colored ? method_of(s->options->color) : COLOR_NONE,
-                                        .frames = 1,
-                                        .h = h,
-                                        .w = w,
-                                        .content = rgb},
-                             .style = colored || s->options->strength < 1 ? &style : NULL,
-                             .strength = (float)s->options->strength,
-                             .h = h,
-                             .w = w,
-                             .alpha = alpha,
-                             .form = s->form,
-                             .frame = number,
-                             .codes = p->codes};
+    const PictureResult r = result_of(p, &style, number, rgb, alpha);
     if (when == FINISH_AHEAD) picture_device_ahead(s->device, &r);
     return when == FINISH_NOW && p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
 }
@@ -357,4 +375,21 @@ const void *pictures_finish(Pictures *p, const void *source, int64_t number, flo
     if (mix) color_mix(rgb, p->resized, 3 * p->pixels, (float)s->options->strength);
     to_unit(rgb, 3 * p->pixels, rgb);
     return NULL;
+}
+
+uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool inputs)
+{
+    static const float some_alpha;
+    Pictures p = {.setup = *s};
+    uint64_t need = 0;
+    if (d->cuda == NULL) return 0;
+    if (make_tables(&p)) {
+        const PictureSource input = source_of(&p, &p.input, NULL), style = source_of(&p, &p.style, NULL);
+        const PictureColors slice = colors_of(&p, (int)color_frames(s), NULL);
+        const PictureResult result = result_of(&p, &style, 0, NULL, pictures_has_alpha(s) ? &some_alpha : NULL);
+        const PictureJob job = {inputs ? &input : NULL, color_by_slice(s) ? &slice : NULL, &result};
+        need = picture_device_need(d, &job);
+    }
+    free_tables(&p);
+    return need;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPARE = 256 << 20 }; /* of the room: left for kernels that drivers load later */
+enum { SPARE = 256 << 20 }; /* beside it: left for kernels that drivers load later */
 
 /* A result whose codes are on their way. */
 typedef struct Begun {
@@ -17,7 +17,7 @@ typedef struct Begun {
 
 struct PictureDevice {
     DevSetup setup;
-    uint64_t room;
+    uint64_t least, most;
     Dev *dev;
     uint64_t bytes; /* of dev's arena */
     bool useless;   /* it could not be opened, or failed */
@@ -25,11 +25,11 @@ struct PictureDevice {
     int begun_count;
 };
 
-PictureDevice *picture_device_open(const DevSetup *s, uint64_t room)
+PictureDevice *picture_device_open(const DevSetup *s, uint64_t least, uint64_t most)
 {
     PictureDevice *p = s->cuda == NULL ? NULL : calloc(1, sizeof *p);
     if (p == NULL) return NULL;
-    *p = (PictureDevice){.setup = *s, .room = room};
+    *p = (PictureDevice){.setup = *s, .least = least, .most = most};
     p->setup.weights = (WeightNeed){0};
     p->setup.weight_limit = 0;
     return p;
@@ -193,16 +193,24 @@ static bool finish(Dev *d, const void *work)
     return out != NULL;
 }
 
-/* A device with memory for this much work; one that is too small makes way. */
-static bool ready(PictureDevice *p, Work *work, const void *what)
+/* The arena that work takes; UINT64_MAX: it cannot be told. */
+static uint64_t planned(const DevSetup *s, Work *work, const void *what)
 {
-    Dev *plan = dev_plan_open(&p->setup);
-    if (plan == NULL) return false;
+    Dev *plan = dev_plan_open(s);
+    if (plan == NULL) return UINT64_MAX;
     work(plan, what);
     const uint64_t bytes = dev_totals(plan).arena_peak;
     dev_close(plan);
+    return bytes;
+}
+
+/* A device with memory for this much work; one that is too small makes way. */
+static bool ready(PictureDevice *p, Work *work, const void *what)
+{
+    uint64_t bytes = planned(&p->setup, work, what);
     if (p->dev != NULL && bytes <= p->bytes) return true;
-    if (p->begun_count > 0 || p->room < SPARE || bytes > p->room - SPARE) return false;
+    if (bytes < p->least) bytes = p->least;
+    if (p->begun_count > 0 || bytes > p->most) return false;
     char error[256];
     bool no_memory;
     if (p->dev != NULL) dev_close(p->dev);
@@ -227,15 +235,19 @@ bool picture_device_color(PictureDevice *p, const PictureColors *k)
     return do_work(p, color, k);
 }
 
-bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise, uint64_t seed, int64_t frame, float *out)
+static bool may_make(const PictureSource *s)
 {
-    return s->bits > 0 && s->steps > 0 && do_work(p, input, &(Input){s, noise, seed, frame, out});
+    return s->bits > 0 && s->steps > 0;
 }
 
-static bool may_finish(const PictureDevice *p, const PictureResult *r)
+bool picture_device_input(PictureDevice *p, const PictureSource *s, double noise, uint64_t seed, int64_t frame, float *out)
 {
-    const PictureSource *s = r->style;
-    return p != NULL && r->form.bits > 0 && (s == NULL || (s->bits > 0 && s->steps > 0));
+    return may_make(s) && do_work(p, input, &(Input){s, noise, seed, frame, out});
+}
+
+static bool may_finish(const PictureResult *r)
+{
+    return r->form.bits > 0 && (r->style == NULL || may_make(r->style));
 }
 
 static bool is_begun(const Begun *b, const PictureResult *r)
@@ -254,7 +266,7 @@ static bool begin(PictureDevice *p, const PictureResult *r)
 
 void picture_device_ahead(PictureDevice *p, const PictureResult *r)
 {
-    if (!may_finish(p, r) || p->begun_count == PICTURES_AHEAD) return;
+    if (p == NULL || !may_finish(r) || p->begun_count == PICTURES_AHEAD) return;
     for (int i = 0; i < p->begun_count; i++)
         if (is_begun(&p->begun[i], r)) return;
     begin(p, r);
@@ -262,7 +274,7 @@ void picture_device_ahead(PictureDevice *p, const PictureResult *r)
 
 bool picture_device_finish(PictureDevice *p, const PictureResult *r)
 {
-    if (!may_finish(p, r)) return false;
+    if (p == NULL || !may_finish(r)) return false;
     while (p->begun_count > 0 && !is_begun(&p->begun[0], r)) {
         dev_out_wait(p->dev, p->begun[0].out); /* its place is not filled any more */
         forget_first(p);
@@ -273,4 +285,28 @@ bool picture_device_finish(PictureDevice *p, const PictureResult *r)
     p->useless = p->useless || !there;
     forget_first(p);
     return there;
+}
+
+/* ------------------------------------------------------------------------------------------------------- beforehand */
+
+static uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+uint64_t picture_device_need(const DevSetup *s, const PictureJob *j)
+{
+    const void *out;
+    const PictureResult *r = j->result;
+    uint64_t need = 0;
+    if (s->cuda == NULL) return 0;
+    if (j->input != NULL && may_make(j->input)) need = planned(s, input, &(Input){.source = j->input});
+    if (j->slice != NULL) need = larger(need, planned(s, color, j->slice));
+    if (r != NULL && may_finish(r)) need = larger(need, planned(s, finish, &(Finish){r, &out}));
+    else if (r != NULL && r->colors.method != COLOR_NONE) need = larger(need, planned(s, color, &r->colors));
+    return need;
+}
+
+uint64_t picture_device_beside(uint64_t need, uint64_t limit, uint64_t taken)
+{
+    if (limit == 0) return need < UINT64_MAX ? need : 0;
+    const uint64_t room = limit > taken ? limit - taken : 0;
+    return room >= SPARE && need <= room - SPARE ? need : 0;
 }

@@ -9,9 +9,10 @@
 
 typedef struct PictureDevice PictureDevice;
 
-/* room: bytes of the device's memory that may be taken, when they are first needed. NULL where the device is the CPU, or
- * without memory. What s points to outlives it. */
-PictureDevice *picture_device_open(const DevSetup *s, uint64_t room);
+/* Bytes of the device's memory that may be taken: `least`, when something is first asked for, so that what a job needs at most is
+ * taken once; where more is asked for than was foreseen up to `most`. NULL where the device is the CPU, or without memory. What s
+ * points to outlives it. */
+PictureDevice *picture_device_open(const DevSetup *s, uint64_t least, uint64_t most);
 void picture_device_close(PictureDevice *p); /* NULL is allowed */
 
 /* Pictures without gaps, signed [frames][3][h][w]; what is done to `content` in place is said by kernels/cpu/color.h. */
@@ -60,13 +61,25 @@ typedef struct PictureResult {
 } PictureResult;
 bool picture_device_finish(PictureDevice *p, const PictureResult *r);
 
+/* The largest work of each kind that a job asks for; NULL: none. Pixels and tables' values are not looked at. */
+typedef struct PictureJob {
+    const PictureSource *input;
+    const PictureColors *slice;   /* colours by slices */
+    const PictureResult *result;  /* or, where it cannot be finished there, its colours */
+} PictureJob;
+
+/* Bytes that this takes at most; 0 on the CPU. */
+uint64_t picture_device_need(const DevSetup *s, const PictureJob *j);
+/* The same where a limit (0: none) leaves room for it beside what the networks take; else 0. */
+uint64_t picture_device_beside(uint64_t need, uint64_t limit, uint64_t taken);
+
 /*
  * A result that is asked for soon: the device begins with it, behind the results begun before, and its codes come down while
  * further ones are made. They are handed out by picture_device_finish for the same frame and content, which must not change until
  * then. PICTURES_AHEAD are begun at most, further hints are not looked at. What was begun before a result that is asked for first
  * is dropped.
  */
-enum { PICTURES_AHEAD = DEV_OUT_MOST };
+enum { PICTURES_AHEAD = 2 }; /* DEV_OUT_MOST at most */
 void picture_device_ahead(PictureDevice *p, const PictureResult *r);
 
 #endif

@@ -130,6 +130,11 @@ void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *mem
     r->seconds += p->seconds;
 }
 
+void plan_add_pictures(upres_plan_report *r)
+{
+    if (r->picture_bytes > 0) plan_add_phase(r, "pictures", &(PhaseCost){.arena_bytes = r->picture_bytes}, 0);
+}
+
 void plan_share(upres_plan_report *r, size_t phase, int64_t pieces, int devices)
 {
     const int64_t rounds = (pieces + devices - 1) / devices;

@@ -196,11 +196,10 @@ void session_draw_line(const upres_session *s, float *rgb, bool column, int at)
     }
 }
 
-PictureForm session_codes(const upres_session *s, int channels)
+PictureForm session_codes(const upres_options *o, const upres_clip *clip, int channels)
 {
-    const upres_options *o = &s->options;
     if (o->tile_debug) return (PictureForm){0}; /* lines are drawn into floats */
-    return (PictureForm){channels, options_bits(o, s->clip.bits), options_dither(o, s->clip.bits) != 0, o->seed};
+    return (PictureForm){channels, options_bits(o, clip->bits), options_dither(o, clip->bits) != 0, o->seed};
 }
 
 static void quantize(upres_session *s, const PipelineResult *r)

@@ -12,6 +12,7 @@ typedef struct FlashSession {
     FlashNetworks *networks;
     FlashPlan plan;
     PictureDevice *pictures;
+    uint64_t picture_bytes; /* that it takes of the GPU's memory; 0: there is none */
     StreamPipeline *pipeline;
     const ChunkCost *cost; /* of the present chunk */
     bool told;             /* that frames before those selected are computed too */
@@ -100,14 +101,20 @@ static void log_start(const FlashSession *j, const WeightSet *w)
         options_log(o, UPRES_LOG_INFO, "%d tiles of %d, overlap %d", p->tiles, p->tile, p->overlap);
     else
         options_log(o, UPRES_LOG_INFO, "untiled");
-    char arena[32], weights[32], fixed[32], limit[32];
+    char arena[32], weights[32], pictures[32], fixed[32], limit[32];
     cost_bytes(p->arena_bytes, arena);
     cost_bytes(p->weight_bytes, weights);
     cost_bytes(p->fixed_bytes, fixed);
-    options_log(o, UPRES_LOG_INFO,
-                p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
-                               : "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+    cost_bytes(j->picture_bytes, pictures);
+    if (p->limit) cost_bytes(p->limit, limit);
+    else snprintf(limit, sizeof limit, "an unknown amount");
+    if (p->weights.all)
+        options_log(o, UPRES_LOG_INFO,
+                    "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; %s can be had",
+                    arena, weights, pictures, fixed, limit);
+    else
+        options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
+                    fixed, limit);
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
@@ -140,7 +147,14 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, S
                     .clamp = o->mode == UPRES_MODE_FULL},
         .frames = clip->frames,
     };
+    setup->picture.form = session_codes(o, clip, stream_pictures_has_alpha(&setup->picture) ? 4 : 3);
     return UPRES_OK;
+}
+
+/* What is beside the networks in a GPU's memory. */
+static uint64_t picture_bytes(const StreamPipelineSetup *s, const DevSetup *d, const FlashPlan *plan)
+{
+    return picture_device_beside(stream_pictures_device_bytes(&s->picture, d), plan->limit, plan->peak_bytes);
 }
 
 static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
@@ -153,12 +167,11 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const FlashWatch watch = {j, chunk_begins, phase_begins, network_progress, chunk_ends};
     j->networks = flash_networks_open(w, &s->options, f);
     if (!j->networks || !flash_networks_start(j->networks, &j->setup, &j->plan, watch, f)) return f->status;
-    const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
-    const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
-    j->pictures = picture_device_open(flash_networks_setup(j->networks), room);
+    const DevSetup *device = flash_networks_setup(j->networks);
+    j->picture_bytes = picture_bytes(&j->setup, device, &j->plan);
+    if (j->picture_bytes > 0) j->pictures = picture_device_open(device, j->picture_bytes, j->picture_bytes);
     j->setup.picture.device = j->pictures;
     s->channels = stream_pictures_has_alpha(&j->setup.picture) ? 4 : 3;
-    j->setup.picture.form = session_codes(s, s->channels);
     j->setup.networks = flash_networks_run(j->networks);
     j->setup.user = j;
     j->setup.finishing = finishing;
@@ -166,7 +179,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     if (!j->pipeline) return f->status;
     s->width = size.scaled_w;
     s->height = size.scaled_h;
-    s->peak_bytes = j->plan.peak_bytes;
+    s->peak_bytes = j->plan.peak_bytes + j->picture_bytes;
     log_start(j, w);
     return UPRES_OK;
 }
@@ -251,6 +264,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
     FlashNetworks *m = flash_networks_open(w, o, f);
     bool planned = m && flash_networks_plan(m, &setup, &p, f);
+    if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m), &p);
     if (planned) snprintf(r->note, sizeof r->note, "%.100s%s%.150s", p.note, p.note[0] ? "; " : "", flash_networks_version(m));
     flash_networks_close(m);
     if (!planned) return f->status;
@@ -283,6 +297,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     prediction_add(&decode.prediction, &p.next.decode_time, later);
     plan_add_phase(r, "transformer", &transformer, transformer.flop);
     plan_add_phase(r, "decode", &decode, decode.flop);
+    plan_add_pictures(r);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

@@ -54,7 +54,7 @@ struct upres_session {
 /* The time that passes from now on is spent on an activity (PipelinePhase; -1: none of the library's). */
 void session_turn_to(upres_session *s, int activity);
 /* In which form a device may give results, of so many channels. */
-PictureForm session_codes(const upres_session *s, int channels);
+PictureForm session_codes(const upres_options *o, const upres_clip *clip, int channels);
 /* A line of one pixel across a result, unit [3][height][width]: row `at`, or column `at`; outside the picture nothing. */
 void session_draw_line(const upres_session *s, float *rgb, bool column, int at);
 /* Tell the caller, unless no activity is going on. */

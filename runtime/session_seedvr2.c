@@ -34,6 +34,7 @@ typedef struct Seedvr2Session {
     PipelineSetup setup;
     Seedvr2Plan plan;
     PictureDevice *pictures; /* of the first device */
+    uint64_t picture_bytes;  /* that it takes there; 0: there is none */
     Pipeline *pipeline;
 
     Course course[UPRES_DEVICES_MAX];
@@ -241,7 +242,7 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
         options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
                     used ? "" : " (not used)", part->summary ? part->summary : "");
     }
-    char arena[32], weights[32], fixed[32], limit[32];
+    char arena[32], weights[32], pictures[32], fixed[32], limit[32];
     for (int i = 0; i < j->device_count; i++)
         options_log(o, UPRES_LOG_INFO, "device %s", seedvr2_describe(j->course[i].networks));
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized %dx%d -> written %dx%d, computed %dx%d", clip->width,
@@ -253,12 +254,19 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
     cost_bytes(p->arena_bytes, arena);
     cost_bytes(p->weight_bytes, weights);
     cost_bytes(p->fixed_bytes, fixed);
-    options_log(o, UPRES_LOG_INFO,
-                j->device_count > 1 ? "memory of each GPU: networks %s, weights %s; frames and program, in the host's, "
-                                      "%s; %s can be had of each"
-                : p->weights.all ? "memory of the GPU: networks %s, weights %s; frames and program, in the host's, %s; %s can be had"
-                               : "memory: networks %s, weights %s, frames and program %s; %s can be had",
-                arena, weights, fixed, p->limit ? cost_bytes(p->limit, limit) : "an unknown amount");
+    cost_bytes(j->picture_bytes, pictures);
+    if (p->limit) cost_bytes(p->limit, limit);
+    else snprintf(limit, sizeof limit, "an unknown amount");
+    if (p->weights.all)
+        options_log(o, UPRES_LOG_INFO,
+                    j->device_count > 1 ? "memory of each GPU: networks %s, weights %s, pictures (on the first) %s; frames and "
+                                          "program, in the host's, %s; %s can be had of each"
+                                        : "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the "
+                                          "host's, %s; %s can be had",
+                    arena, weights, pictures, fixed, limit);
+    else
+        options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
+                    fixed, limit);
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
@@ -287,6 +295,7 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, P
         .frames = clip->frames,
     };
     setup->picture.slice_frames = pipeline_slice_frames(o, clip->frames);
+    setup->picture.form = session_codes(o, clip, pictures_has_alpha(&setup->picture) ? 4 : 3);
     return pictures_check(&setup->picture, f) ? UPRES_OK : f->status;
 }
 
@@ -320,11 +329,17 @@ static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
 }
 
 /* Whole clips are looked at: of a selection nothing is known yet. */
-static bool is_one_batch(const Seedvr2Session *j)
+static bool is_one_batch(const PipelineSetup *s)
 {
-    const upres_options *o = &j->session->options;
-    const int64_t frames = j->setup.frames + o->prepend;
-    return j->setup.frames && batch_plan(frames, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
+    const upres_options *o = s->picture.options;
+    const int64_t frames = s->frames + o->prepend;
+    return s->frames && batch_plan(frames, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
+}
+
+/* What is beside the networks in a GPU's memory. Devices that work apart get their inputs from the host. */
+static uint64_t picture_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, bool apart)
+{
+    return picture_device_beside(pictures_device_bytes(&s->picture, d, !apart), plan->limit, plan->peak_bytes);
 }
 
 /* Who does what, once it is known what there is to do. */
@@ -332,7 +347,7 @@ static bool share_out(Seedvr2Session *j, Fault *f)
 {
     Seedvr2 *all[UPRES_DEVICES_MAX];
     for (int i = 0; i < j->device_count; i++) all[i] = j->course[i].networks;
-    j->apart = j->device_count > 1 && !is_one_batch(j);
+    j->apart = j->device_count > 1 && !is_one_batch(&j->setup);
     for (int i = 0; i < (j->apart ? j->device_count : 1); i++) seedvr2_watch(all[i], network_progress, &j->course[i]);
     if (j->device_count == 1 || j->apart) return true;
     const SharedTilesWatch watch = {&j->course[0], network_progress, tiles_wait};
@@ -374,16 +389,14 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     lock_init(&j->lock);
     if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
     if (!open_networks(j, w, f) || !start_networks(j, f) || !share_out(j, f)) return f->status;
-    const uint64_t limit = j->plan.limit, peak = j->plan.peak_bytes;
-    const uint64_t room = limit == 0 ? UINT64_MAX : limit > peak ? limit - peak : 0;
-    j->pictures = picture_device_open(seedvr2_setup(first_of(j)), room);
+    j->picture_bytes = picture_bytes(&j->setup, seedvr2_setup(first_of(j)), &j->plan, j->apart);
+    if (j->picture_bytes > 0) j->pictures = picture_device_open(seedvr2_setup(first_of(j)), j->picture_bytes, j->picture_bytes);
     j->setup.picture.device = j->pictures;
     s->channels = pictures_has_alpha(&j->setup.picture) ? 4 : 3;
-    j->setup.picture.form = session_codes(s, s->channels);
     if (!open_pipeline(j, f)) return f->status;
     s->width = j->setup.picture.size.true_w;
     s->height = j->setup.picture.size.true_h;
-    s->peak_bytes = j->plan.peak_bytes;
+    s->peak_bytes = j->plan.peak_bytes + j->picture_bytes;
     log_start(j, w);
     return UPRES_OK;
 }
@@ -487,6 +500,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     while (opened < count && (m[opened] = seedvr2_open(w, o, opened, f))) opened++;
     setup.other_count = count - 1;
     const bool planned = opened == count && seedvr2_plan(m, count, &setup, &p, f);
+    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, count > 1 && !is_one_batch(&setup));
     while (opened > 0) seedvr2_close(m[--opened]);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
@@ -516,6 +530,8 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     plan_add_phase(r, "encode", &encode, whole * p.batch.encode.flop + last->encode.flop);
     plan_add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + last->transformer.flop);
     plan_add_phase(r, "decode", &decode, whole * p.batch.decode.flop + last->decode.flop);
+    const size_t networks = r->phase_count;
+    plan_add_pictures(r);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;
@@ -527,7 +543,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     }
     const bool tiles = clip->frames && batches == 1; /* of which there are as many pieces; the transformer is one */
     const int64_t pieces[] = {tiles ? p.encode_tile_count : batches, batches, tiles ? p.decode_tile_count : batches};
-    for (size_t i = 0; clip->frames && i < r->phase_count; i++) plan_share(r, i, pieces[i], count);
+    for (size_t i = 0; clip->frames && i < networks; i++) plan_share(r, i, pieces[i], count);
     snprintf(r->note, sizeof r->note, "%smemory of each device, time of all%s%.120s", one_batch, p.note[0] ? "; " : "", p.note);
     return UPRES_OK;
 }

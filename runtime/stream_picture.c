@@ -64,6 +64,12 @@ uint64_t stream_pictures_bytes(const StreamPictureSetup *s)
     return (unit_floats(s) + scaled_floats(s) + 3 * padded_pixels(s) + scratch_floats(s)) * sizeof(float);
 }
 
+static bool make_axes(StreamPictures *p)
+{
+    const StreamPictureSetup *s = &p->setup;
+    return bicubic_axis_init(&p->x, s->width, s->size.scaled_w) && bicubic_axis_init(&p->y, s->height, s->size.scaled_h);
+}
+
 StreamPictures *stream_pictures_open(const StreamPictureSetup *s, Fault *f)
 {
     StreamPictures *p = calloc(1, sizeof *p);
@@ -74,9 +80,7 @@ StreamPictures *stream_pictures_open(const StreamPictureSetup *s, Fault *f)
         p->scaled = malloc(scaled_floats(s) * sizeof(float));
         p->low = malloc(3 * padded_pixels(s) * sizeof(float));
         p->scratch = malloc(scratch_floats(s) * sizeof(float));
-        if (p->unit && p->scaled && p->low && p->scratch && bicubic_axis_init(&p->x, s->width, s->size.scaled_w) &&
-            bicubic_axis_init(&p->y, s->height, s->size.scaled_h))
-            return p;
+        if (p->unit && p->scaled && p->low && p->scratch && make_axes(p)) return p;
     }
     stream_pictures_close(p);
     fault(f, UPRES_E_MEMORY, "no memory for the work on pictures of %dx%d; free some, or ask for a smaller --scale",
@@ -157,6 +161,32 @@ static void correct(StreamPictures *p, const float *low, float *x)
     if (s->options->strength < 1) color_mix(x, low, 3 * padded_pixels(s), (float)s->options->strength);
 }
 
+/* style: the source's. */
+static PictureResult result_of(const StreamPictures *p, const PictureSource *style, int64_t number, float *decoded,
+                               const float *alpha)
+{
+    const StreamPictureSetup *s = &p->setup;
+    const StreamSize *z = &s->size;
+    const bool adain = s->options->color == UPRES_COLOR_ADAIN, wavelet = s->options->color == UPRES_COLOR_WAVELET;
+    return (PictureResult){.colors = {.method = adain ? COLOR_ADAIN : wavelet ? COLOR_WAVELET : COLOR_NONE,
+                                      .uncapped = true,
+                                      .population = true,
+                                      .frames = 1,
+                                      .h = z->padded_h,
+                                      .w = z->padded_w,
+                                      .content = decoded},
+                           .style = adain || wavelet || s->options->strength < 1 ? style : NULL,
+                           .strength = (float)s->options->strength,
+                           .top = z->top,
+                           .left = z->left,
+                           .h = z->scaled_h,
+                           .w = z->scaled_w,
+                           .alpha = alpha,
+                           .form = s->form,
+                           .frame = number,
+                           .codes = p->codes};
+}
+
 /* The device makes the result, or is to begin with it. */
 typedef enum Finish { FINISH_NOW, FINISH_AHEAD } Finish;
 
@@ -167,27 +197,10 @@ static const void *finish_there(StreamPictures *p, const void *source, int64_t n
     const StreamPictureSetup *s = &p->setup;
     const StreamSize *z = &s->size;
     const PictureSource style = source_of(p, source);
-    const bool adain = s->options->color == UPRES_COLOR_ADAIN, wavelet = s->options->color == UPRES_COLOR_WAVELET;
     const size_t codes = (size_t)z->scaled_h * (size_t)z->scaled_w * (size_t)s->form.channels;
     if (s->device == NULL || s->form.bits == 0) return NULL;
     if (p->codes == NULL) p->codes = malloc(codes * (s->form.bits > 8 ? 2 : 1));
-    const PictureResult r = {.colors = {.method = adain ? COLOR_ADAIN : wavelet ? COLOR_WAVELET : COLOR_NONE,
-                                        .uncapped = true,
-                                        .population = true,
-                                        .frames = 1,
-                                        .h = z->padded_h,
-                                        .w = z->padded_w,
-                                        .content = decoded},
-                             .style = adain || wavelet || s->options->strength < 1 ? &style : NULL,
-                             .strength = (float)s->options->strength,
-                             .top = z->top,
-                             .left = z->left,
-                             .h = z->scaled_h,
-                             .w = z->scaled_w,
-                             .alpha = alpha,
-                             .form = s->form,
-                             .frame = number,
-                             .codes = p->codes};
+    const PictureResult r = result_of(p, &style, number, decoded, alpha);
     if (when == FINISH_AHEAD) picture_device_ahead(s->device, &r);
     return when == FINISH_NOW && p->codes != NULL && picture_device_finish(s->device, &r) ? p->codes : NULL;
 }
@@ -233,4 +246,20 @@ const void *stream_pictures_finish(StreamPictures *p, const void *source, int64_
                         (size_t)z->left,
                     (size_t)z->scaled_w, rgb + ((size_t)c * (size_t)z->scaled_h + (size_t)y) * (size_t)z->scaled_w);
     return NULL;
+}
+
+uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetup *d)
+{
+    static const float some_alpha;
+    StreamPictures p = {.setup = *s};
+    uint64_t need = 0;
+    if (d->cuda == NULL) return 0;
+    if (make_axes(&p)) {
+        const PictureSource source = source_of(&p, NULL);
+        const PictureResult result = result_of(&p, &source, 0, NULL, stream_pictures_has_alpha(s) ? &some_alpha : NULL);
+        need = picture_device_need(d, &(PictureJob){&source, NULL, &result});
+    }
+    resize_axis_free(&p.x);
+    resize_axis_free(&p.y);
+    return need;
 }

@@ -423,7 +423,7 @@ typedef struct upres_plan_report {
     int64_t frames, batches, frames_computed;
     int32_t encode_tile, encode_tile_overlap, encode_tiles; /* side (0: untiled), overlap, tiles a frame */
     int32_t decode_tile, decode_tile_overlap, decode_tiles;
-    uint64_t arena_bytes;     /* one arena serves all phases: the largest */
+    uint64_t arena_bytes;     /* one arena serves all phases of the networks: the largest */
     uint64_t weight_bytes;    /* parts of weight files that will be touched; on a GPU its memory for them */
     uint64_t fixed_bytes;     /* program, buffers for frames, results in flight; always the host's */
     uint64_t host_peak_bytes; /* the sum; with a GPU fixed_bytes alone, as arena and weights are in its memory */
@@ -441,6 +441,8 @@ typedef struct upres_plan_report {
     char model[256];          /* the constants it rests on, or why there is none; "" without device_model */
     char longest_kernel[32];  /* of a GPU: the launch that takes longest by itself, and its time; "" when not known. Builds */
     double longest_seconds;   /* without a disassembler guess it high */
+    uint64_t picture_bytes;   /* of a GPU's memory beside arena and weights, for resizing and colours there (phase "pictures"); 0:
+                                 none is free for it, and the host does that work */
 } upres_plan_report;
 
 /*

@@ -16,9 +16,9 @@ gpu_run() { # NAME SETTINGS OPTION...
     run "$@" --device cuda
 }
 
-planned() { # NAME: bytes of arena and weights, as the log of -v tells them in MiB
-    sed -n 's/.*memory of the GPU: networks \([0-9.]*\) MiB, weights \([0-9.]*\) MiB.*/\1 \2/p' "$work/$1.log" |
-        awk '{ print ($1 + $2) * 1048576 }'
+planned() { # NAME: bytes of arena, weights and pictures, as the log of -v tells them
+    sed -n 's/.*memory of the GPU: networks \(.*\), weights \(.*\), pictures \([^;]*\);.*/\1 \2 \3/p' "$work/$1.log" |
+        awk 'BEGIN { unit["bytes"] = 1; unit["KiB"] = 1024; unit["MiB"] = 1048576 } { print $1 * unit[$2] + $3 * unit[$4] + $5 * unit[$6] }'
 }
 
 as_planned() { # NAME: within 3 in 100

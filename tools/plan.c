@@ -88,10 +88,15 @@ typedef struct Next {
     uint64_t peak_bytes;  /* of the device's memory; 0: it cannot be planned */
 } Next;
 
+static bool is_gpu(const upres_plan_report *r)
+{
+    return r->host_peak_bytes < r->arena_bytes + r->weight_bytes + r->fixed_bytes;
+}
+
 static uint64_t device_peak(const upres_plan_report *r)
 {
     const uint64_t both = r->arena_bytes + r->weight_bytes;
-    return r->host_peak_bytes < both + r->fixed_bytes ? both : r->host_peak_bytes;
+    return is_gpu(r) ? both + r->picture_bytes : r->host_peak_bytes;
 }
 
 /* false: nothing is larger. */
@@ -154,6 +159,7 @@ static void print_json(const upres_plan_report *r, upres_job what, const Next *n
         {"decode_tiles", r->decode_tiles},
         {"arena_bytes", (int64_t)r->arena_bytes},
         {"weight_bytes", (int64_t)r->weight_bytes},
+        {"picture_bytes", (int64_t)r->picture_bytes},
         {"fixed_bytes", (int64_t)r->fixed_bytes},
         {"host_peak", (int64_t)r->host_peak_bytes},
     };
@@ -250,11 +256,11 @@ static void print_text(const upres_plan_report *r, upres_job what, const Next *n
         if (f->seconds > 0) printf(", about %.1f s", f->seconds);
         putchar('\n');
     }
-    const uint64_t both = r->arena_bytes + r->weight_bytes;
-    const bool gpu = r->host_peak_bytes < both + r->fixed_bytes;
+    const bool gpu = is_gpu(r);
     printf("arena       %.1f MiB\nweights     %.1f MiB %s\nfixed       %.1f MiB\n", mib(r->arena_bytes),
            mib(r->weight_bytes), gpu ? "held" : "touched", mib(r->fixed_bytes));
-    if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(both), both);
+    if (r->picture_bytes > 0) printf("pictures    %.1f MiB\n", mib(r->picture_bytes));
+    if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(device_peak(r)), device_peak(r));
     printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
     if (next->peak_bytes > 0) printf("next        %s would take %.1f MiB with nothing short\n", next->option, mib(next->peak_bytes));
     printf("work        %.4g TFLOP", r->flop / 1e12);

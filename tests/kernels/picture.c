@@ -402,8 +402,9 @@ static void beside(PictureDevice *p, PictureColors c, bool done)
     check_equal("content", want, c.content, count * sizeof *want);
 }
 
-/* A source frame to what FlashVSR sees, and a decoded picture to codes: as the host does it, step by step. */
-static void frames_beside(PictureDevice *p, bool done)
+/* A source frame to what FlashVSR sees, and a decoded picture to codes: as the host does it, step by step. done, finished: by the
+ * device. Returns what both together need of it. */
+static uint64_t frames_beside(const DevSetup *setup, PictureDevice *p, bool done, bool finished)
 {
     enum { H = 19, W = 21, GROWN_H = 38, GROWN_W = 42, SIDE = 64, TOP = 13, LEFT = 11, FRAME = 5 };
     enum { PLANE = SIDE * SIDE, ALL = 3 * PLANE, KEPT = GROWN_H * GROWN_W };
@@ -433,7 +434,7 @@ static void frames_beside(PictureDevice *p, bool done)
                                         .content = content},
                              .style = &s, .strength = 0.7f, .top = TOP, .left = LEFT, .h = GROWN_H, .w = GROWN_W, .alpha = alpha,
                              .form = {4, 8, true, 77}, .frame = FRAME, .codes = codes};
-    check_true(picture_device_finish(p, &r) == done, "finished by the %s", done ? "host" : "device");
+    check_true(picture_device_finish(p, &r) == finished, "finished by the %s", finished ? "host" : "device");
     check_equal("what was decoded", decoded, content, ALL * sizeof *decoded);
     color_adain(decoded, style, 1, SIDE, SIDE, true, decoded);
     color_mix(decoded, style, ALL, 0.7f);
@@ -442,9 +443,11 @@ static void frames_beside(PictureDevice *p, bool done)
         for (int row = 0; row < GROWN_H; row++)
             quantize_row(c == 3 ? alpha + row * GROWN_W : decoded + c * PLANE + (TOP + row) * SIDE + LEFT, GROWN_W, 8, true, 77,
                          FRAME, c, row, want_codes + row * GROWN_W * 4 + c, 4);
-    if (done) check_equal("codes", want_codes, codes, sizeof codes);
+    if (finished) check_equal("codes", want_codes, codes, sizeof codes);
+    const uint64_t need = picture_device_need(setup, &(PictureJob){&s, NULL, &r});
     resize_axis_free(&x);
     resize_axis_free(&y);
+    return need;
 }
 
 /* Results begun ahead: the codes of those that are waited for one by one, in whatever order they are asked for. */
@@ -455,7 +458,7 @@ static void test_ahead(const DevSetup *setup)
     static const int orders[][COUNT] = {{0, 1, 2, 3}, {1, 0, 3, 2}, {3, 0, 1, 2}};
     PictureResult r[COUNT];
     if (!check_begin("picture_device/ahead")) return;
-    PictureDevice *p = picture_device_open(setup, UINT64_MAX);
+    PictureDevice *p = picture_device_open(setup, 0, UINT64_MAX);
     for (int i = 0; i < COUNT; i++) {
         r[i] = (PictureResult){.colors = {.frames = 1, .h = SIDE, .w = SIDE, .content = check_random_floats(ALL, 0.5f)},
                                .h = SIDE, .w = SIDE, .form = {3, 8, i % 2 == 0, 77}, .frame = i, .codes = want[i]};
@@ -478,13 +481,34 @@ static void test_ahead(const DevSetup *setup)
     check_end();
 }
 
+/* What a job needs, told beforehand: it suffices, and nothing less does. */
+static void test_planned(const DevSetup *setup)
+{
+    const uint64_t mib = (uint64_t)1 << 20;
+    if (!check_begin("picture_device/planned")) return;
+    const uint64_t need = frames_beside(setup, NULL, false, false);
+    PictureDevice *p = picture_device_open(setup, need, need);
+    frames_beside(setup, p, true, true);
+    picture_device_close(p);
+    p = picture_device_open(setup, 0, need - 1);
+    frames_beside(setup, p, true, false); /* results take more than inputs */
+    picture_device_close(p);
+    check_true(picture_device_need(&(DevSetup){0}, &(PictureJob){0}) == 0, "the CPU has no memory of its own");
+    check_true(picture_device_beside(10 * mib, 0, 0) == 10 * mib, "no limit");
+    check_true(picture_device_beside(10 * mib, 366 * mib, 100 * mib) == 10 * mib, "256 MiB are left");
+    check_true(picture_device_beside(10 * mib, 366 * mib, 100 * mib + 1) == 0, "less is left");
+    check_true(picture_device_beside(10 * mib, 100 * mib, 366 * mib) == 0, "nothing is left");
+    check_end();
+}
+
 /* One device for pictures of all sizes; none where there is no room. */
 void test_cuda_picture(void)
 {
     const DevSetup setup = {.cuda = test_cuda(), .precision = DEV_BF16};
     test_ahead(&setup);
+    test_planned(&setup);
     if (!check_begin("picture_device")) return;
-    PictureDevice *p = picture_device_open(&setup, UINT64_MAX);
+    PictureDevice *p = picture_device_open(&setup, 0, UINT64_MAX);
     check_true(p != NULL, "no memory");
     beside(p, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_LAB, .frames = 3, .h = 17, .w = 21}, true);
@@ -492,13 +516,13 @@ void test_cuda_picture(void)
     beside(p, (PictureColors){.method = COLOR_WAVELET, .uncapped = true, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_ADAIN, .population = true, .frames = 1, .h = 9, .w = 13}, true);
     beside(p, (PictureColors){.method = COLOR_HSV, .frames = 1, .h = 9, .w = 13}, true);
-    frames_beside(p, true);
+    frames_beside(&setup, p, true, true);
     picture_device_close(p);
-    p = picture_device_open(&setup, 1000);
-    frames_beside(p, false);
+    p = picture_device_open(&setup, 0, 1000);
+    frames_beside(&setup, p, false, false);
     beside(p, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, false);
     picture_device_close(p);
-    check_true(picture_device_open(&(DevSetup){0}, UINT64_MAX) == NULL, "the CPU is a device of its own");
+    check_true(picture_device_open(&(DevSetup){0}, 0, UINT64_MAX) == NULL, "the CPU is a device of its own");
     beside(NULL, (PictureColors){.method = COLOR_LAB, .frames = 1, .h = 9, .w = 13}, false);
     check_end();
 }
