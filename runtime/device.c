@@ -1,5 +1,6 @@
 #include "runtime/device.h"
 
+#include "runtime/cuda/budget.h"
 #include "runtime/cuda/policy.h"
 #include "runtime/options.h"
 #include "runtime/system.h"
@@ -53,6 +54,7 @@ static bool read_model(const char *text, CudaDevice *d)
     d->shared_per_block = data_center ? 232448 : first ? 166912 : 101376;
     d->shared_per_sm = d->shared_per_block + 1024;
     d->threads_per_sm = data_center || first ? 2048 : 1536;
+    d->display = !data_center && !first; /* idle, but shown on */
     snprintf(d->name, sizeof d->name, "%s", text);
     return true;
 }
@@ -144,7 +146,7 @@ uint64_t device_limit(const Device *d, const upres_options *o)
 {
     uint64_t total = 0, available = 0;
     if (o->memory) return o->memory;
-    if (o->device_model) return d->cuda.memory - d->cuda.memory / 10 - (512u << 20); /* as of an idle card */
+    if (o->device_model) return memory_budget(&(MemoryState){.available = d->cuda.memory, .display = d->cuda.display});
     if (d->setup.cuda) available = cuda_device_free(d->cuda.ordinal);
     else system_memory(&total, &available);
     return available;

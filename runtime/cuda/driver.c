@@ -1,5 +1,7 @@
 #include "runtime/cuda/driver.h"
+#include "runtime/cuda/budget.h"
 #include "runtime/cuda/library.h"
+#include "runtime/cuda/video_memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@ static bool find_functions(void *library, const char *name)
     }
     CUDA_DRIVER_FUNCTIONS(X)
 #undef X
+    if (!library_function(library, "cuDeviceGetLuid", &driver.device_luid)) driver.device_luid = NULL;
     return true;
 }
 
@@ -191,20 +194,37 @@ bool cuda_device(int ordinal, CudaDevice *d, char *error, size_t error_size)
     return true;
 }
 
+/* What the system grants this program; all 0: it does not tell. With a context, whose memory is in use then. */
+static VideoMemory granted(CUdevice handle)
+{
+    uint8_t luid[VIDEO_LUID] = {0};
+    unsigned nodes = 0;
+    VideoMemory m;
+    if (driver.device_luid == NULL || driver.device_luid((char *)luid, &nodes, handle) != 0) return (VideoMemory){0};
+    return video_memory(luid, nodes, &m) ? m : (VideoMemory){0};
+}
+
+static bool has_display(CUdevice handle)
+{
+    CudaDevice d = {0};
+    fill_device(handle, &d);
+    return d.display || d.spills;
+}
+
 uint64_t cuda_device_free(int ordinal)
 {
-    const uint64_t gib = (uint64_t)1 << 30;
     char error[sizeof why_not];
     CUdevice handle;
     CUcontext context;
     size_t available = 0, total = 0;
+    VideoMemory share = {0};
     const CudaDriver *c = cuda_driver(error, sizeof error);
     if (c == NULL || c->device_get(&handle, ordinal) != 0 || c->context_retain(&context, handle) != 0) return 0;
     if (c->context_push(context) == 0) {
         if (c->memory_info(&available, &total) != 0) available = 0;
+        share = granted(handle);
         c->context_pop(&context);
     }
     c->context_release(handle);
-    uint64_t budget = available - available / 10;
-    return budget > 4 * gib ? budget - gib / 2 : budget;
+    return memory_budget(&(MemoryState){available, share.granted, share.used, has_display(handle)});
 }

@@ -155,6 +155,7 @@ typedef struct CudaDriver {
 #define X(field, symbol, parameters) CUresult(CUDA_CALL *field) parameters;
     CUDA_DRIVER_FUNCTIONS(X)
 #undef X
+    CUresult(CUDA_CALL *device_luid)(char *luid, unsigned *nodes, CUdevice device); /* NULL: it has none, as outside Windows */
     int version; /* 12080: 12.8 */
 } CudaDriver;
 
@@ -188,10 +189,7 @@ int cuda_device_count(void);
 /* What device `ordinal` is. False and a sentence: no driver, no such device, one older than compute capability 8.0. */
 bool cuda_device(int ordinal, CudaDevice *device, char *error, size_t error_size);
 
-/*
- * Bytes that a job may take of device `ordinal`: what is free, less a tenth and 512 MiB for the display and other programs
- * (less a tenth alone below 4 GiB). 0: not known. Opens and closes a context.
- */
+/* Bytes that a job may take of device `ordinal` (runtime/cuda/budget.h). 0: not known. Opens and closes a context. */
 uint64_t cuda_device_free(int ordinal);
 
 #endif

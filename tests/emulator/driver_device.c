@@ -107,6 +107,23 @@ CUresult cuDeviceGetUuid(void *uuid, CUdevice device)
     return cuDeviceGetUuid_v2(uuid, device);
 }
 
+/* A name that Windows has for adapters: none of this one. */
+CUresult cuDeviceGetLuid(char *luid, unsigned *nodes, CUdevice device)
+{
+    struct device *d;
+    CUresult status = enter_device(device, luid, &d);
+    if (status == CUDA_SUCCESS && nodes == NULL) status = CUDA_ERROR_INVALID_VALUE;
+#ifdef _WIN32
+    if (status == CUDA_SUCCESS) {
+        memcpy(luid, "emulated", 8);
+        *nodes = 1;
+    }
+#else
+    if (status == CUDA_SUCCESS) status = CUDA_ERROR_NOT_SUPPORTED;
+#endif
+    return leave(status);
+}
+
 CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device)
 {
     struct device *d;
