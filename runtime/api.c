@@ -26,6 +26,7 @@ static Fault *begin(void)
 {
     last.status = UPRES_OK;
     last.text[0] = 0;
+    last.needed = 0;
     return &last;
 }
 
@@ -374,10 +375,12 @@ upres_status upres_plan(const upres_weights *w, const upres_options *o, upres_jo
     upres_clip whole = {0};
     upres_plan_report full;
     if (!w || !report) return null_argument(f, "upres_plan");
-    if (!take_options(&checked, o, f) || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK ||
-        plan_job(w->set, &checked, job, &whole, &full, f) != UPRES_OK)
-        return f->status;
-    return give(report, &full, sizeof full, "upres_plan_report", f);
+    if (!take_options(&checked, o, f) || take(&whole, sizeof whole, clip, "upres_clip", f) != UPRES_OK) return f->status;
+    const upres_status status = plan_job(w->set, &checked, job, &whole, &full, f);
+    if (status != UPRES_OK && status != UPRES_E_MEMORY) return status;
+    full.needed_bytes = f->needed;
+    const upres_status given = give(report, &full, sizeof full, "upres_plan_report", f);
+    return given != UPRES_OK ? given : status;
 }
 
 size_t upres_device_count(void)

@@ -10,6 +10,7 @@
 typedef struct Fault {
     upres_status status; /* UPRES_OK until a failure is noted */
     char text[1024];
+    uint64_t needed; /* UPRES_E_MEMORY of a plan: bytes that would have sufficed; 0: not known */
 } Fault;
 
 /* Note a failure; returns `status`, so that a caller can write `return fault(...)`. Control characters of names that came

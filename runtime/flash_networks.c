@@ -427,6 +427,7 @@ static bool does_not_fit(const FlashPlan *plan, uint64_t needed, bool full, Faul
         "the job needs %s of %s, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
         cost_bytes(needed, needs), plan->weights.all ? "the GPU's memory" : "memory", cost_bytes(plan->limit, has),
         full ? ", --mode tiny-long" : "");
+    f->needed = needed;
     return false;
 }
 

@@ -170,6 +170,7 @@ static upres_status plan_stage(const WeightSet *w, const upres_options *o, bool 
         r->arena_bytes = c->cost.arena_bytes;
         r->weight_bytes = s.weight_bytes;
         r->fixed_bytes = s.fixed_bytes;
+        r->limit_bytes = s.limit;
         r->host_peak_bytes = s.device.setup.cuda ? s.fixed_bytes : s.peak_bytes;
         snprintf(r->note, sizeof r->note, "%s", s.note);
     }

@@ -110,6 +110,16 @@ int64_t schedule_next_batch(const Schedule *s, int64_t k)
     return first > k ? first : k;
 }
 
+int64_t schedule_results(const Schedule *s)
+{
+    int64_t results = s->wanted_count ? 0 : s->frames;
+    for (size_t i = 0; i < s->wanted_count; i++) {
+        const FrameRange r = {s->wanted[i].first, smaller(s->wanted[i].last, s->frames - 1)};
+        if (r.last >= r.first) results += r.last - r.first + 1;
+    }
+    return results;
+}
+
 int64_t schedule_batch_count(const Schedule *s, bool *last)
 {
     int64_t count = 0, k = schedule_next_batch(s, 0), end = s->plan.count - 1;

@@ -55,6 +55,9 @@ int64_t schedule_source(const Schedule *s, int64_t position); /* source frame th
  * every frame is, in turn. */
 int64_t schedule_next_source(const Schedule *s, int64_t after);
 
+/* How many results are given out (the end must be known). */
+int64_t schedule_results(const Schedule *s);
+
 /* Source frames after which the first result is certain to be there. ahead: batches beyond that result's own that have to be
  * there before. */
 int64_t schedule_latency(const Schedule *s, int ahead);

@@ -232,6 +232,7 @@ static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, 
           "--resolution or "
           "--batch-size, --vae-tile auto, or raise --memory",
           cost_bytes(needed, needs), gpu ? "the GPU's memory" : "memory", cost_bytes(transformer, alone), cost_bytes(limit, has));
+    f->needed = needed;
     return false;
 }
 

@@ -37,6 +37,14 @@ void session_report(upres_session *s, double phase_done)
 
 /* -------------------------------------------------------------------------------------------------- open and close */
 
+static bool check_range(int64_t first, int64_t last, Fault *f)
+{
+    if (first >= 0 && last >= first) return true;
+    fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld are no range; numbers count from 0 and rise", (long long)first,
+          (long long)last);
+    return false;
+}
+
 upres_status session_check_clip(const upres_clip *c, Fault *f)
 {
     if (c->width < 1 || c->width > 16384 || c->height < 1 || c->height > 16384)
@@ -49,7 +57,19 @@ upres_status session_check_clip(const upres_clip *c, Fault *f)
     if (c->frames < 0 || c->frames > INT32_MAX / 2)
         return fault(f, UPRES_E_ARGUMENT, "the clip has %lld frames; give 0 (not known) to %d", (long long)c->frames,
                      INT32_MAX / 2);
+    for (size_t i = 0; i < c->range_count; i++)
+        if (!check_range(c->ranges[i].first, c->ranges[i].last, f)) return f->status;
     return UPRES_OK;
+}
+
+bool session_schedule(const upres_options *o, const upres_clip *clip, bool whole_slices, Schedule *schedule, Fault *f)
+{
+    bool fine = true;
+    schedule_init(schedule, clip->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, whole_slices);
+    for (size_t i = 0; fine && i < clip->range_count; i++)
+        fine = schedule_select(schedule, clip->ranges[i].first, clip->ranges[i].last);
+    schedule_seal(schedule);
+    return fine || fault(f, UPRES_E_MEMORY, "no memory for a list of frames") == UPRES_OK;
 }
 
 /* The first part of a system; its transformer before anything else. */
@@ -82,6 +102,12 @@ const SessionKind *session_kind(const WeightSet *w, Fault *f)
     return streams || (flashvsr && !seedvr2) ? &session_flashvsr : &session_seedvr2;
 }
 
+upres_status session_no_frames(const upres_clip *clip, Fault *f)
+{
+    return fault(f, UPRES_E_ARGUMENT, "none of the clip's %lld frames is asked for; ranges count from 0",
+                 (long long)clip->frames);
+}
+
 upres_status session_open(upres_session **out, const WeightSet *w, const upres_options *o, const upres_clip *clip,
                           Fault *f)
 {
@@ -100,7 +126,11 @@ upres_status session_open(upres_session **out, const WeightSet *w, const upres_o
         s->dither = options_dither(&s->options, clip->bits);
         s->codes = malloc((size_t)s->width * (size_t)s->height * (size_t)s->channels * (s->bits > 8 ? 2 : 1));
         if (!s->codes) fault(f, UPRES_E_MEMORY, "no memory for a result of %dx%d", s->width, s->height);
+        for (size_t i = 0; f->status == UPRES_OK && i < clip->range_count; i++)
+            session_select(s, clip->ranges[i].first, clip->ranges[i].last, f);
     }
+    s->clip.ranges = NULL; /* the caller's */
+    s->clip.range_count = 0;
     if (f->status != UPRES_OK) {
         session_close(s);
         return f->status;
@@ -133,9 +163,7 @@ upres_status session_select(upres_session *s, int64_t first, int64_t last, Fault
         return fault(f, UPRES_E_ARGUMENT,
                      "frames %lld to %lld were asked for after the first push; select before pushing", (long long)first,
                      (long long)last);
-    if (first < 0 || last < first)
-        return fault(f, UPRES_E_ARGUMENT, "frames %lld to %lld are no range; numbers count from 0 and rise",
-                     (long long)first, (long long)last);
+    if (!check_range(first, last, f)) return f->status;
     if (!s->kind->select(s->job, first, last)) return fault(f, UPRES_E_MEMORY, "no memory for a list of frames");
     return UPRES_OK;
 }

@@ -110,7 +110,8 @@ static void log_start(const FlashSession *j, const WeightSet *w)
     else snprintf(limit, sizeof limit, "an unknown amount");
     if (p->weights.all)
         options_log(o, UPRES_LOG_INFO,
-                    "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; %s can be had",
+                    "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; %s can be "
+                    "had",
                     arena, weights, pictures, fixed, limit);
     else
         options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
@@ -256,12 +257,30 @@ static upres_status pull(void *job, PipelineResult *r, Fault *f)
 
 /* -------------------------------------------------------------------------------------------------------------- plan */
 
+/* The results that the clip's ranges ask for, and the last one; -1: not known. */
+static bool find_last(const upres_options *o, const upres_clip *clip, int64_t *results, int64_t *last, Fault *f)
+{
+    Schedule schedule;
+    *results = *last = -1;
+    if (!clip->frames) return true;
+    const bool fine = session_schedule(o, clip, false, &schedule, f);
+    if (fine) {
+        *results = schedule_results(&schedule);
+        *last = schedule.wanted_count ? schedule.wanted[schedule.wanted_count - 1].last : clip->frames - 1;
+        if (*last > clip->frames - 1) *last = clip->frames - 1;
+    }
+    schedule_free(&schedule);
+    return fine;
+}
+
 static upres_status plan(const WeightSet *w, const upres_options *o, const upres_clip *clip, upres_plan_report *r,
                          Fault *f)
 {
     StreamPipelineSetup setup;
     FlashPlan p;
-    if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
+    int64_t results, last;
+    if (make_setup(o, clip, &setup, f) != UPRES_OK || !find_last(o, clip, &results, &last, f)) return f->status;
+    if (results == 0) return session_no_frames(clip, f);
     FlashNetworks *m = flash_networks_open(w, o, f);
     bool planned = m && flash_networks_plan(m, &setup, &p, f);
     if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m), &p);
@@ -269,7 +288,8 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     flash_networks_close(m);
     if (!planned) return f->status;
     const StreamSize *z = &setup.picture.size;
-    int64_t chunks = clip->frames ? stream_chunks(clip->frames) : 1; /* not known: the first chunk */
+    int64_t chunks = last < 0 ? 1 : stream_chunk_of(last) + 1; /* not known: the first chunk */
+    if (results >= 0) r->frames = results;
     double later = (double)(chunks - 1);
     PhaseCost cost = {.arena_bytes = p.arena_bytes, .weight_bytes = p.weight_bytes}; /* the phases' memories live side by side */
     r->resized_width = r->output_width = z->scaled_w;
@@ -301,6 +321,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;
+    r->limit_bytes = p.limit;
     r->host_peak_bytes = p.weights.all ? p.fixed_bytes : p.peak_bytes;
     return UPRES_OK;
 }

@@ -53,6 +53,9 @@ struct upres_session {
 
 /* The time that passes from now on is spent on an activity (PipelinePhase; -1: none of the library's). */
 void session_turn_to(upres_session *s, int activity);
+/* Which frames the clip's ranges ask for; the caller frees it. False: no memory. */
+bool session_schedule(const upres_options *o, const upres_clip *clip, bool whole_slices, Schedule *schedule, Fault *f);
+upres_status session_no_frames(const upres_clip *clip, Fault *f); /* says that the ranges have none of the clip's */
 /* In which form a device may give results, of so many channels. */
 PictureForm session_codes(const upres_options *o, const upres_clip *clip, int channels);
 /* A line of one pixel across a result, unit [3][height][width]: row `at`, or column `at`; outside the picture nothing. */

@@ -65,12 +65,7 @@ static void count_work(Seedvr2Session *j)
     int64_t batches = schedule_batch_count(schedule, &ends);
     s->flop_total = (double)(batches - ends) * (b->encode.flop + b->transformer.flop + b->decode.flop);
     if (ends) s->flop_total += last->encode.flop + last->transformer.flop + last->decode.flop;
-    if (!schedule->wanted_count) s->results_total = schedule->frames;
-    for (size_t i = 0; i < schedule->wanted_count; i++) {
-        FrameRange r = schedule->wanted[i];
-        if (r.last > schedule->frames - 1) r.last = schedule->frames - 1;
-        if (r.last >= r.first) s->results_total += r.last - r.first + 1;
-    }
+    s->results_total = schedule_results(schedule);
 }
 
 /* Operations of its batch that a device has done. */
@@ -328,12 +323,19 @@ static bool open_networks(Seedvr2Session *j, const WeightSet *w, Fault *f)
     return true;
 }
 
-/* Whole clips are looked at: of a selection nothing is known yet. */
-static bool is_one_batch(const PipelineSetup *s)
+/* Batches that run for the clip's ranges; -1: not known. *ends: the clip's last one is among them. */
+static bool count_batches(const PipelineSetup *s, const upres_clip *clip, int64_t *batches, int64_t *results, bool *ends,
+                          Fault *f)
 {
-    const upres_options *o = s->picture.options;
-    const int64_t frames = s->frames + o->prepend;
-    return s->frames && batch_plan(frames, o->batch_size, o->overlap, o->uniform_batch != 0).count == 1;
+    Schedule schedule;
+    *batches = *results = -1;
+    *ends = false;
+    if (!clip->frames) return true;
+    const bool fine = session_schedule(s->picture.options, clip, pictures_whole_slices(&s->picture), &schedule, f);
+    if (fine) *batches = schedule_batch_count(&schedule, ends);
+    if (fine) *results = schedule_results(&schedule);
+    schedule_free(&schedule);
+    return fine;
 }
 
 /* What is beside the networks in a GPU's memory. Devices that work apart get their inputs from the host. */
@@ -342,20 +344,23 @@ static uint64_t picture_bytes(const PipelineSetup *s, const DevSetup *d, const S
     return picture_device_beside(pictures_device_bytes(&s->picture, d, !apart), plan->limit, plan->peak_bytes);
 }
 
-/* Who does what, once it is known what there is to do. */
+/* Who does what, once it is known what there is to do. Ranges that are selected later are not known: then batches are. */
 static bool share_out(Seedvr2Session *j, Fault *f)
 {
     Seedvr2 *all[UPRES_DEVICES_MAX];
+    int64_t batches, results;
+    bool ends;
+    if (!count_batches(&j->setup, &j->session->clip, &batches, &results, &ends, f)) return false;
     for (int i = 0; i < j->device_count; i++) all[i] = j->course[i].networks;
-    j->apart = j->device_count > 1 && !is_one_batch(&j->setup);
+    j->apart = j->device_count > 1 && batches != 1;
     for (int i = 0; i < (j->apart ? j->device_count : 1); i++) seedvr2_watch(all[i], network_progress, &j->course[i]);
     if (j->device_count == 1 || j->apart) return true;
     const SharedTilesWatch watch = {&j->course[0], network_progress, tiles_wait};
     j->tiles = shared_tiles_open(all, j->device_count, &j->plan, watch);
     if (j->plan.encode_tile_count == 1 && j->plan.decode_tile_count == 1)
         options_log(&j->session->options, UPRES_LOG_NOTE,
-                    "the clip is one batch without tiles, so only %s works; a smaller --batch-size or --vae-tile gives the "
-                    "others something to do", j->course[0].name);
+                    "what is asked for is one batch without tiles, so only %s works; a smaller --batch-size or --vae-tile "
+                    "gives the others something to do", j->course[0].name);
     return j->tiles || fault(f, UPRES_E_MEMORY, "no memory for a session") == UPRES_OK;
 }
 
@@ -493,27 +498,25 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
 {
     PipelineSetup setup;
     Seedvr2Plan p;
-    if (make_setup(o, clip, &setup, f) != UPRES_OK) return f->status;
+    int64_t batches, results;
+    bool ends;
+    if (make_setup(o, clip, &setup, f) != UPRES_OK || !count_batches(&setup, clip, &batches, &results, &ends, f))
+        return f->status;
+    if (batches == 0) return session_no_frames(clip, f);
     Seedvr2 *m[UPRES_DEVICES_MAX] = {NULL};
     const int count = o->device_count ? o->device_count : 1;
     int opened = 0;
     while (opened < count && (m[opened] = seedvr2_open(w, o, opened, f))) opened++;
     setup.other_count = count - 1;
     const bool planned = opened == count && seedvr2_plan(m, count, &setup, &p, f);
-    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, count > 1 && !is_one_batch(&setup));
+    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, count > 1 && batches != 1);
     while (opened > 0) seedvr2_close(m[--opened]);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
-    bool ends;
-    int64_t batches = 1; /* of a clip without a known end */
-    if (clip->frames) {
-        Schedule schedule;
-        schedule_init(&schedule, clip->frames, o->batch_size, o->overlap, o->uniform_batch != 0, o->prepend, false);
-        batches = schedule_batch_count(&schedule, &ends);
-        schedule_free(&schedule);
-    }
-    double whole = (double)(batches - 1);
-    const BatchCost *last = clip->frames ? &p.last : &p.batch;
+    if (batches < 0) batches = 1; /* of a clip without a known end */
+    const BatchCost *last = ends ? &p.last : &p.batch;
+    const double whole = (double)(batches - 1);
+    if (results >= 0) r->frames = results;
     r->resized_width = z->resized_w;
     r->resized_height = z->resized_h;
     r->output_width = z->true_w;
@@ -535,6 +538,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;
+    r->limit_bytes = p.limit;
     r->host_peak_bytes = p.weights.all ? p.fixed_bytes : p.peak_bytes;
     const char *one_batch = clip->frames ? "" : "the number of frames is not known: figures are of one batch; ";
     if (count == 1) {

@@ -50,6 +50,7 @@ static bool does_not_fit(const Stage *s, uint64_t needed, Fault *f)
           s->device.setup.cuda ? "the GPU's memory" : "memory", s->choice.by_auto ? " even in the smallest tiles" : "",
           cost_bytes(s->limit, has),
           s->choice.by_auto ? "raise --memory or use smaller frames" : "use --vae-tile auto or a smaller tile");
+    f->needed = needed;
     return false;
 }
 

@@ -278,12 +278,20 @@ UPRES_API upres_status upres_options_check(const upres_options *o);
 
 /* ---------------------------------------------------------------------------------------------------------- session */
 
+typedef struct upres_range {
+    int64_t first, last; /* frames of the clip, from 0, both counted */
+} upres_range;
+
 typedef struct upres_clip {
     uint32_t struct_size;
     int32_t width, height; /* of source frames, 1..16384 */
     int32_t channels;      /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA */
     int32_t bits;          /* 8..16: the largest code is 2^bits - 1 */
     int64_t frames;        /* in the whole clip; 0: not known, upres_session_drain() tells */
+    /* Results that are asked for, as upres_session_select() would say; range_count 0: all. Read in the call, not kept. Several
+       devices share the tiles of a batch that is the only one asked for when they are told here. */
+    const upres_range *ranges;
+    size_t range_count;
 } upres_clip;
 
 typedef struct upres_frame {
@@ -420,7 +428,7 @@ typedef struct upres_plan_report {
     int32_t resized_width, resized_height;
     int32_t output_width, output_height;
     int32_t padded_width, padded_height; /* what the networks see */
-    int64_t frames, batches, frames_computed;
+    int64_t frames, batches, frames_computed; /* results; batches that run for them, and what those compute */
     int32_t encode_tile, encode_tile_overlap, encode_tiles; /* side (0: untiled), overlap, tiles a frame */
     int32_t decode_tile, decode_tile_overlap, decode_tiles;
     uint64_t arena_bytes;     /* one arena serves all phases of the networks: the largest */
@@ -441,13 +449,18 @@ typedef struct upres_plan_report {
     char model[256];          /* the constants it rests on, or why there is none; "" without device_model */
     char longest_kernel[32];  /* of a GPU: the launch that takes longest by itself, and its time; "" when not known. Builds */
     double longest_seconds;   /* without a disassembler guess it high */
-    uint64_t picture_bytes;   /* of a GPU's memory beside arena and weights, for resizing and colours there (phase "pictures"); 0:
-                                 none is free for it, and the host does that work */
+    uint64_t picture_bytes;   /* of a GPU's memory beside arena and weights, for resizing and colours there (phase "pictures");
+                                 0: none is free for it, and the host does that work */
+    uint64_t limit_bytes;     /* that can be had of the memory planned for: the GPU's, or the host's; 0: not known */
+    /* Of a job that does not fit as it is set (UPRES_E_MEMORY; the report is filled in as far as it goes): the least of that
+       memory that it would run in. 0: it fits, or is not known */
+    uint64_t needed_bytes;
 } upres_plan_report;
 
 /*
- * What a job would need: runs the real code on a device that only counts. clip: for UPSCALE the source; for ENCODE width,
- * height, frames; for DECODE width and height of the frames that come out and `frames` latents. No frame is read.
+ * What a job would need: runs the real code on a device that only counts. clip: for UPSCALE the source, and the ranges asked
+ * for; for ENCODE width, height, frames; for DECODE width and height of the frames that come out and `frames` latents. No frame
+ * is read.
  */
 UPRES_API upres_status upres_plan(const upres_weights *w, const upres_options *o, upres_job job, const upres_clip *clip,
                                   upres_plan_report *report);

@@ -581,6 +581,34 @@ static void test_plan(Report *r, const upres_weights *w)
     CHECK(r, plan.padded_width % 16 == 0 && plan.padded_width >= plan.output_width && plan.batches == 2);
     CHECK(r, plan.flop > 0 && plan.arena_bytes > 0 && plan.phase_count >= 3 && plan.phase_count <= 8);
     CHECK(r, plan.host_peak_bytes == plan.arena_bytes + plan.weight_bytes + plan.fixed_bytes);
+    CHECK(r, plan.picture_bytes == 0 && plan.needed_bytes == 0);
+    /* some of the frames: the batches that they lie in */
+    const double flop = plan.flop;
+    const upres_range range[] = {{4, 4}, {2, 3}, {3, FRAMES + 7}}, wrong = {3, 2}, beyond = {FRAMES, FRAMES + 1};
+    clip.ranges = range;
+    clip.range_count = 1;
+    CHECK(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan) == UPRES_OK);
+    CHECK(r, plan.batches == 1 && plan.frames == 1 && plan.frames_computed == 5 && plan.flop < flop);
+    clip.range_count = 3;
+    CHECK(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan) == UPRES_OK);
+    CHECK(r, plan.batches == 2 && plan.frames == FRAMES - 2 && plan.flop > 0.999 * flop && plan.flop < 1.001 * flop);
+    clip.range_count = 1;
+    clip.ranges = &wrong;
+    CHECK_FAILS(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan), UPRES_E_ARGUMENT);
+    clip.ranges = &beyond;
+    CHECK_FAILS(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan), UPRES_E_ARGUMENT);
+    clip.range_count = 0;
+    /* what does not fit says what would do; a byte less would not */
+    o.vae_encode_tile = o.vae_decode_tile = UPRES_TILE_OFF;
+    o.memory = 4 << 20;
+    CHECK_FAILS(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan), UPRES_E_MEMORY);
+    const uint64_t needed = plan.needed_bytes;
+    CHECK(r, needed > o.memory);
+    o.memory = needed - 1;
+    CHECK_FAILS(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan), UPRES_E_MEMORY);
+    o.memory = needed;
+    CHECK(r, upres_plan(w, &o, UPRES_JOB_UPSCALE, &clip, &plan) == UPRES_OK);
+    CHECK(r, plan.limit_bytes == needed && plan.host_peak_bytes <= needed && plan.needed_bytes == 0);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ main */

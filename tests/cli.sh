@@ -352,8 +352,15 @@ check "plan in tiles" "$upres" plan -i in "${W[@]}" --scale 4 --vae-tile 256
 holds "plan's next setting without tiles" check.out 'next +--vae-tile off would take [0-9.]+ MiB'
 check "plan of one batch" "$upres" plan -i in "${W[@]}" --scale 4 --batch-size 9
 if grep -q '^next' check.out; then fail "nothing is larger than all frames together" "$(grep '^next' check.out)"; else ok "nothing is larger than all frames together"; fi
+check "plan of some frames" "$upres" plan -i in "${W[@]}" --scale 4 --frames 6-99
+holds "those of their batch" check.out '^frames +2 in 1 batches, 5 computed' 'next +--batch-size 9 would take [0-9.]+ MiB'
+holds "the end is cut, as upscaling does" check.err 'cut at the last frame, 7'
+refused "plan of no frames" 2 '--frames 8-9.*1 to 7' plan -i in "${W[@]}" --frames 8-9
+refused "plan encode --frames" 2 'encode works on the whole input' plan encode -i in "${W[@]}" --frames 1
+check "plan in little memory" "$upres" plan -i in "${W[@]}" --scale 4 --memory 120M
+holds "what the next setting needs at least" check.out 'next +--vae-tile off needs at least [0-9.]+ MiB, but 120.0 can be had'
 check "plan --json" "$upres" plan upscale -i in "${W[@]}" --scale 4 --json
-holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*"next":\{"option":"--batch-size 9","peak_bytes":[0-9]+\}.*\}$'
+holds "plan's object" check.out '^\{"type":"result","verb":"plan","job":"upscale".*"output_width":640.*"host_peak":[0-9]+.*"next":\{"option":"--batch-size 9","peak_bytes":[0-9]+,"fits":true\}.*\}$'
 check "plan decode" "$upres" plan decode -i lat.safetensors "${W[@]}"
 holds "plan decode has a peak" check.out 'host peak'
 header='{"latent":{"dtype":"F32","shape":[1,1,2,2],"data_offsets":[0,16]}}'

@@ -1,6 +1,7 @@
 /* upres plan: what a job would need. Opens weights and frame headers, computes nothing. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/io_safetensors.h"
@@ -35,10 +36,16 @@ static bool measure_tensor(const char *path, upres_job what, const upres_weights
     return fine;
 }
 
-static bool measure_pictures(const Job *job, upres_clip *clip, Problem *p)
+/* *ranges: of --frames, to be freed by the caller. */
+static bool measure_pictures(Job *job, upres_clip *clip, upres_range **ranges, Problem *p)
 {
     Sequence s;
-    bool fine = sequence_open(&s, job->input, job->allow_gaps, p) && sequence_probe(&s, p);
+    bool fine = sequence_open(&s, job->input, job->allow_gaps, p) && sequence_probe(&s, p), cut = false;
+    bool *wanted = fine ? need_memory(s.count * sizeof *wanted) : NULL;
+    fine = fine && sequence_select(&s, job, wanted, &cut, p);
+    if (cut)
+        console_note(&job->console, "--frames %s: cut at the last frame, %" PRId64, job->frames,
+                     s.frames[s.count - 1].number);
     if (fine)
         *clip = (upres_clip){.struct_size = sizeof *clip,
                              .width = s.form.width,
@@ -46,6 +53,8 @@ static bool measure_pictures(const Job *job, upres_clip *clip, Problem *p)
                              .channels = s.form.channels,
                              .bits = s.form.bits,
                              .frames = (int64_t)s.count};
+    if (fine && job->range_count > 0) clip->ranges = *ranges = sequence_ranges(wanted, s.count, &clip->range_count);
+    free(wanted);
     sequence_free(&s);
     return fine;
 }
@@ -86,6 +95,7 @@ static void print_json_prediction(const upres_plan_report *r)
 typedef struct Next {
     char option[48];      /* as it is given; "": there is none */
     uint64_t peak_bytes;  /* of the device's memory; 0: it cannot be planned */
+    bool fits;            /* else that is the least it would run in */
 } Next;
 
 static bool is_gpu(const upres_plan_report *r)
@@ -100,7 +110,8 @@ static uint64_t device_peak(const upres_plan_report *r)
 }
 
 /* false: nothing is larger. */
-static bool next_setting(const upres_weights *w, upres_job what, const upres_plan_report *r, upres_options *o, Next *n)
+static bool next_setting(const upres_weights *w, upres_job what, const upres_clip *clip, const upres_plan_report *r,
+                         upres_options *o, Next *n)
 {
     if (r->encode_tile > 0 || r->decode_tile > 0) {
         o->vae_encode_tile = o->vae_decode_tile = UPRES_TILE_OFF;
@@ -113,22 +124,26 @@ static bool next_setting(const upres_weights *w, upres_job what, const upres_pla
         snprintf(n->option, sizeof n->option, "--kv-slices %d", (int)o->kv_slices);
         return o->kv_slices <= 64;
     }
-    if (r->batches < 2) return false; /* all frames are together */
+    if (clip->frames + o->prepend <= o->batch_size) return false; /* all frames are together */
     o->batch_size = (o->batch_size + 3) / 4 * 4 + 1; /* the next of 4n + 1, which wastes nothing */
     snprintf(n->option, sizeof n->option, "--batch-size %d", (int)o->batch_size);
     return o->batch_size <= 1025;
 }
 
-/* What that would take if nothing were short. */
+/* What that would take here, or need where it does not fit. */
 static Next plan_next(const upres_weights *w, const upres_options *chosen, upres_job what, const upres_clip *clip,
                       const upres_plan_report *r)
 {
     Next n = {.option = ""};
     upres_options o = *chosen;
     upres_plan_report next = {.struct_size = sizeof next};
-    o.memory = UINT64_C(1) << 50;
-    if (!next_setting(w, what, r, &o, &n)) n.option[0] = '\0';
-    else if (upres_plan(w, &o, what, clip, &next) == UPRES_OK) n.peak_bytes = device_peak(&next);
+    if (!next_setting(w, what, clip, r, &o, &n)) {
+        n.option[0] = '\0';
+        return n;
+    }
+    const upres_status s = upres_plan(w, &o, what, clip, &next);
+    n.fits = s == UPRES_OK;
+    n.peak_bytes = n.fits ? device_peak(&next) : s == UPRES_E_MEMORY ? next.needed_bytes : 0;
     return n;
 }
 
@@ -160,6 +175,7 @@ static void print_json(const upres_plan_report *r, upres_job what, const Next *n
         {"arena_bytes", (int64_t)r->arena_bytes},
         {"weight_bytes", (int64_t)r->weight_bytes},
         {"picture_bytes", (int64_t)r->picture_bytes},
+        {"limit_bytes", (int64_t)r->limit_bytes},
         {"fixed_bytes", (int64_t)r->fixed_bytes},
         {"host_peak", (int64_t)r->host_peak_bytes},
     };
@@ -193,7 +209,7 @@ static void print_json(const upres_plan_report *r, upres_job what, const Next *n
     if (next->option[0] != '\0') {
         fputs(",\"next\":{\"option\":", stdout);
         json_string(stdout, next->option);
-        printf(",\"peak_bytes\":%" PRIu64 "}", next->peak_bytes);
+        printf(",\"peak_bytes\":%" PRIu64 ",\"fits\":%s}", next->peak_bytes, next->fits ? "true" : "false");
     }
     fputs(",\"note\":", stdout);
     json_string(stdout, r->note);
@@ -237,6 +253,14 @@ static void print_prediction(const upres_plan_report *r)
     printf("model       %s\n", r->model);
 }
 
+static void print_next(const upres_plan_report *r, const Next *next)
+{
+    if (next->peak_bytes == 0) return;
+    printf("next        %s %s %.1f MiB", next->option, next->fits ? "would take" : "needs at least", mib(next->peak_bytes));
+    if (r->limit_bytes > 0) printf(next->fits ? " of %.1f that can be had" : ", but %.1f can be had", mib(r->limit_bytes));
+    putchar('\n');
+}
+
 static void print_text(const upres_plan_report *r, upres_job what, const Next *next)
 {
     printf("%s on %s\n", job_names[what], r->device);
@@ -262,7 +286,7 @@ static void print_text(const upres_plan_report *r, upres_job what, const Next *n
     if (r->picture_bytes > 0) printf("pictures    %.1f MiB\n", mib(r->picture_bytes));
     if (gpu) printf("GPU peak    %.1f MiB (%" PRIu64 " bytes)\n", mib(device_peak(r)), device_peak(r));
     printf("host peak   %.1f MiB (%" PRIu64 " bytes)\n", mib(r->host_peak_bytes), r->host_peak_bytes);
-    if (next->peak_bytes > 0) printf("next        %s would take %.1f MiB with nothing short\n", next->option, mib(next->peak_bytes));
+    print_next(r, next);
     printf("work        %.4g TFLOP", r->flop / 1e12);
     if (r->seconds > 0 && r->flop_per_second > 0)
         printf(", about %.1f s at %.1f GFLOP/s", r->seconds, r->flop_per_second / 1e9);
@@ -286,7 +310,8 @@ static bool find_job(const Job *job, upres_job *what, Problem *p)
     return problem(p, EXIT_USAGE, "plan knows no job \"%s\"; expected upscale, encode or decode", job->operands[0]);
 }
 
-static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
+/* *ranges: to be freed by the caller, also where it fails. */
+static bool plan(Job *job, upres_weights **w, upres_range **ranges, int argc, char **argv, Problem *p)
 {
     upres_job what;
     upres_clip clip;
@@ -299,7 +324,9 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
     if (job->input == NULL) return problem(p, EXIT_USAGE, "no input: give the frames or latents to plan for with -i");
     if (job->model_count == 0) return problem(p, EXIT_USAGE, "no weights: give the weight files with -m");
     bool tensor = what == UPRES_JOB_DECODE || (what == UPRES_JOB_ENCODE && path_ends_with(job->input, ".safetensors"));
-    if (!tensor && !measure_pictures(job, &clip, p)) return false;
+    if (what != UPRES_JOB_UPSCALE && job->range_count > 0)
+        return problem(p, EXIT_USAGE, "--frames %s: %s works on the whole input", job->frames, job_names[what]);
+    if (!tensor && !measure_pictures(job, &clip, ranges, p)) return false;
     upres_status s = upres_weights_open(w, job->models, job->model_count);
     if (s != UPRES_OK) return problem_library(p, s);
     if (what == UPRES_JOB_UPSCALE && !job_fits_weights(job, *w, p)) return false;
@@ -309,7 +336,6 @@ static bool plan(Job *job, upres_weights **w, int argc, char **argv, Problem *p)
                        "%s: %dx%d pixels, but the encoder takes multiples of 8; crop or "
                        "pad the frames",
                        job->input, clip.width, clip.height);
-    if (job->range_count > 0) console_note(&job->console, "--frames is left aside: the plan is of the whole input");
     upres_plan_report r = {.struct_size = sizeof r};
     s = upres_plan(*w, &job->library, what, &clip, &r);
     if (s != UPRES_OK) return problem_library(p, s);
@@ -325,9 +351,11 @@ int verb_plan(int argc, char **argv)
 {
     Job job;
     upres_weights *w = NULL;
+    upres_range *ranges = NULL;
     Problem p;
-    int status = plan(&job, &w, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
+    int status = plan(&job, &w, &ranges, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
     upres_weights_close(w);
+    free(ranges);
     job_free(&job);
     return status;
 }

@@ -233,6 +233,19 @@ bool sequence_select(const Sequence *s, const Job *job, bool *wanted, bool *cut,
     return problem(p, EXIT_USAGE, "--frames %s: the input has none of these frames", job->frames);
 }
 
+upres_range *sequence_ranges(const bool *wanted, size_t count, size_t *range_count)
+{
+    upres_range *ranges = need_memory((count + 1) * sizeof *ranges);
+    *range_count = 0;
+    for (size_t first = 0, end; first < count; first = end) {
+        end = first + 1;
+        if (!wanted[first]) continue;
+        while (end < count && wanted[end]) end++;
+        ranges[(*range_count)++] = (upres_range){(int64_t)first, (int64_t)end - 1};
+    }
+    return ranges;
+}
+
 /* ---------------------------------------------------------------------------------------------------------- results */
 
 bool outputs_open(Outputs *o, const char *path, Problem *p)

@@ -37,6 +37,8 @@ void sequence_free(Sequence *s);
  * EXIT_USAGE when a range begins outside of the input or no frame is left.
  */
 bool sequence_select(const Sequence *s, const Job *job, bool *wanted, bool *cut, Problem *p);
+/* What is wanted, as ranges of positions; the caller frees them. */
+upres_range *sequence_ranges(const bool *wanted, size_t count, size_t *range_count);
 
 typedef enum OutputKind { OUTPUT_PICTURE, OUTPUT_PATTERN, OUTPUT_FOLDER } OutputKind;
 

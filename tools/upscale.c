@@ -44,22 +44,21 @@ static bool check_request(Upscale *u, Problem *p)
 static bool open_session(Upscale *u, Problem *p)
 {
     const PngForm *form = &u->input.form;
+    size_t range_count;
+    upres_range *ranges = sequence_ranges(u->wanted, u->input.count, &range_count);
     const upres_clip clip = {.struct_size = sizeof clip,
                              .width = form->width,
                              .height = form->height,
                              .channels = form->channels,
                              .bits = form->bits,
-                             .frames = (int64_t)u->input.count};
+                             .frames = (int64_t)u->input.count,
+                             .ranges = ranges,
+                             .range_count = range_count};
     upres_status s = upres_weights_open(&u->weights, u->job.models, u->job.model_count);
-    if (s == UPRES_OK && !job_fits_weights(&u->job, u->weights, p)) return false;
-    if (s == UPRES_OK) s = upres_session_open(&u->session, u->weights, &u->job.library, &clip);
-    for (size_t first = 0, end; first < u->input.count && s == UPRES_OK; first = end) {
-        end = first + 1;
-        if (!u->wanted[first]) continue;
-        while (end < u->input.count && u->wanted[end]) end++;
-        s = upres_session_select(u->session, (int64_t)first, (int64_t)end - 1);
-    }
-    return s == UPRES_OK || problem_library(p, s);
+    const bool fits = s != UPRES_OK || job_fits_weights(&u->job, u->weights, p);
+    if (s == UPRES_OK && fits) s = upres_session_open(&u->session, u->weights, &u->job.library, &clip);
+    free(ranges);
+    return fits && (s == UPRES_OK || problem_library(p, s));
 }
 
 static void tell_beforehand(Upscale *u)
