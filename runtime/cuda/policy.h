@@ -7,7 +7,8 @@
  *     INT8   all other layers in blocks of 128 channels
  *     FP8    e4m3; convolutions that read 512 channels and more in int8, which weigh more in a decoder's error than in its time
  *     FP8X3  pairs of e4m3
- *     AUTO   INT8 in the networks whose loss with it was measured on released widths and stays under POLICY_LUMA_DB, else BF16.
+ *     AUTO   INT8 in the networks, or those of their layers, whose loss with it was measured on released widths and leaves
+ *            POLICY_LUMA_DB, else BF16.
  *            Weights stored as 8-bit floats are computed as stored: BF16 holds them exactly, another rounding would not.
  */
 #ifndef UPRES_RUNTIME_CUDA_POLICY_H

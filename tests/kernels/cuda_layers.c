@@ -121,6 +121,7 @@ static void check_auto(void)
         {STAGES_VAE_DECODER + 2, 128, &plain.bound, ELEMENT_I8},    {STAGES_VAE_DECODER + 5, 512, NULL, ELEMENT_I8},
         {STAGES_VAE_DECODER + 2, 127, &plain.bound, ELEMENT_BF16},  {STAGES_VAE_DECODER + 1, 512, &plain.bound, ELEMENT_BF16},
         {STAGES_VAE_DECODER + 2, 512, &float8.bound, ELEMENT_BF16}, {STAGES_VAE_ENCODER + 2, 512, &plain.bound, ELEMENT_BF16},
+        {STAGES_VAE_ENCODER + 2, 511, &plain.bound, ELEMENT_I8},    {STAGES_VAE_ENCODER + 1, 256, &plain.bound, ELEMENT_BF16},
         {STAGES_TCDECODER + 2, 512, &plain.bound, ELEMENT_I8},      {STAGES_TCDECODER + 1, 512, &plain.bound, ELEMENT_BF16},
         {STAGES_DIT + 2, 2560, &plain.bound, ELEMENT_BF16},         {STAGES_FLASH_DIT + 3, 1536, &plain.bound, ELEMENT_BF16},
     };
