@@ -29,6 +29,11 @@ run tiles_two devices=2,seed=2 "${tiles[@]}" --device cuda:0,cuda:1
 holds "tiles of one picture on two devices: the pixels of one" same tiles_alone tiles_two
 holds "there are tiles" says tiles_two 'decode in [2-9] tiles'
 
+run tiles_chosen devices=2,seed=3 -i "$work/three" --resolution 32 --batch-size 1 --vae-tile 32 --vae-tile-overlap 8 --frames 1 \
+    --device cuda:0,cuda:1
+holds "of three batches one is asked for, whose tiles are shared: the pixels of one" same tiles_alone tiles_chosen
+holds "no device has a batch of its own" test "$(grep -c 'cuda:[01]: batch' "$work/tiles_chosen.log")" = 0
+
 # A device takes its memory in one piece: first the one, then the other.
 run short devices=2,seed=1,fail_alloc=2 "${batches[@]}" --device cuda:0,cuda:1
 holds "memory that one device lacks: all get a smaller plan" says short 'cuda:1.*trying with less on all of them'

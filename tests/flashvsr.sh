@@ -261,6 +261,10 @@ if [ -x /usr/bin/time ]; then
     check "plan" "$upres" plan -i 29 -m demo.safetensors --scale 4 --json
     planned=$(sed -n 's/.*"host_peak":\([0-9]*\).*/\1/p' check.out)
     near "memory as planned" "$(peak 29 -m demo.safetensors --scale 4)" $((${planned:-0} / 1024)) 0.1
+    check "plan of some frames" "$upres" plan -i 29 -m demo.safetensors --scale 1 --frames 3-5,20 --json
+    holds "of the chunks up to the last of them" check.out '"frames":4,"batches":1,"frames_computed":21'
+    check "plan of later frames" "$upres" plan -i 29 -m demo.safetensors --scale 1 --frames 22 --json
+    holds "and of all before them" check.out '"frames":1,"batches":2,"frames_computed":29'
 else
     for name in "101 frames as of 41" "401 frames as of 41" "as planned"; do skip "memory $name" "no /usr/bin/time"; done
 fi
