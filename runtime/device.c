@@ -133,6 +133,15 @@ bool device_is_one(const upres_options *o, const char *work, Fault *f)
     return false;
 }
 
+void device_name_fault(const Device *d, Fault *f)
+{
+    char name[16], text[sizeof f->text];
+    snprintf(name, sizeof name, "cuda:%d", d->setup.cuda ? d->cuda.ordinal : 0);
+    if (f->status == UPRES_OK || f->status == UPRES_E_CANCELLED || strstr(f->text, name)) return;
+    snprintf(text, sizeof text, "%s", f->text);
+    fault(f, f->status, "%s: %.1000s", name, text);
+}
+
 void device_log_choice(const Device *d, const upres_options *o)
 {
     char policy[400];

@@ -34,6 +34,9 @@ bool device_choose_all(const upres_options *o, Fault *f);
 /* UPRES_E_UNSUPPORTED where there is a list: for work that one device does. */
 bool device_is_one(const upres_options *o, const char *work, Fault *f);
 
+/* Puts the device's name before the sentence of a failure that lacks it. */
+void device_name_fault(const Device *d, Fault *f);
+
 /* Says why auto took the CPU: to everybody where a driver is installed, else to those who want to know all. */
 void device_log_choice(const Device *d, const upres_options *o);
 

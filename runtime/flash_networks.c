@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/noise.h"
 #include "runtime/device.h"
+#include "runtime/flash_share.h"
 #include "runtime/flash_version.h"
 #include "runtime/models/flashvsr.h"
 #include "runtime/models/tcdecoder.h"
@@ -9,10 +10,18 @@
 #include "runtime/options.h"
 #include "runtime/cuda/weight_room.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { LATENT = 8, CHANNELS = 16, FRAMES_A_LATENT = 4 }; /* pixels a latent cell; channels of a latent */
+
+/* One of the job's devices: those of the tiles i with i % devices_used = its index live on it. */
+typedef struct TileDevice {
+    Device device;
+    Dev *dev;
+    atomic_int phase; /* PipelinePhase; with several devices, for the caller's thread */
+} TileDevice;
 
 /* One tile's streams. Of the decoders one is there. */
 typedef struct Tile {
@@ -38,8 +47,9 @@ struct FlashNetworks {
     Tile *tile;
     int tile_count;
     float *weight_sum; /* [padded_h][padded_w] of all tiles; NULL: one tile */
-    Device device;
-    Dev *dev;
+    TileDevice device[UPRES_DEVICES_MAX];
+    int device_count, devices_used; /* used: there are tiles for them */
+    atomic_bool stop;               /* several devices: the job was cancelled, or one of them failed */
     FlashWatch watch;
 };
 
@@ -91,7 +101,10 @@ FlashNetworks *flash_networks_open(const WeightSet *w, const upres_options *o, F
         return NULL;
     }
     m->options = *o;
-    if (device_choose(o, &m->device, f) && bind(m, w, f)) return m;
+    m->device_count = o->device_count ? o->device_count : 1;
+    bool chosen = true;
+    for (int i = 0; chosen && i < m->device_count; i++) chosen = device_choose_of(o, i, &m->device[i].device, f);
+    if (chosen && bind(m, w, f)) return m;
     flash_networks_close(m);
     return NULL;
 }
@@ -111,11 +124,19 @@ static void close_streams(FlashNetworks *m)
     }
 }
 
+static void close_devices(FlashNetworks *m)
+{
+    for (int i = 0; i < m->device_count; i++) {
+        if (m->device[i].dev) dev_close(m->device[i].dev);
+        m->device[i].dev = NULL;
+    }
+}
+
 void flash_networks_close(FlashNetworks *m)
 {
     if (!m) return;
     close_streams(m);
-    if (m->dev) dev_close(m->dev);
+    close_devices(m);
     tcdecoder_close(m->tiny);
     wan_vae_close(m->full);
     flashvsr_close(m->transformer);
@@ -124,17 +145,25 @@ void flash_networks_close(FlashNetworks *m)
     free(m);
 }
 
-const DevSetup *flash_networks_setup(const FlashNetworks *m)
+int flash_networks_devices(const FlashNetworks *m)
 {
-    return &m->device.setup;
+    return m->devices_used;
 }
 
-const char *flash_networks_describe(const FlashNetworks *m)
+const DevSetup *flash_networks_setup(const FlashNetworks *m, int device)
 {
-    return m->dev ? dev_describe(m->dev) : "";
+    return &m->device[device].device.setup;
 }
 
-DevTotals flash_networks_totals(const FlashNetworks *m) { return dev_totals(m->dev); }
+const char *flash_networks_describe(const FlashNetworks *m, int device)
+{
+    return m->device[device].dev ? dev_describe(m->device[device].dev) : "";
+}
+
+DevTotals flash_networks_totals(const FlashNetworks *m, int device)
+{
+    return dev_totals(m->device[device].dev);
+}
 
 bool flash_networks_uses(const FlashNetworks *m, const WeightPart *part)
 {
@@ -181,6 +210,7 @@ static bool lay_tiles(FlashNetworks *m, StreamSize size, Fault *f)
         for (int i = 0; i < rows * columns; i++)
             m->tile[i] = (Tile){.y = span[i / columns], .x = span[rows + i % columns]};
         m->tile_count = rows * columns;
+        m->devices_used = m->tile_count < m->device_count ? m->tile_count : m->device_count;
     }
     free(span);
     return m->tile_count || fault(f, UPRES_E_MEMORY, "no memory for a list of tiles") == UPRES_OK;
@@ -226,7 +256,8 @@ static bool sum_weights(FlashNetworks *m, Fault *f)
 
 /* --------------------------------------------------------------------------------------------------- chunks on a device */
 
-static void open_streams(FlashNetworks *m, Dev *d)
+/* Of the tiles of one device, on d: that device or a plan of it. */
+static void open_streams(FlashNetworks *m, int device, Dev *d)
 {
     const upres_options *o = &m->options;
     const FlashvsrSetup setup = {
@@ -236,7 +267,7 @@ static void open_streams(FlashNetworks *m, Dev *d)
         .local_range = o->local_range,
         .block_keys = o->block_keys,
     };
-    for (int i = 0; i < m->tile_count && dev_ok(d); i++) {
+    for (int i = device; i < m->tile_count && dev_ok(d); i += m->devices_used) {
         Tile *t = &m->tile[i];
         int h = t->y.hi - t->y.lo, w = t->x.hi - t->x.lo;
         t->transformer = flashvsr_stream_open(m->transformer, d, h, w, setup);
@@ -295,13 +326,22 @@ static void fill_noise(const FlashNetworks *m, const Tile *t, Dev *d, Tensor lat
                               .left = t->x.lo / LATENT});
 }
 
-static void enter(const FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)
+/* On the caller's thread. */
+static void tell(const FlashNetworks *m, PipelinePhase phase, int tile)
+{
+    if (m->watch.phase) m->watch.phase(m->watch.user, phase);
+    if (m->watch.progress) m->watch.progress(m->watch.user, (double)tile / m->tile_count);
+}
+
+static void enter(FlashNetworks *m, Dev *d, PipelinePhase phase, int tile)
 {
     if (dev_is_plan(d)) return;
-    if (m->watch.phase) m->watch.phase(m->watch.user, phase);
-    if (!m->watch.progress) return;
+    if (m->devices_used > 1) {
+        atomic_store(&m->device[tile % m->devices_used].phase, (int)phase);
+        return;
+    }
     dev_leave(d); /* whoever is told finds the thread as it was */
-    m->watch.progress(m->watch.user, (double)tile / m->tile_count);
+    tell(m, phase, tile);
     dev_enter(d);
 }
 
@@ -318,7 +358,7 @@ static void add_difference(Prediction *to, const Prediction *later, const Predic
 }
 
 /* The next chunk of one tile; the same on every device. first: number of its first latent frame. */
-static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, TileLink *link, ChunkCost *cost)
+static void run_tile(FlashNetworks *m, Dev *d, int tile, int64_t first, TileLink *link, ChunkCost *cost)
 {
     const Tile *t = &m->tile[tile];
     VaeVideo low = {link, read_low, NULL}, pictures = {link, NULL, write_picture};
@@ -352,56 +392,130 @@ static void run_tile(const FlashNetworks *m, Dev *d, int tile, int64_t first, Ti
     dev_free(d, &latent);
 }
 
-static ChunkCost run_tiles(const FlashNetworks *m, Dev *d, int64_t k, VaeVideo low, VaeVideo pictures, float *weights)
+/* Number of the first latent frame of a chunk. */
+static int64_t first_latent(int64_t k)
+{
+    return k ? 2 * k + 4 : 0;
+}
+
+/* The first device's tiles; with one device these are all. weights: room for a tile's; NULL: one tile, or a plan. */
+static ChunkCost run_tiles(FlashNetworks *m, Dev *d, int64_t k, VaeVideo low, VaeVideo pictures, float *weights)
 {
     ChunkCost cost = {.transformer = 0};
-    int64_t first = k ? 2 * k + 4 : 0;
-    for (int i = 0; i < m->tile_count && dev_ok(d); i++) {
+    for (int i = 0; i < m->tile_count && dev_ok(d); i += m->devices_used) {
         TileLink link = {m, &m->tile[i], low, pictures, weights, NULL};
         if (weights) {
             link.columns = weights + m->size.padded_h;
             weigh(m, link.tile, link.rows, link.columns);
         }
-        run_tile(m, d, i, first, &link, &cost);
+        run_tile(m, d, i, first_latent(k), &link, &cost);
     }
     return cost;
 }
 
-/* Did all go well on the device? */
-static bool fine(const FlashNetworks *m, Fault *f)
+/* Did all go well on the device? A callback's own sentence comes before the device's. */
+static bool fine(const FlashNetworks *m, int device, Fault *f)
 {
-    return dev_ok(m->dev) ||
-           fault(f, dev_no_memory(m->dev) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    const Dev *d = m->device[device].dev;
+    if (f->status != UPRES_OK) return false;
+    if (dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
+    else if (!dev_ok(d)) fault(f, dev_no_memory(d) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(d));
+    if (m->device_count > 1) device_name_fault(&m->device[device].device, f);
+    return f->status == UPRES_OK;
 }
 
-static bool run_chunk(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f)
+static float *room_for_weights(const FlashNetworks *m, Fault *f)
+{
+    float *weights = malloc((size_t)(m->size.padded_h + m->size.padded_w) * sizeof *weights);
+    if (!weights) fault(f, UPRES_E_MEMORY, "no memory for the weights of tiles");
+    return weights;
+}
+
+static bool run_alone(FlashNetworks *m, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f)
+{
+    Dev *d = m->device[0].dev;
+    float *weights = m->tile_count > 1 ? room_for_weights(m, f) : NULL;
+    if (f->status != UPRES_OK) return false;
+    dev_enter(d);
+    run_tiles(m, d, k, low, pictures, weights);
+    dev_leave(d);
+    free(weights);
+    return fine(m, 0, f);
+}
+
+/* A chunk whose tiles are shared out. */
+typedef struct SharedChunk {
+    FlashNetworks *m;
+    int64_t k;
+    const VaeVideo *low; /* of each device */
+} SharedChunk;
+
+static void run_shared_tile(void *user, int device, int tile, VaeVideo pictures, Fault *f)
+{
+    const SharedChunk *c = user;
+    FlashNetworks *m = c->m;
+    Dev *d = m->device[device].dev;
+    ChunkCost cost = {.transformer = 0};
+    float *weights = room_for_weights(m, f);
+    if (!weights) return;
+    TileLink link = {m, &m->tile[tile], c->low[device], pictures, weights, weights + m->size.padded_h};
+    weigh(m, link.tile, link.rows, link.columns);
+    dev_enter(d);
+    run_tile(m, d, tile, first_latent(c->k), &link, &cost);
+    dev_leave(d);
+    free(weights);
+    fine(m, device, f);
+}
+
+static bool waiting(void *user, int tile)
+{
+    FlashNetworks *m = ((const SharedChunk *)user)->m;
+    tell(m, (PipelinePhase)atomic_load(&m->device[tile % m->devices_used].phase), tile);
+    if (m->options.cancel && m->options.cancel(m->options.user)) atomic_store(&m->stop, true);
+    return !atomic_load(&m->stop);
+}
+
+static void abandon(void *user)
+{
+    atomic_store(&((const SharedChunk *)user)->m->stop, true);
+}
+
+static bool run_shared(FlashNetworks *m, int64_t k, const VaeVideo *low, VaeVideo pictures, Fault *f)
+{
+    SharedChunk c = {m, k, low};
+    const FlashShare share = {m->tile_count, m->devices_used, &c, run_shared_tile, waiting, abandon};
+    for (int i = 0; i < m->devices_used; i++) atomic_store(&m->device[i].phase, (int)PHASE_TRANSFORMER);
+    return flash_share(&share, pictures, f);
+}
+
+static bool run_chunk(void *user, int64_t k, const VaeVideo *low, VaeVideo pictures, Fault *f)
 {
     FlashNetworks *m = user;
-    float *weights = NULL;
-    if (m->tile_count > 1) {
-        weights = malloc((size_t)(m->size.padded_h + m->size.padded_w) * sizeof *weights);
-        if (!weights) return fault(f, UPRES_E_MEMORY, "no memory for the weights of tiles") == UPRES_OK;
-    }
     if (m->watch.chunk_begins) m->watch.chunk_begins(m->watch.user, k);
-    dev_enter(m->dev);
-    run_tiles(m, m->dev, k, low, pictures, weights);
-    dev_leave(m->dev);
-    free(weights);
+    const bool ok = m->devices_used > 1 ? run_shared(m, k, low, pictures, f) : run_alone(m, k, low[0], pictures, f);
     if (m->watch.chunk_ends) m->watch.chunk_ends(m->watch.user, k);
-    if (f->status != UPRES_OK) return false;
-    if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
-    return fine(m, f);
+    return ok;
+}
+
+/* The streams of all tiles, each on its device. */
+static bool start_streams(FlashNetworks *m, Fault *f)
+{
+    for (int i = 0; i < m->devices_used; i++) {
+        Dev *d = m->device[i].dev;
+        dev_enter(d);
+        open_streams(m, i, d);
+        dev_leave(d);
+        if (!fine(m, i, f)) return false;
+    }
+    return true;
 }
 
 static bool restart(void *user, int64_t start, Fault *f)
 {
     FlashNetworks *m = user;
-    dev_enter(m->dev);
     close_streams(m);
-    open_streams(m, m->dev);
-    dev_leave(m->dev);
     m->start = start;
-    return fine(m, f);
+    return start_streams(m, f);
 }
 
 StreamNetworks flash_networks_run(FlashNetworks *m)
@@ -422,13 +536,27 @@ static int64_t chunks_to_run(const FlashNetworks *m, const StreamPipelineSetup *
 static bool does_not_fit(const FlashPlan *plan, uint64_t needed, bool full, Fault *f)
 {
     char needs[32], has[32];
-    fault(
-        f, UPRES_E_MEMORY,
-        "the job needs %s of %s, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
-        cost_bytes(needed, needs), plan->weights.all ? "the GPU's memory" : "memory", cost_bytes(plan->limit, has),
-        full ? ", --mode tiny-long" : "");
+    const char *where = !plan->weights.all ? "memory" : plan->devices > 1 ? "each GPU's memory" : "the GPU's memory";
+    fault(f, UPRES_E_MEMORY,
+          "the job needs %s of %s, but %s can be had; use a smaller --scale, fewer --kv-slices%s, or raise --memory",
+          cost_bytes(needed, needs), where, cost_bytes(plan->limit, has), full ? ", --mode tiny-long" : "");
     f->needed = needed;
     return false;
+}
+
+/* Host memory: of the pipeline, and beside it. */
+static uint64_t fixed_bytes(const FlashNetworks *m, const StreamPipelineSetup *s)
+{
+    const uint64_t picture = (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w, devices = (uint64_t)m->devices_used;
+    const Tile *t = &m->tile[0];
+    const uint64_t tile = (uint64_t)(t->y.hi - t->y.lo) * (uint64_t)(t->x.hi - t->x.lo);
+    StreamPipelineSetup with = *s;
+    with.readers = devices > 1 ? m->devices_used : 0;
+    uint64_t bytes = stream_pipeline_bytes(&with) + cost_program_bytes(m->options.threads);
+    if (m->tile_count > 1) bytes += picture * sizeof(float);
+    if (m->device[0].device.setup.cuda) bytes += devices * cost_staging_bytes(picture * 3 * sizeof(float));
+    if (devices > 1) bytes += devices * FLASH_SHARE_AHEAD * tile * 3 * sizeof(float) * (STREAM_FIRST_FRAMES - STREAM_AHEAD);
+    return bytes;
 }
 
 /* What a device counted, fitted under the limit: where not all weights fit they are streamed. */
@@ -437,12 +565,9 @@ static bool fit(const FlashNetworks *m, const StreamPipelineSetup *s, DevTotals 
     plan->arena_bytes = totals.arena_peak;
     plan->weights = totals.weights;
     plan->weight_bytes = totals.weights.all ? weight_need_all(&totals.weights) : totals.weight_bytes;
-    plan->fixed_bytes = stream_pipeline_bytes(s) + cost_program_bytes(m->options.threads);
-    const uint64_t pixels = (uint64_t)m->size.padded_h * (uint64_t)m->size.padded_w;
-    if (m->tile_count > 1) plan->fixed_bytes += pixels * sizeof(float);
-    if (m->device.setup.cuda) plan->fixed_bytes += cost_staging_bytes(pixels * 3 * sizeof(float));
+    plan->fixed_bytes = fixed_bytes(m, s);
     /* A device's limit is its own memory, which holds none of the frames. */
-    const uint64_t beside = plan->arena_bytes + (m->device.setup.cuda ? 0 : plan->fixed_bytes);
+    const uint64_t beside = plan->arena_bytes + (m->device[0].device.setup.cuda ? 0 : plan->fixed_bytes);
     const uint64_t least = totals.weights.all ? weight_need_least(&totals.weights) : plan->weight_bytes;
     const uint64_t room = cost_room(plan->limit, beside);
     if (least > room) return does_not_fit(plan, beside + least, m->full != NULL, f);
@@ -452,18 +577,31 @@ static bool fit(const FlashNetworks *m, const StreamPipelineSetup *s, DevTotals 
     return true;
 }
 
+/* Of all tiles, from that of the first device's; tiles are of one size. */
+static ChunkCost of_all_tiles(const FlashNetworks *m, const ChunkCost *part)
+{
+    const double times = (double)m->tile_count / ((m->tile_count - 1) / m->devices_used + 1);
+    ChunkCost all = {.transformer = part->transformer * times, .decode = part->decode * times};
+    prediction_add(&all.transformer_time, &part->transformer_time, times);
+    prediction_add(&all.decode_time, &part->decode_time, times);
+    return all;
+}
+
+/* The first device's part, as no other has more to do. */
 static bool plan_within(FlashNetworks *m, const StreamPipelineSetup *s, uint64_t limit, FlashPlan *plan, Fault *f)
 {
     *plan = (FlashPlan){.limit = limit};
     if (!lay_tiles(m, s->picture.size, f)) return false;
     tile_form(m, &plan->tile, &plan->overlap);
     plan->tiles = m->tile_count;
-    Dev *d = dev_plan_open(&m->device.setup);
+    plan->devices = m->devices_used;
+    Dev *d = dev_plan_open(&m->device[0].device.setup);
     if (!d) return fault(f, UPRES_E_MEMORY, "no memory to plan with") == UPRES_OK;
-    open_streams(m, d);
+    open_streams(m, 0, d);
     int64_t chunks = chunks_to_run(m, s);
     for (int64_t k = 0; k < chunks && dev_ok(d); k++) {
-        plan->next = run_tiles(m, d, k, (VaeVideo){0}, (VaeVideo){0}, NULL);
+        const ChunkCost part = run_tiles(m, d, k, (VaeVideo){0}, (VaeVideo){0}, NULL);
+        plan->next = of_all_tiles(m, &part);
         if (k == 0) plan->first = plan->next;
     }
     DevTotals totals = dev_totals(d);
@@ -474,23 +612,59 @@ static bool plan_within(FlashNetworks *m, const StreamPipelineSetup *s, uint64_t
     return ok && fit(m, s, totals, plan, f);
 }
 
+/* Bytes that each of the devices can give; 0: not known of any. After a plan of `planned` bytes (0: none) that could not be had:
+ * of something smaller. */
+static uint64_t least_limit(const FlashNetworks *m, int devices, uint64_t planned)
+{
+    uint64_t least = 0;
+    for (int i = 0; i < devices; i++) {
+        const Device *d = &m->device[i].device;
+        const uint64_t limit = planned ? device_smaller_limit(d, &m->options, planned) : device_limit(d, &m->options);
+        if (limit && (!least || limit < least)) least = limit;
+    }
+    return least;
+}
+
 bool flash_networks_plan(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, Fault *f)
 {
-    return plan_within(m, s, device_limit(&m->device, &m->options), plan, f);
+    if (!lay_tiles(m, s->picture.size, f)) return false;
+    return plan_within(m, s, least_limit(m, m->devices_used, 0), plan, f);
+}
+
+static int stopped(void *user)
+{
+    return atomic_load(&((FlashNetworks *)user)->stop);
 }
 
 /* *no_memory: the GPU had less than was planned. */
-static bool open_device(FlashNetworks *m, const FlashPlan *plan, bool *no_memory, Fault *f)
+static bool open_device(FlashNetworks *m, int device, const FlashPlan *plan, bool *no_memory, Fault *f)
 {
     char error[512];
-    DevSetup setup = m->device.setup;
+    TileDevice *t = &m->device[device];
+    DevSetup setup = t->device.setup;
     setup.weights = plan->weights;
     setup.weight_limit = plan->weight_bytes;
-    m->dev = dev_try(&setup, plan->arena_bytes, no_memory, error, sizeof error);
-    if (!m->dev) return fault(f, *no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error) == UPRES_OK;
-    dev_set_cancel(m->dev, m->options.cancel, m->options.user);
-    open_streams(m, m->dev);
-    return fine(m, f);
+    t->dev = dev_try(&setup, plan->arena_bytes, no_memory, error, sizeof error);
+    if (!t->dev) {
+        fault(f, *no_memory || !setup.cuda ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", error);
+        if (m->device_count > 1) device_name_fault(&t->device, f);
+        return false;
+    }
+    /* The caller's function is for the caller's thread. */
+    if (plan->devices > 1) dev_set_cancel(t->dev, stopped, m);
+    else dev_set_cancel(t->dev, m->options.cancel, m->options.user);
+    return true;
+}
+
+static bool open_devices(FlashNetworks *m, const FlashPlan *plan, bool *no_memory, Fault *f)
+{
+    *no_memory = false;
+    for (int i = 0; i < plan->devices; i++)
+        if (!open_device(m, i, plan, no_memory, f)) {
+            close_devices(m);
+            return false;
+        }
+    return start_streams(m, f);
 }
 
 bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashPlan *plan, FlashWatch watch, Fault *f)
@@ -498,12 +672,11 @@ bool flash_networks_start(FlashNetworks *m, const StreamPipelineSetup *s, FlashP
     bool no_memory;
     m->watch = watch;
     if (!flash_networks_plan(m, s, plan, f) || !sum_weights(m, f)) return false;
-    device_log_choice(&m->device, &m->options);
-    if (open_device(m, plan, &no_memory, f)) return true;
+    device_log_choice(&m->device[0].device, &m->options);
+    if (open_devices(m, plan, &no_memory, f)) return true;
     if (!no_memory) return false;
-    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less", f->text);
+    options_log(&m->options, UPRES_LOG_NOTE, "%s; trying with less%s", f->text, plan->devices > 1 ? " on all of them" : "");
     *f = (Fault){0};
-    m->device.setup.may_spill = false; /* slow is better than not at all */
-    return plan_within(m, s, device_smaller_limit(&m->device, &m->options, plan->peak_bytes), plan, f) &&
-           open_device(m, plan, &no_memory, f);
+    for (int i = 0; i < m->device_count; i++) m->device[i].device.setup.may_spill = false; /* slow is better than not at all */
+    return plan_within(m, s, least_limit(m, plan->devices, plan->peak_bytes), plan, f) && open_devices(m, plan, &no_memory, f);
 }

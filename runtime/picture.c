@@ -387,8 +387,8 @@ uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool in
         const PictureSource input = source_of(&p, &p.input, NULL), style = source_of(&p, &p.style, NULL);
         const PictureColors slice = colors_of(&p, (int)color_frames(s), NULL);
         const PictureResult result = result_of(&p, &style, 0, NULL, pictures_has_alpha(s) ? &some_alpha : NULL);
-        const PictureJob job = {inputs ? &input : NULL, color_by_slice(s) ? &slice : NULL, &result};
-        need = picture_device_need(d, &job);
+        const PictureJob all = {inputs ? &input : NULL, color_by_slice(s) ? &slice : NULL, &result}, first = {.input = &input};
+        need = picture_device_need(d, s->inputs_only ? &first : &all);
     }
     free_tables(&p);
     return need;

@@ -95,11 +95,11 @@ static bool open_devices(Pipeline *p, Fault *f)
     const PipelineSetup *s = &p->setup;
     PictureSetup inputs = s->picture;
     inputs.inputs_only = true;
-    inputs.device = NULL;
     p->device_count = 1 + s->other_count;
     for (int i = 0; i < p->device_count; i++) {
         PipelineDevice *d = &p->device[i];
         d->networks = i == 0 ? s->networks : s->others[i - 1];
+        inputs.device = s->input_device[i];
         if (p->device_count > 1 && !(d->pictures = pictures_open(&inputs, f))) return false;
         d->means = (BatchMeans){.picture = &s->picture, .networks = &d->networks, .user = s->watch.user,
                                 .pictures = d->pictures ? d->pictures : p->pictures, .phase = s->watch.phase, .device = i};

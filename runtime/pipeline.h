@@ -67,6 +67,8 @@ typedef struct PipelineSetup {
     PipelineNetworks networks;
     const PipelineNetworks *others; /* of further devices, which compute the same; read when the pipeline is opened */
     int other_count;
+    PictureDevice *input_device[PIPELINE_DEVICES_MAX]; /* with others: that is asked first for what each encodes; NULL: none.
+                                                          Outlive the pipeline */
     PipelineWatch watch;
 } PipelineSetup;
 

@@ -367,11 +367,7 @@ bool seedvr2_plan(Seedvr2 *const *m, int count, const PipelineSetup *s, Seedvr2P
 
 void seedvr2_name_device(const Seedvr2 *m, Fault *f)
 {
-    char name[16], text[sizeof f->text];
-    snprintf(name, sizeof name, "cuda:%d", m->device.setup.cuda ? m->device.cuda.ordinal : 0);
-    if (f->status == UPRES_OK || f->status == UPRES_E_CANCELLED || strstr(f->text, name)) return;
-    snprintf(text, sizeof text, "%s", f->text);
-    fault(f, f->status, "%s: %.1000s", name, text);
+    device_name_fault(&m->device, f);
 }
 
 /* *no_memory: the GPU had less than was planned. */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct FlashSession {
     upres_session *session;
@@ -12,11 +13,11 @@ typedef struct FlashSession {
     FlashNetworks *networks;
     FlashPlan plan;
     PictureDevice *pictures;
-    uint64_t picture_bytes; /* that it takes of the GPU's memory; 0: there is none */
+    uint64_t picture_bytes; /* of the first GPU's memory for it, and for what is read there; 0: there is none */
     StreamPipeline *pipeline;
     const ChunkCost *cost; /* of the present chunk */
     bool told;             /* that frames before those selected are computed too */
-    unsigned kernels_told; /* in the log */
+    unsigned kernels_told[UPRES_DEVICES_MAX]; /* in the log */
 } FlashSession;
 
 /* ---------------------------------------------------------------------------------------------------------- reports */
@@ -65,14 +66,28 @@ static void chunk_ends(void *user, int64_t k)
     options_log(&s->options, UPRES_LOG_INFO, "chunk %lld (frames %lld to %lld): transformer %.2f s, decode %.2f s",
                 (long long)k, (long long)stream_chunk_first(k), (long long)stream_chunk_first(k + 1) - 1,
                 s->spent[PHASE_TRANSFORMER], s->spent[PHASE_DECODE]);
-    const DevTotals totals = flash_networks_totals(j->networks);
-    device_log_kernels(&s->options, &totals, &j->kernels_told);
+    for (int i = 0; i < j->plan.devices; i++) {
+        const DevTotals totals = flash_networks_totals(j->networks, i);
+        device_log_kernels(&s->options, &totals, &j->kernels_told[i]);
+    }
 }
 
 static void finishing(void *user)
 {
     FlashSession *j = user;
     session_turn_to(j->session, PHASE_COLOR);
+}
+
+/* Devices that there is nothing for. A chunk looks at those before it, so there is nothing to share out but tiles. */
+static bool note_idle(const upres_options *o, const FlashPlan *p, char *text, size_t size)
+{
+    const int last = (int)o->devices[p->devices - 1];
+    if (o->device_count <= p->devices) return false;
+    if (p->tiles == 1)
+        snprintf(text, size, "without tiles only cuda:%d has work; --tile N shares the picture out, to slightly other pixels", last);
+    else
+        snprintf(text, size, "with %d tiles the devices behind cuda:%d have no work; a smaller --tile makes more", p->tiles, last);
+    return true;
 }
 
 static void log_start(const FlashSession *j, const WeightSet *w)
@@ -87,14 +102,16 @@ static void log_start(const FlashSession *j, const WeightSet *w)
         options_log(o, UPRES_LOG_NOTE, "--scale %g: FlashVSR is trained for 4 and does less well below", o->scale);
     options_log(o, UPRES_LOG_NOTE, "%s", flash_networks_version(j->networks));
     if (p->note[0]) options_log(o, UPRES_LOG_NOTE, "%s", p->note);
+    char idle[128];
+    if (note_idle(o, p, idle, sizeof idle)) options_log(o, UPRES_LOG_NOTE, "%s", idle);
     if (!o->log) return;
     for (size_t i = 0; i < weight_set_part_count(w); i++) {
         const WeightPart *part = weight_set_part(w, i);
         options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
                     flash_networks_uses(j->networks, part) ? "" : " (not used)", part->summary ? part->summary : "");
     }
-    options_log(o, UPRES_LOG_INFO, "device %s, mode %s", flash_networks_describe(j->networks),
-                modes[o->mode]);
+    for (int i = 0; i < p->devices; i++)
+        options_log(o, UPRES_LOG_INFO, "device %s, mode %s", flash_networks_describe(j->networks, i), modes[o->mode]);
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized and written %dx%d, computed %dx%d", clip->width, clip->height,
                 z->scaled_w, z->scaled_h, z->padded_w, z->padded_h);
     if (p->tiles > 1)
@@ -110,8 +127,10 @@ static void log_start(const FlashSession *j, const WeightSet *w)
     else snprintf(limit, sizeof limit, "an unknown amount");
     if (p->weights.all)
         options_log(o, UPRES_LOG_INFO,
-                    "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; %s can be "
-                    "had",
+                    p->devices > 1 ? "memory of each GPU: networks %s, weights %s, pictures (on the first) %s; frames and program, in "
+                                     "the host's, %s; %s can be had of each"
+                                   : "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; "
+                                     "%s can be had",
                     arena, weights, pictures, fixed, limit);
     else
         options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
@@ -120,20 +139,9 @@ static void log_start(const FlashSession *j, const WeightSet *w)
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
 
-/* A chunk looks at those before it, so there is nothing to share out but tiles, whose streams live on one device here. */
-static upres_status check_devices(const upres_options *o, Fault *f)
-{
-    if (!o->device_count) return UPRES_OK;
-    return fault(f, UPRES_E_UNSUPPORTED,
-                 "--device names %d devices, but FlashVSR is a stream whose chunks follow from one another and runs on one; "
-                 "name one, and give other scenes of the clip to the others (--frames)",
-                 (int)o->device_count);
-}
-
 static upres_status make_setup(const upres_options *o, const upres_clip *clip, StreamPipelineSetup *setup, Fault *f)
 {
     enum { LONGEST = 16384 };
-    if (check_devices(o, f) != UPRES_OK) return f->status;
     StreamSize size = stream_size(clip->height, clip->width, o->scale);
     if (size.scaled_h > LONGEST || size.scaled_w > LONGEST)
         return fault(f, UPRES_E_ARGUMENT, "the result would be %dx%d; sides up to %d are served, use a smaller --scale",
@@ -152,10 +160,38 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, S
     return UPRES_OK;
 }
 
-/* What is beside the networks in a GPU's memory. */
+/* What is beside the networks in a GPU's memory: for results. */
 static uint64_t picture_bytes(const StreamPipelineSetup *s, const DevSetup *d, const FlashPlan *plan)
 {
     return picture_device_beside(stream_pictures_device_bytes(&s->picture, d), plan->limit, plan->peak_bytes);
+}
+
+/* And beside so much of that, for what a device of several reads. */
+static uint64_t reader_bytes(const StreamPipelineSetup *s, const DevSetup *d, const FlashPlan *plan, uint64_t taken)
+{
+    StreamPictureSetup low = s->picture;
+    low.low_only = true;
+    if (plan->devices == 1) return 0;
+    return picture_device_beside(stream_pictures_device_bytes(&low, d), plan->limit, plan->peak_bytes + taken);
+}
+
+static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
+{
+    return bytes > 0 ? picture_device_open(d, bytes, bytes) : NULL;
+}
+
+static void open_picture_devices(FlashSession *j)
+{
+    const DevSetup *first = flash_networks_setup(j->networks, 0);
+    const uint64_t results = picture_bytes(&j->setup, first, &j->plan);
+    j->picture_bytes = results + reader_bytes(&j->setup, first, &j->plan, results);
+    j->setup.picture.device = j->pictures = open_pictures(first, results);
+    if (j->plan.devices == 1) return;
+    j->setup.readers = j->plan.devices;
+    for (int i = 0; i < j->plan.devices; i++) {
+        const DevSetup *d = flash_networks_setup(j->networks, i);
+        j->setup.reader_device[i] = open_pictures(d, reader_bytes(&j->setup, d, &j->plan, i == 0 ? results : 0));
+    }
 }
 
 static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
@@ -168,10 +204,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     const FlashWatch watch = {j, chunk_begins, phase_begins, network_progress, chunk_ends};
     j->networks = flash_networks_open(w, &s->options, f);
     if (!j->networks || !flash_networks_start(j->networks, &j->setup, &j->plan, watch, f)) return f->status;
-    const DevSetup *device = flash_networks_setup(j->networks);
-    j->picture_bytes = picture_bytes(&j->setup, device, &j->plan);
-    if (j->picture_bytes > 0) j->pictures = picture_device_open(device, j->picture_bytes, j->picture_bytes);
-    j->setup.picture.device = j->pictures;
+    open_picture_devices(j);
     s->channels = stream_pictures_has_alpha(&j->setup.picture) ? 4 : 3;
     j->setup.networks = flash_networks_run(j->networks);
     j->setup.user = j;
@@ -191,6 +224,7 @@ static void close_job(void *job)
     if (!j) return;
     stream_pipeline_close(j->pipeline);
     picture_device_close(j->pictures);
+    for (int i = 0; i < j->setup.readers; i++) picture_device_close(j->setup.reader_device[i]);
     flash_networks_close(j->networks);
     free(j);
 }
@@ -257,6 +291,21 @@ static upres_status pull(void *job, PipelineResult *r, Fault *f)
 
 /* -------------------------------------------------------------------------------------------------------------- plan */
 
+static void add_note(upres_plan_report *r, const char *text)
+{
+    const size_t length = strlen(r->note);
+    if (text[0]) snprintf(r->note + length, sizeof r->note - length, "%s%s", length > 0 ? "; " : "", text);
+}
+
+static void fill_notes(upres_plan_report *r, const upres_options *o, const FlashNetworks *m, const FlashPlan *p)
+{
+    char idle[128];
+    if (note_idle(o, p, idle, sizeof idle)) add_note(r, idle);
+    if (p->devices > 1) add_note(r, "memory of each device, time of all");
+    add_note(r, p->note);
+    add_note(r, flash_networks_version(m));
+}
+
 /* The results that the clip's ranges ask for, and the last one; -1: not known. */
 static bool find_last(const upres_options *o, const upres_clip *clip, int64_t *results, int64_t *last, Fault *f)
 {
@@ -283,8 +332,9 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     if (results == 0) return session_no_frames(clip, f);
     FlashNetworks *m = flash_networks_open(w, o, f);
     bool planned = m && flash_networks_plan(m, &setup, &p, f);
-    if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m), &p);
-    if (planned) snprintf(r->note, sizeof r->note, "%.100s%s%.150s", p.note, p.note[0] ? "; " : "", flash_networks_version(m));
+    if (planned) fill_notes(r, o, m, &p);
+    if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m, 0), &p);
+    if (planned) r->picture_bytes += reader_bytes(&setup, flash_networks_setup(m, 0), &p, r->picture_bytes);
     flash_networks_close(m);
     if (!planned) return f->status;
     const StreamSize *z = &setup.picture.size;
@@ -317,6 +367,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     prediction_add(&decode.prediction, &p.next.decode_time, later);
     plan_add_phase(r, "transformer", &transformer, transformer.flop);
     plan_add_phase(r, "decode", &decode, decode.flop);
+    for (size_t i = 0; p.devices > 1 && i < r->phase_count; i++) plan_share(r, i, p.tiles, p.devices);
     plan_add_pictures(r);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;

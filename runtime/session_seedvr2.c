@@ -34,7 +34,7 @@ typedef struct Seedvr2Session {
     PipelineSetup setup;
     Seedvr2Plan plan;
     PictureDevice *pictures; /* of the first device */
-    uint64_t picture_bytes;  /* that it takes there; 0: there is none */
+    uint64_t picture_bytes;  /* of its memory for that, and for its inputs; 0: there is none */
     Pipeline *pipeline;
 
     Course course[UPRES_DEVICES_MAX];
@@ -338,10 +338,37 @@ static bool count_batches(const PipelineSetup *s, const upres_clip *clip, int64_
     return fine;
 }
 
-/* What is beside the networks in a GPU's memory. Devices that work apart get their inputs from the host. */
+/* What is beside the networks in the first GPU's memory, for the caller's thread. */
 static uint64_t picture_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, bool apart)
 {
     return picture_device_beside(pictures_device_bytes(&s->picture, d, !apart), plan->limit, plan->peak_bytes);
+}
+
+/* And beside so much of that, for the inputs of a device that works apart. */
+static uint64_t input_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, uint64_t taken)
+{
+    PictureSetup inputs = s->picture;
+    inputs.inputs_only = true;
+    return picture_device_beside(pictures_device_bytes(&inputs, d, true), plan->limit, plan->peak_bytes + taken);
+}
+
+static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
+{
+    return bytes > 0 ? picture_device_open(d, bytes, bytes) : NULL;
+}
+
+static void open_picture_devices(Seedvr2Session *j)
+{
+    const DevSetup *first = seedvr2_setup(first_of(j));
+    const uint64_t results = picture_bytes(&j->setup, first, &j->plan, j->apart);
+    j->picture_bytes = results;
+    j->setup.picture.device = j->pictures = open_pictures(first, results);
+    if (!j->apart) return;
+    j->picture_bytes += input_bytes(&j->setup, first, &j->plan, results);
+    for (int i = 0; i < j->device_count; i++) {
+        const DevSetup *d = seedvr2_setup(j->course[i].networks);
+        j->setup.input_device[i] = open_pictures(d, input_bytes(&j->setup, d, &j->plan, i == 0 ? results : 0));
+    }
 }
 
 /* Who does what, once it is known what there is to do. Ranges that are selected later are not known: then batches are. */
@@ -394,9 +421,7 @@ static upres_status open_job(upres_session *s, const WeightSet *w, Fault *f)
     lock_init(&j->lock);
     if (make_setup(&s->options, &s->clip, &j->setup, f) != UPRES_OK) return f->status;
     if (!open_networks(j, w, f) || !start_networks(j, f) || !share_out(j, f)) return f->status;
-    j->picture_bytes = picture_bytes(&j->setup, seedvr2_setup(first_of(j)), &j->plan, j->apart);
-    if (j->picture_bytes > 0) j->pictures = picture_device_open(seedvr2_setup(first_of(j)), j->picture_bytes, j->picture_bytes);
-    j->setup.picture.device = j->pictures;
+    open_picture_devices(j);
     s->channels = pictures_has_alpha(&j->setup.picture) ? 4 : 3;
     if (!open_pipeline(j, f)) return f->status;
     s->width = j->setup.picture.size.true_w;
@@ -414,6 +439,7 @@ static void close_job(void *job)
     pipeline_close(j->pipeline);
     shared_tiles_close(j->tiles);
     picture_device_close(j->pictures);
+    for (int i = 0; i < PIPELINE_DEVICES_MAX; i++) picture_device_close(j->setup.input_device[i]);
     for (int i = 0; i < UPRES_DEVICES_MAX; i++) seedvr2_close(j->course[i].networks);
     mailbox_close(j->mailbox);
     lock_free(&j->lock);
@@ -509,7 +535,9 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     while (opened < count && (m[opened] = seedvr2_open(w, o, opened, f))) opened++;
     setup.other_count = count - 1;
     const bool planned = opened == count && seedvr2_plan(m, count, &setup, &p, f);
-    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, count > 1 && batches != 1);
+    const bool apart = count > 1 && batches != 1;
+    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, apart);
+    if (planned && apart) r->picture_bytes += input_bytes(&setup, seedvr2_setup(m[0]), &p, r->picture_bytes);
     while (opened > 0) seedvr2_close(m[--opened]);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;

@@ -50,6 +50,7 @@ static size_t scratch_floats(const StreamPictureSetup *s)
 {
     const ResizeAxis x = {s->width, s->size.scaled_w, 4, NULL, NULL}, y = {s->height, s->size.scaled_h, 4, NULL, NULL};
     size_t most = resize_scratch(&x, &y);
+    if (s->low_only) return most;
     size_t color =
         s->options->color == UPRES_COLOR_WAVELET
             ? color_scratch(COLOR_WAVELET, 1, s->size.padded_h, s->size.padded_w) / sizeof(float)
@@ -257,7 +258,7 @@ uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetu
     if (make_axes(&p)) {
         const PictureSource source = source_of(&p, NULL);
         const PictureResult result = result_of(&p, &source, 0, NULL, stream_pictures_has_alpha(s) ? &some_alpha : NULL);
-        need = picture_device_need(d, &(PictureJob){&source, NULL, &result});
+        need = picture_device_need(d, &(PictureJob){&source, NULL, s->low_only ? NULL : &result});
     }
     resize_axis_free(&p.x);
     resize_axis_free(&p.y);

@@ -18,6 +18,7 @@ typedef struct StreamPictureSetup {
     PictureDevice *device; /* that is asked first; NULL: none. Outlives the StreamPictures */
     PictureForm form;      /* in which the device may give results; all zero: none */
     bool clamp; /* decoded pictures go to [-1, 1] before the colour correction */
+    bool low_only; /* stream_pictures_low is all that will be asked for */
 } StreamPictureSetup;
 
 typedef struct StreamPictures StreamPictures;

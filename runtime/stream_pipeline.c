@@ -8,9 +8,16 @@
 
 enum { MOST_HELD = STREAM_FIRST_FRAMES - STREAM_AHEAD }; /* pictures of a chunk */
 
+/* A thread that reads low-quality frames. */
+typedef struct Reader {
+    const StreamPipeline *pipeline;
+    StreamPictures *pictures;
+} Reader;
+
 struct StreamPipeline {
     StreamPipelineSetup setup;
     StreamPictures *pictures;
+    Reader reader[UPRES_DEVICES_MAX]; /* of one: the pipeline's own pictures */
     FrameRange *wanted; /* as asked for, in any order; none: everything */
     size_t wanted_count;
 
@@ -40,6 +47,26 @@ static size_t scaled_pixels(const StreamPictureSetup *s)
 
 /* -------------------------------------------------------------------------------------------------- open and close */
 
+static StreamPictureSetup reader_setup(const StreamPipelineSetup *s, int i)
+{
+    StreamPictureSetup low = s->picture;
+    low.low_only = true;
+    low.device = s->reader_device[i];
+    return low;
+}
+
+static bool open_readers(StreamPipeline *p, Fault *f)
+{
+    const StreamPipelineSetup *s = &p->setup;
+    p->reader[0] = (Reader){p, p->pictures};
+    for (int i = 0; s->readers > 0 && i < s->readers; i++) {
+        const StreamPictureSetup low = reader_setup(s, i);
+        p->reader[i] = (Reader){p, stream_pictures_open(&low, f)};
+        if (!p->reader[i].pictures) return false;
+    }
+    return true;
+}
+
 StreamPipeline *stream_pipeline_open(const StreamPipelineSetup *s, Fault *f)
 {
     StreamPipeline *p = calloc(1, sizeof *p);
@@ -51,12 +78,16 @@ StreamPipeline *stream_pipeline_open(const StreamPipelineSetup *s, Fault *f)
     p->frames = s->frames ? s->frames : -1;
     p->cut = -1;
     p->pictures = stream_pictures_open(&s->picture, f);
+    if (!p->pictures || !open_readers(p, f)) {
+        stream_pipeline_close(p);
+        return NULL;
+    }
     size_t pixels = scaled_pixels(&s->picture);
     bool alpha = stream_pictures_has_alpha(&s->picture);
     p->rgb = malloc(3 * pixels * sizeof(float));
     if (alpha) p->alpha = malloc(pixels * sizeof(float));
-    if (p->pictures && p->rgb && (p->alpha || !alpha)) return p;
-    if (p->pictures) fault(f, UPRES_E_MEMORY, "no memory for a result of %zu pixels; use a smaller --scale", pixels);
+    if (p->rgb && (p->alpha || !alpha)) return p;
+    fault(f, UPRES_E_MEMORY, "no memory for a result of %zu pixels; use a smaller --scale", pixels);
     stream_pipeline_close(p);
     return NULL;
 }
@@ -66,6 +97,7 @@ void stream_pipeline_close(StreamPipeline *p)
     if (!p) return;
     for (int i = 0; i < MOST_HELD; i++) free(p->held[i]);
     frame_store_free(&p->sources);
+    for (int i = 0; i < p->setup.readers; i++) stream_pictures_close(p->reader[i].pictures);
     stream_pictures_close(p->pictures);
     free(p->wanted);
     free(p->rgb);
@@ -80,7 +112,8 @@ uint64_t stream_pipeline_bytes(const StreamPipelineSetup *s)
     uint64_t padded = 3 * (uint64_t)c->size.padded_h * (uint64_t)c->size.padded_w * sizeof(float);
     uint64_t result = (stream_pictures_has_alpha(c) ? 4 : 3) * (uint64_t)scaled_pixels(c) * sizeof(float);
     uint64_t held = s->frames && s->frames < MOST_HELD ? (uint64_t)s->frames : MOST_HELD;
-    return stream_pictures_bytes(c) + (held + STREAM_AHEAD) * source + held * padded + result;
+    const StreamPictureSetup low = reader_setup(s, 0);
+    return stream_pictures_bytes(c) + (uint64_t)s->readers * stream_pictures_bytes(&low) + (held + STREAM_AHEAD) * source + held * padded + result;
 }
 
 /* --------------------------------------------------------------------------------------------- what runs and when */
@@ -217,11 +250,12 @@ upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f)
 
 static bool read_low(void *user, const VaeRegion *r)
 {
-    StreamPipeline *p = user;
+    const Reader *reader = user;
+    const StreamPipeline *p = reader->pipeline;
     int64_t number = p->start + r->frame;
     if (number >= p->seen) number = p->seen - 1; /* a chunk that runs lacks frames beyond the end only */
     const void *source = frame_store_get(&p->sources, number);
-    const float *low = stream_pictures_low(p->pictures, source, number);
+    const float *low = stream_pictures_low(reader->pictures, source, number);
     size_t width = (size_t)p->setup.picture.size.padded_w;
     for (int c = 0; c < r->channels; c++)
         for (int y = 0; y < r->height; y++)
@@ -256,8 +290,9 @@ static bool write_picture(void *user, const VaeRegion *r, bool add)
 static bool run_chunk(StreamPipeline *p)
 {
     const StreamNetworks *n = &p->setup.networks;
-    if (!n->chunk(n->user, p->k, (VaeVideo){p, read_low, NULL}, (VaeVideo){p, NULL, write_picture}, p->fault))
-        return false;
+    VaeVideo low[UPRES_DEVICES_MAX];
+    for (int i = 0; i < UPRES_DEVICES_MAX; i++) low[i] = (VaeVideo){&p->reader[i], read_low, NULL};
+    if (!n->chunk(n->user, p->k, low, (VaeVideo){p, NULL, write_picture}, p->fault)) return false;
     p->k++;
     return true;
 }

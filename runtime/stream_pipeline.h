@@ -17,22 +17,24 @@
 #include "runtime/stream_picture.h"
 
 /*
- * chunk: low-quality frames in, pictures out, both 3 x padded_h x padded_w, signed, numbered through the stream from 0.
- * Called for chunk 0, 1, 2 ...; chunk k reads up to frame stream_chunk_first(k + 1) + STREAM_AHEAD - 1 and writes its
- * own frames. A sample may be written once, or be the sum of several writes with `add`. restart: a new scene; what
- * follows is chunk 0 again, numbered from 0, of which frame 0 is frame `start` of the clip. Both false with their
- * sentence in f.
+ * chunk: low-quality frames in (low: of each reader), pictures out, both 3 x padded_h x padded_w, signed, numbered
+ * through the stream from 0. Called for chunk 0, 1, 2 ...; chunk k reads up to frame stream_chunk_first(k + 1) +
+ * STREAM_AHEAD - 1 and writes its own frames. A sample may be written once, or be the sum of several writes with `add`.
+ * restart: a new scene; what follows is chunk 0 again, numbered from 0, of which frame 0 is frame `start` of the clip.
+ * Both false with their sentence in f.
  */
 typedef struct StreamNetworks {
     void *user;
     bool (*restart)(void *user, int64_t start, Fault *f);
-    bool (*chunk)(void *user, int64_t k, VaeVideo low, VaeVideo pictures, Fault *f);
+    bool (*chunk)(void *user, int64_t k, const VaeVideo *low, VaeVideo pictures, Fault *f);
 } StreamNetworks;
 
 typedef struct StreamPipelineSetup {
     StreamPictureSetup picture;
     int64_t frames; /* of the clip; 0: not known */
     StreamNetworks networks;
+    int readers; /* threads that read low-quality frames side by side, each from a video of its own; 0: the caller's alone */
+    PictureDevice *reader_device[UPRES_DEVICES_MAX]; /* that is asked first for theirs; NULL: none. Outlive the pipeline */
     void *user;
     void (*finishing)(void *user); /* a result is being finished from now on; may be NULL */
 } StreamPipelineSetup;

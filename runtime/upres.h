@@ -262,9 +262,11 @@ typedef struct upres_options {
     /*
      * Several GPUs of one architecture, instead of the one that `device` names: the numbers of 1 to UPRES_DEVICES_MAX different
      * CUDA devices; device_count 0: `device` says which (default). Upscaling with SeedVR2: batches are shared out to them, or,
-     * where the clip is one batch, the tiles of the autoencoder. Every device holds the weights and a working memory, planned
-     * for the one with the least to spare; `memory` is each one's. Results are those of one device with that plan, bit for
-     * bit; more frames are wanted before the first (upres_session_latency). Progress is told of the earliest batch.
+     * where the clip is one batch, the tiles of the autoencoder; more frames are wanted before the first result
+     * (upres_session_latency). With FlashVSR: tiles (`tile`), each of which stays on one device; without tiles the first
+     * works alone, with a note. Every device holds the weights and a working memory, planned for the one with the least to spare;
+     * `memory` is each one's. Results are those of one device with that plan, bit for bit. Progress is told of the earliest
+     * batch or tile.
      */
     int32_t device_count;
     int32_t devices[UPRES_DEVICES_MAX];

@@ -31,13 +31,13 @@ need_kernels() {
     finish
 }
 
-# run NAME SETTINGS OPTION... : a job with demo weights; NAME.log, NAME.report, NAME.status, and the pictures in NAME.
+# run NAME SETTINGS OPTION... : a job with SeedVR2's demo weights, or those of the file $weights; NAME.log, NAME.report, NAME.status, and the pictures in NAME.
 run() {
     local name=$1 settings=$2
     shift 2
     [[ $settings = *memory=* ]] || settings=memory=512M,$settings
     [ -f "$work/weights.safetensors" ] || "$upres" demo-weights seedvr2 -o "$work/weights.safetensors" >/dev/null
-    UPRES_EMULATOR="sm=89,$settings,report=$work/$name.report" timeout 600 "$upres" -m "$work/weights.safetensors" \
+    UPRES_EMULATOR="sm=89,$settings,report=$work/$name.report" timeout 600 "$upres" -m "${weights:-$work/weights.safetensors}" \
         -o "$work/$name" --color none --precision bf16 -v "$@" >"$work/$name.log" 2>&1
     echo $? >"$work/$name.status"
 }

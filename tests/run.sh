@@ -244,6 +244,7 @@ if [ "$tier" = all ]; then
         done
     done
     section "cuda memory" bash tests/cuda_memory.sh build
+    section "cuda several all" bash tests/cuda_several.sh build all
     sanitized stream
     sanitized goldens tests/data/goldens
     golden_areas "asan goldens" build/asan/tests/goldens

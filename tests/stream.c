@@ -130,7 +130,8 @@ static Run run_clip(const upres_weights *w, int count, Way way)
     upres_options o;
     upres_options_default(&o, sizeof o);
     o.scale = SCALE;
-    upres_clip clip = {sizeof clip, WIDTH, HEIGHT, 3, 8, way.unknown ? 0 : count};
+    upres_clip clip = {.struct_size = sizeof clip, .width = WIDTH, .height = HEIGHT, .channels = 3, .bits = 8};
+    if (!way.unknown) clip.frames = count;
     upres_session *s = NULL;
     upres_status status = run.pixels ? upres_session_open(&s, w, &o, &clip) : UPRES_E_MEMORY;
     if (status == UPRES_OK) run.latency = upres_session_latency(s);

@@ -113,13 +113,14 @@ static uint64_t device_peak(const upres_plan_report *r)
 static bool next_setting(const upres_weights *w, upres_job what, const upres_clip *clip, const upres_plan_report *r,
                          upres_options *o, Next *n)
 {
-    if (r->encode_tile > 0 || r->decode_tile > 0) {
+    const bool flashvsr = weights_hold(w, "flashvsr_dit"); /* whose tiles spare nothing, but for those of mode full's decoder */
+    if (flashvsr ? o->vae_decode_tile > 0 : r->encode_tile > 0 || r->decode_tile > 0) {
         o->vae_encode_tile = o->vae_decode_tile = UPRES_TILE_OFF;
         snprintf(n->option, sizeof n->option, "--vae-tile off");
         return true;
     }
     if (what != UPRES_JOB_UPSCALE) return false;
-    if (weights_hold(w, "flashvsr_dit")) {
+    if (flashvsr) {
         o->kv_slices = (o->kv_slices > 0 ? o->kv_slices : 3) + 1;
         snprintf(n->option, sizeof n->option, "--kv-slices %d", (int)o->kv_slices);
         return o->kv_slices <= 64;
