@@ -93,6 +93,12 @@ for n in 3 4 5; do
     gpu_run "batches_$n" seed=1 -i "$work/first_$n" "${whole_way[@]}"
 done
 
+peak=$(UPRES_EMULATOR=sm=89,memory=512M "$upres" plan -m "$work/weights.safetensors" -i "$work/first_3" --precision bf16 --device cuda \
+    "${whole_way[@]}" | sed -n 's/^GPU peak.*(\([0-9]*\) bytes)$/\1/p')
+holds "upres plan tells what such a job uses" awk -v planned="${peak:-0}" -v used="$(reported batches_3 "memory of device 0 at most")" \
+    'BEGIN { exit !(planned > 0 && used >= planned * 0.97 && used <= planned * 1.03) }'
+holds "work on pictures takes its memory once" test "$(reported batches_3 cuMemAlloc_v2)" = 2
+
 calls_of_batch() { # N: of batch N, a line of name and number for each function
     awk -F '\t' 'FNR == NR { before[$1] = $2; next } $1 ~ /^cu/ { print $1, $2 - before[$1] }' \
         "$work/batches_$(($1 - 1)).report" "$work/batches_$1.report"

@@ -1,6 +1,10 @@
 /*
  * The one block of device memory that a job works in. Where the device maps memory, a large one is a range of addresses under which
  * pieces are put, so that it need not lie together; else it is one allocation.
+ *
+ * It is as large as the plan of all phases, and stays so to the end of the job: to take memory away and map it again between
+ * phases would be to allocate in every batch. What a phase does not need for its arena its weights have instead, where not all
+ * of them fit (dev_phase_begin).
  */
 #ifndef UPRES_RUNTIME_CUDA_BLOCK_H
 #define UPRES_RUNTIME_CUDA_BLOCK_H
