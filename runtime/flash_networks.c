@@ -612,8 +612,8 @@ static bool plan_within(FlashNetworks *m, const StreamPipelineSetup *s, uint64_t
     return ok && fit(m, s, totals, plan, f);
 }
 
-/* Bytes that each of the devices can give; 0: not known of any. After a plan of `planned` bytes (0: none) that could not be had:
- * of something smaller. */
+/* Bytes that each of the devices can give; 0: not known of any. After a plan of `planned` bytes (0: none) that could not be
+ * had: of something smaller. */
 static uint64_t least_limit(const FlashNetworks *m, int devices, uint64_t planned)
 {
     uint64_t least = 0;

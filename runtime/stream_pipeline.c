@@ -113,7 +113,8 @@ uint64_t stream_pipeline_bytes(const StreamPipelineSetup *s)
     uint64_t result = (stream_pictures_has_alpha(c) ? 4 : 3) * (uint64_t)scaled_pixels(c) * sizeof(float);
     uint64_t held = s->frames && s->frames < MOST_HELD ? (uint64_t)s->frames : MOST_HELD;
     const StreamPictureSetup low = reader_setup(s, 0);
-    return stream_pictures_bytes(c) + (uint64_t)s->readers * stream_pictures_bytes(&low) + (held + STREAM_AHEAD) * source + held * padded + result;
+    uint64_t pictures = stream_pictures_bytes(c) + (uint64_t)s->readers * stream_pictures_bytes(&low);
+    return pictures + (held + STREAM_AHEAD) * source + held * padded + result;
 }
 
 /* --------------------------------------------------------------------------------------------- what runs and when */

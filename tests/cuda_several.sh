@@ -9,12 +9,13 @@ tier=${2:-short}
 work=$build/tests/cuda_several_$tier
 . tests/gpu_jobs.sh
 need_kernels
-mkdir "$work/three" "$work/one"
+mkdir "$work/clip" "$work/three" "$work/one"
+cp demo/lr/00000[1-3].png "$work/clip/"
 cp tests/data/tiny/lr/00000[1-3].png "$work/three/"
 cp tests/data/tiny/lr/000001.png "$work/one/"
 
 # Three batches: an odd one out.
-batches=(-i "$work/three" --resolution 16 --batch-size 1)
+batches=(-i "$work/clip" --resolution 16 --batch-size 1)
 run alone seed=1 "${batches[@]}" --device cuda:0
 for seed in 1 2 3; do
     run "two_$seed" "devices=2,seed=$seed" "${batches[@]}" --device cuda:1,cuda:0
