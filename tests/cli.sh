@@ -51,6 +51,7 @@ refused "no model" 2 'no weights.*-m' -i in -o out
 refused "no input" 2 'no input.*-i' -o out "${W[@]}"
 refused "no output" 2 'no output.*-o' -i in "${W[@]}"
 refused "model missing" 3 'nosuch' -i in -o out -m nosuch
+refused "model without a name" 2 '"" for --model' -i in -o out -m ''
 refused "model a folder" 3 'in' -i in -o out -m in
 refused "model twice" 3 'w.safetensors' -i in -o out "${W[@]}" -m w.safetensors
 echo "<!DOCTYPE html><html></html>" >page.gguf
@@ -135,6 +136,12 @@ refused "output the input" 2 'lies in the input' -i in -o ./in/../in "${W[@]}"
 ln -s in link
 refused "output the input by a link" 2 'lies in the input' -i in -o link "${W[@]}"
 refused "output the input picture" 2 'replace the input' -i in/000001.png -o in/000001.png "${W[@]}"
+refused "output the side of a comparison" 2 'in/000001.png.*replace the input|lies in the input' compare in two -o in/000001.png --overwrite
+refused "output in a compared folder" 2 'lies in the input' compare in two -o in/side.png
+refused "output a compared frame of a pattern" 2 'two/000002.png would replace the input' compare two/%06d.png two \
+    -o two/000002.png --overwrite
+mkdir links && for i in 1 2; do ln -s ../two/00000$i.png links/; done
+refused "output what the input links to" 2 'two/000001.png is the input links/000001.png' -i links -o two "${W[@]}" --overwrite
 refused "many frames to a picture" 2 '7 frames' -i in -o out.png "${W[@]}"
 refused "output a file" 1 'w.safetensors' -i in -o w.safetensors "${W[@]}"
 refused "output's folder missing" 1 'nowhere' -i in -o nowhere/deep/out "${W[@]}"
@@ -332,6 +339,11 @@ check "decode of the file" "$upres" decode -i again.safetensors -o decoded2 "${W
 check "decode in tiles" "$upres" decode -i lat.safetensors -o tiled "${W[@]}" --progress none --vae-tile 64 --vae-tile-overlap 16
 check "compare" "$upres" compare decoded tiled
 holds "tiles are near the whole" check.out '^mean PSNR ([3-9][0-9]\.[0-9]+|inf) dB'
+# files opened in place of closed streams are not what is printed into
+"$upres" encode -i in -o closed.safetensors "${W[@]}" -v <&- >&- 2>&-
+if cmp -s lat.safetensors closed.safetensors; then ok "encode with closed streams"; else fail "encode with closed streams" "other latents"; fi
+"$upres" encode -i in -o closed.safetensors "${W[@]}" -v --overwrite 2>&-
+if cmp -s lat.safetensors closed.safetensors; then ok "encode with stderr closed"; else fail "encode with stderr closed" "other latents"; fi
 refused "decode onto latents" 2 'replace the input' decode -i lat.safetensors -o lat.safetensors "${W[@]}" --overwrite
 refused "decode, existing output" 2 'exists already' decode -i lat.safetensors -o frames.safetensors "${W[@]}"
 check "decode, existing kept" "$upres" decode -i lat.safetensors -o frames.safetensors "${W[@]}" --skip-existing

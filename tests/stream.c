@@ -221,6 +221,34 @@ static void test_cut(Counts *c, const upres_weights *w)
     free(unknown.pixels);
 }
 
+static int refuse(void *user)
+{
+    (void)user;
+    return 1;
+}
+
+/* The weights are made ready when a session is opened, which takes a while with the real ones. */
+static void test_cancelled_start(Counts *c, const upres_weights *w)
+{
+    upres_options o;
+    upres_options_default(&o, sizeof o);
+    o.scale = SCALE;
+    o.cancel = refuse;
+    const upres_clip clip = {.struct_size = sizeof clip, .width = WIDTH, .height = HEIGHT, .channels = 3, .bits = 8, .frames = 1};
+    upres_session *s = NULL;
+    upres_status status = upres_session_open(&s, w, &o, &clip);
+    upres_frame out = {.struct_size = sizeof out};
+    if (status == UPRES_OK) status = upres_session_pull(s, &out);
+    if (status == UPRES_AGAIN) {
+        uint8_t pixels[SOURCE];
+        draw(0, pixels);
+        status = upres_session_push(s, &(upres_frame){sizeof out, 0, WIDTH, HEIGHT, 3, 8, pixels, 3 * WIDTH});
+        if (status == UPRES_OK) status = upres_session_pull(s, &out);
+    }
+    report(c, "cancelled from the start", status == UPRES_E_CANCELLED ? NULL : "it has another status than UPRES_E_CANCELLED");
+    upres_session_close(s);
+}
+
 int main(void)
 {
     Counts c = {0, 0};
@@ -236,6 +264,7 @@ int main(void)
         test_ways(&c, w);
         test_cut(&c, w);
         test_counts(&c, w);
+        test_cancelled_start(&c, w);
     } else {
         c.failed++;
     }

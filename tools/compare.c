@@ -278,6 +278,7 @@ static bool compare(Job *job, Sequence *a, Sequence *b, int argc, char **argv, P
                        job->output);
     if (job->output != NULL && !output_file_check(job->output, job, &skip, p)) return false;
     if (!open_clips(job, a, b, p)) return false;
+    if (job->output != NULL && !(sequence_apart(a, job->output, p) && sequence_apart(b, job->output, p))) return false;
     Figures *figures = need_memory(a->count * sizeof *figures);
     bool fine = true;
     for (size_t i = 0; i < a->count && fine; i++) fine = measure(job, a, b, i, &figures[i], p);

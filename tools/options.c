@@ -531,6 +531,7 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
         *(const char **)field = value;
         return true;
     case FORM_MODEL:
+        if (*value == '\0') return bad_value(p, o, value, "a name");
         job->models = need_more(job->models, (job->model_count + 1) * sizeof *job->models);
         job->models[job->model_count++] = value;
         return true;

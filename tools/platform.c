@@ -87,10 +87,10 @@ bool folder_writable(const char *folder, Problem *p)
         fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
     else if (path_kind(where) != PATH_FOLDER)
         fine = problem(p, EXIT_FAILED,
-                       "%s: %s is a file, but a folder is needed for the output; give another path with -o", folder,
+                       "%s: %s is a file, but a folder is needed for the output; give another path", folder,
                        where);
     else if (access(where, W_OK | X_OK) != 0)
-        fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a writable path with -o", where,
+        fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a path where files may be made", where,
                        strerror(errno));
     free(parent);
     free(trimmed);
@@ -151,7 +151,9 @@ void readfile_close(InputFile *f)
 
 static bool write_failed(const OutputFile *f, Problem *p)
 {
-    return problem(p, EXIT_FAILED, "%s: cannot be written (%s)", f->path, strerror(errno));
+    const char *next = "give another path";
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) next = "make room there, or give another path";
+    return problem(p, EXIT_FAILED, "%s: cannot be written (%s); %s", f->path, strerror(errno), next);
 }
 
 bool writefile_create(OutputFile *f, const char *path, Problem *p)
@@ -291,9 +293,21 @@ bool terminal_rewrites(FILE *f)
     return stream_is_terminal(f) && term != NULL && strcmp(term, "dumb") != 0;
 }
 
+/*
+ * A program may be started with its standard streams closed; the first files it opens would get their numbers then, and what is
+ * printed would go into them. What stands in for a stream fails as a closed one does.
+ */
+static void fill_standard_streams(void)
+{
+    for (int i = 0; i <= STDERR_FILENO; i++) {
+        if (fcntl(i, F_GETFD) < 0 && errno == EBADF && open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY) != i) abort();
+    }
+}
+
 void platform_start(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
+    fill_standard_streams();
 }
 #endif

@@ -322,6 +322,24 @@ static bool check_apart_from_input(const Outputs *o, const Sequence *input, Prob
     return fine;
 }
 
+/* Are both there and one file, by whatever links? */
+static bool same_file(const char *a, const char *b)
+{
+    char *x = path_found(a), *y = path_found(b);
+    bool same = x != NULL && y != NULL && strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+bool sequence_apart(const Sequence *s, const char *path, Problem *p)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (same_file(path, s->frames[i].path))
+            return problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path, s->frames[i].path);
+    return true;
+}
+
 bool outputs_check(Outputs *o, const Job *job, const SequenceFrame *frames, size_t count, bool *wanted,
                    const Sequence *input, Problem *p)
 {
@@ -348,13 +366,15 @@ bool outputs_check(Outputs *o, const Job *job, const SequenceFrame *frames, size
         else if (kind == PATH_FILE && !job->overwrite)
             fine = problem(p, EXIT_USAGE,
                            "%s exists already; use --overwrite to replace it or --skip-existing to keep it", to);
+        else if (kind == PATH_FILE && frames[i].path != NULL && same_file(to, frames[i].path))
+            fine = problem(p, EXIT_USAGE, "%s is the input %s, behind a link; results must go elsewhere", to, frames[i].path);
         free(to);
         if (!fine) return false;
     }
     return true;
 }
 
-/* Is the file at `path` one of the inputs, or in the folder that is the input? */
+/* Is the file at `path` one of the inputs, or in a folder that is one? */
 static bool check_file_apart(const char *path, const Job *job, Problem *p)
 {
     char *result = path_real(path);
@@ -367,7 +387,7 @@ static bool check_file_apart(const char *path, const Job *job, Problem *p)
             source = job->operands[i - job->model_count];
         char *real = source != NULL ? path_real(source) : NULL;
         bool inside =
-            real != NULL && source == job->input && path_kind(real) == PATH_FOLDER && lies_within(result, real);
+            real != NULL && i >= job->model_count && path_kind(real) == PATH_FOLDER && lies_within(result, real);
         if (real != NULL && strcmp(real, result) == 0)
             fine = problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path, source);
         else if (inside)
@@ -384,7 +404,7 @@ bool output_file_check(const char *path, const Job *job, bool *skip, Problem *p)
     if (!check_file_apart(path, job, p)) return false;
     PathKind kind = path_kind(path);
     if (kind == PATH_FOLDER || kind == PATH_OTHER)
-        return problem(p, EXIT_FAILED, "%s: not a regular file; give the name of a file with -o", path);
+        return problem(p, EXIT_FAILED, "%s: not a regular file; give the name of a file", path);
     char *folder = path_folder(path);
     bool fine = path_kind(folder) == PATH_MISSING
                     ? problem(p, EXIT_FAILED, "%s: its folder %s does not exist; make it first", path, folder)

@@ -31,6 +31,8 @@ bool sequence_open(Sequence *s, const char *input, bool allow_gaps, Problem *p);
 /* Read the header of every frame: all must have one size and form. EXIT_INPUT naming the frame that differs. */
 bool sequence_probe(Sequence *s, Problem *p);
 void sequence_free(Sequence *s);
+/* EXIT_USAGE when a result at `path` would replace a frame. */
+bool sequence_apart(const Sequence *s, const char *path, Problem *p);
 
 /*
  * wanted[i] for each frame of s that --frames names; all without the option. *cut: an end lies past the last frame.

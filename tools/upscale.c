@@ -58,7 +58,7 @@ static bool open_session(Upscale *u, Problem *p)
     const bool fits = s != UPRES_OK || job_fits_weights(&u->job, u->weights, p);
     if (s == UPRES_OK && fits) s = upres_session_open(&u->session, u->weights, &u->job.library, &clip);
     free(ranges);
-    return fits && (s == UPRES_OK || problem_library(p, s));
+    return fits && (s == UPRES_OK || progress_problem(&u->progress, s, &(Problem){0}, p));
 }
 
 static void tell_beforehand(Upscale *u)
