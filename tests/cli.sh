@@ -26,16 +26,24 @@ check "version" "$upres" --version
 holds "version names a number" check.out '^upres [0-9]+\.[0-9]+\.[0-9]+'
 check "devices" "$upres" --list-devices
 holds "devices name the CPU" check.out 'cpu'
+check "devices as JSON" "$upres" --list-devices --json
+holds "a line a device" check.out '^\{"type":"result","verb":"list-devices","device":"cpu","name":"cpu.*"memory_bytes":[1-9][0-9]*,'
+refused "an argument of a list" 2 '"--threads" after --list-devices' --list-devices --threads 2
 check "help" "$upres" -h
 for verb in upscale encode decode info convert plan compare bench selftest demo-weights; do check "help of $verb" "$upres" $verb -h; done
 check "help of upscale, once more" "$upres" upscale -h
 holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42' '--vae-tile off\|auto\|N'
+check "help of convert, once more" "$upres" convert -h
+holds "help tells what the verb's output is" check.out '--output OUT.gguf +the file to write'
 refused "unknown verb" 2 'did you mean upscale' upsacle
 refused "completion" 2 'completion is not in this version' completion bash
 
 # --------------------------------------------------------------------------------------------------- weights and frames
 
 check "demo-weights" "$upres" demo-weights seedvr2 -o w.safetensors
+refused "demo-weights of a folder" 1 'not a regular file' demo-weights seedvr2 -o .
+refused "demo-weights of two families" 2 '"flashvsr".*one family' demo-weights seedvr2 flashvsr -o out
+refused "demo-weights in 8 bits" 2 '"q8_0" for --type: expected one of f16, f32' demo-weights seedvr2 -o out --type q8_0
 if [ ! -s w.safetensors ] || [ ! -d "$root/demo/lr" ]; then
     fail "weights and frames" "without them nothing more can be tested"
     finish
@@ -138,7 +146,7 @@ refused "output the input by a link" 2 'lies in the input' -i in -o link "${W[@]
 refused "output the input picture" 2 'replace the input' -i in/000001.png -o in/000001.png "${W[@]}"
 refused "output the side of a comparison" 2 'in/000001.png.*replace the input|lies in the input' compare in two -o in/000001.png --overwrite
 refused "output in a compared folder" 2 'lies in the input' compare in two -o in/side.png
-refused "output a compared frame of a pattern" 2 'two/000002.png would replace the input' compare two/%06d.png two \
+refused "output a compared frame of a pattern" 2 'two/000002.png would replace the input' compare two/%06d.png two/%06d.png \
     -o two/000002.png --overwrite
 mkdir links && for i in 1 2; do ln -s ../two/00000$i.png links/; done
 refused "output what the input links to" 2 'two/000001.png is the input links/000001.png' -i links -o two "${W[@]}" --overwrite

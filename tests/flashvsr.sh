@@ -30,7 +30,7 @@ make_prompt() { "$synth" text "$1" --set name=posi_prompt --set length=20 --set 
 for part in dit lq decoder prompt; do check "make $part" make_$part $part.safetensors; done
 check "make the Wan VAE" "$synth" wan_vae wan.safetensors --set dim=8 --set layers=1
 check "demo-weights" "$upres" demo-weights flashvsr -o demo.safetensors
-refused "demo-weights, written before" 2 'demo.safetensors: exists' demo-weights flashvsr -o demo.safetensors
+refused "demo-weights, written before" 2 'demo.safetensors exists' demo-weights flashvsr -o demo.safetensors
 refused "demo-weights of no family" 2 'wan.*seedvr2 and flashvsr' demo-weights wan -o out.safetensors
 W=(-m dit.safetensors -m lq.safetensors -m decoder.safetensors -m prompt.safetensors)
 Q=(--scale 1 --progress none)

@@ -243,7 +243,7 @@ static void print_text(const Sequence *a, const Figures *f, const Figures *mean)
     }
     fputs("mean ", stdout);
     print_figures(mean->psnr, mean->ssim);
-    printf(" over %zu frames\npooled ", a->count);
+    printf(" over %zu frame%s\npooled ", a->count, a->count == 1 ? "" : "s");
     print_figures(psnr_of(mean->mse), NAN);
     printf(", codes of 255 differ by %.3f in the mean and %.1f at most", mean->difference, mean->most);
     puts(" (of the mean square error of all frames; SSIM: Gaussian windows of 11x11, sigma 1.5)");

@@ -1,6 +1,5 @@
 /* upres convert: several weight files into one GGUF. */
 #include <stdio.h>
-#include <string.h>
 
 #include "tools/json_out.h"
 #include "tools/options.h"
@@ -9,16 +8,13 @@
 
 static bool convert(Job *job, int argc, char **argv, Problem *p)
 {
-    static const char *const types[] = {"f32", "f16", "bf16", "q8_0", NULL};
     if (!job_parse(job, VERB_CONVERT, argc, argv, p)) return false;
     if (job->help) {
         verb_usage(VERB_CONVERT);
         return true;
     }
-    bool skip, known = false;
+    bool skip;
     const char *type = job->type != NULL ? job->type : "f16";
-    for (int i = 0; types[i] != NULL; i++) known |= strcmp(type, types[i]) == 0;
-    if (!known) return problem(p, EXIT_USAGE, "invalid value \"%s\" for --type: expected f32, f16, bf16 or q8_0", type);
     if (job->operand_count == 0) return problem(p, EXIT_USAGE, "no input: name the weight files to merge");
     if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give the GGUF file to write with -o");
     if (!output_file_check(job->output, job, &skip, p)) return false;
@@ -29,7 +25,8 @@ static bool convert(Job *job, int argc, char **argv, Problem *p)
         json_string(stdout, job->output);
         printf(",\"files\":%zu,\"value_type\":\"%s\"}\n", job->operand_count, type);
     } else {
-        console_note(&job->console, "%s: written from %zu files as %s", job->output, job->operand_count, type);
+        console_note(&job->console, "%s: written from %zu file%s as %s", job->output, job->operand_count,
+                     job->operand_count == 1 ? "" : "s", type);
     }
     return true;
 }

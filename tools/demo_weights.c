@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "tools/demo_tensors.h"
-#include "tools/platform.h"
+#include "tools/json_out.h"
+#include "tools/options.h"
+#include "tools/sequence.h"
 #include "tools/verbs.h"
 
 enum { WORDS = 8, WORD_WIDTH = 64 };
@@ -49,76 +51,43 @@ static const struct Family *family_named(const char *name)
     return NULL;
 }
 
-static void usage(void)
+static bool make(Job *job, int argc, char **argv, Problem *p)
 {
-    puts("upres demo-weights seedvr2|flashvsr -o FILE.safetensors [--type f16|f32] [--overwrite]\n"
-         "  writes constructed weights of narrow networks: SeedVR2's VAE, transformer and text, or FlashVSR's "
-         "transformer,\n"
-         "  LQ projection, TCDecoder and prompt. They show the machine, not the quality: a picture enlarged 4 times "
-         "comes\n"
-         "  back slightly sharper (seedvr2) or softer (flashvsr) than bicubic.");
-}
-
-typedef struct Request {
-    const char *family, *output;
-    bool single, overwrite, help; /* single: float32 instead of float16 */
-} Request;
-
-static bool parse(Request *r, int argc, char **argv, Problem *p)
-{
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        bool valued = strcmp(a, "-o") == 0 || strcmp(a, "--type") == 0;
-        if (valued && i + 1 == argc)
-            return problem(p, EXIT_USAGE, "%s: a value is missing; see upres demo-weights -h", a);
-        if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) {
-            r->help = true;
-            return true;
-        }
-        if (strcmp(a, "-o") == 0) {
-            r->output = argv[++i];
-        } else if (strcmp(a, "--type") == 0) {
-            const char *type = argv[++i];
-            r->single = strcmp(type, "f32") == 0;
-            if (!r->single && strcmp(type, "f16") != 0)
-                return problem(p, EXIT_USAGE, "--type: '%s' is not f16 or f32", type);
-        } else if (strcmp(a, "--overwrite") == 0) {
-            r->overwrite = true;
-        } else if (a[0] == '-') {
-            return problem(p, EXIT_USAGE, "unknown option %s; demo-weights takes -o, --type and --overwrite", a);
-        } else if (r->family != NULL) {
-            return problem(p, EXIT_USAGE, "'%s': one family at a time is made, and %s was named before", a, r->family);
-        } else {
-            r->family = a;
-        }
+    bool skip;
+    if (!job_parse(job, VERB_DEMO_WEIGHTS, argc, argv, p)) return false;
+    if (job->help) {
+        verb_usage(VERB_DEMO_WEIGHTS);
+        return true;
     }
-    if (r->family == NULL) return problem(p, EXIT_USAGE, "no family named; use upres demo-weights seedvr2 -o FILE");
-    if (family_named(r->family) == NULL)
-        return problem(p, EXIT_USAGE, "demo-weights: no family '%s' is known; seedvr2 and flashvsr can be made",
-                       r->family);
-    if (r->output == NULL) return problem(p, EXIT_USAGE, "no output; add -o FILE.safetensors");
-    PathKind there = path_kind(r->output);
-    if (there == PATH_FOLDER)
-        return problem(p, EXIT_USAGE, "%s: is a folder; give the name of a file in it", r->output);
-    if (there != PATH_MISSING && !r->overwrite)
-        return problem(p, EXIT_USAGE, "%s: exists already; add --overwrite or choose another name", r->output);
+    if (job->operand_count == 0) return problem(p, EXIT_USAGE, "no family named; use upres demo-weights seedvr2 -o FILE");
+    if (job->operand_count > 1)
+        return problem(p, EXIT_USAGE, "unexpected argument \"%s\"; one family at a time is made", job->operands[1]);
+    const struct Family *family = family_named(job->operands[0]);
+    if (family == NULL)
+        return problem(p, EXIT_USAGE, "demo-weights: no family \"%s\" is known; seedvr2 and flashvsr can be made",
+                       job->operands[0]);
+    if (job->output == NULL) return problem(p, EXIT_USAGE, "no output: give the file to write with -o");
+    if (!output_file_check(job->output, job, &skip, p)) return false;
+    DemoTensors d = {0};
+    family->make(&d);
+    bool fine = demo_write(&d, job->output, job->type == NULL || strcmp(job->type, "f16") == 0, family->note, p);
+    demo_free(&d);
+    if (!fine) return false;
+    if (job->json) {
+        fputs("{\"type\":\"result\",\"verb\":\"demo-weights\",\"output\":", stdout);
+        json_string(stdout, job->output);
+        printf(",\"family\":\"%s\"}\n", family->name);
+    } else {
+        console_note(&job->console, "%s: written; %s", job->output, family->note);
+    }
     return true;
 }
 
 int verb_demo_weights(int argc, char **argv)
 {
-    Console console = {0};
+    Job job;
     Problem p;
-    Request r = {0};
-    if (!parse(&r, argc, argv, &p)) return console_fail(&console, &p);
-    if (r.help) {
-        usage();
-        return console_finish(&console, EXIT_FINE);
-    }
-    const struct Family *family = family_named(r.family);
-    DemoTensors d = {0};
-    family->make(&d);
-    bool written = demo_write(&d, r.output, !r.single, family->note, &p);
-    demo_free(&d);
-    return written ? EXIT_FINE : console_fail(&console, &p);
+    int status = make(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
+    job_free(&job);
+    return status;
 }

@@ -122,7 +122,8 @@ static void print_names(const char *what, size_t count, const char *lines)
 
 static bool print_text(const upres_weights *w, const upres_file_info *f, const Job *job, Problem *p)
 {
-    printf("%s: %s, %" PRIu64 " bytes, %zu tensors\n", f->path, f->container, f->bytes, f->tensor_count);
+    printf("%s: %s, %" PRIu64 " bytes, %zu tensor%s\n", f->path, f->container, f->bytes, f->tensor_count,
+           f->tensor_count == 1 ? "" : "s");
     size_t parts = upres_weights_part_count(w);
     if (parts == 0) puts("recognised: nothing");
     for (size_t i = 0; i < parts; i++) {

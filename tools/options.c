@@ -17,6 +17,7 @@ typedef enum Form {
     FORM_SEED,    /* uint64_t, and that it was given */
     FORM_SIZE,    /* uint64_t, bytes with K, M, G, T */
     FORM_CHOICE,  /* int32_t, the word's place in `values`, counted from low */
+    FORM_WORD,    /* const char *, one of the words in `values` */
     FORM_FIT,     /* area:WxH */
     FORM_FRAMES,  /* lists of numbers and ranges */
     FORM_BITS,    /* int32_t */
@@ -50,15 +51,25 @@ enum {
     UPSCALE = VERB_UPSCALE | VERB_PLAN,
     COMPUTE = VERB_UPSCALE | STAGES | VERB_PLAN,
     DEVICES = COMPUTE | VERB_BENCH | VERB_SELFTEST,
-    EVERY = DEVICES | VERB_INFO | VERB_CONVERT | VERB_COMPARE,
+    EVERY = DEVICES | VERB_INFO | VERB_CONVERT | VERB_COMPARE | VERB_DEMO_WEIGHTS,
     TILE_NOT_GIVEN = INT32_MIN
 };
 
+/* An option that means something else, or is to be told otherwise, in another verb has a line of its own for it. */
 // clang-format off
 static const Option options[] = {
-    {"input", 'i', FORM_TEXT, COMPUTE, JOB(input), 0, 0, "IN", "picture, folder, or pattern like in/%06d.png"},
-    {"output", 'o', FORM_TEXT, EVERY & ~(VERB_INFO | VERB_BENCH | VERB_SELFTEST), JOB(output), 0, 0, "OUT",
-     "picture, pattern, or folder (made if missing)"},
+    {"input", 'i', FORM_TEXT, VERB_UPSCALE, JOB(input), 0, 0, "IN", "picture, folder, or pattern like in/%06d.png"},
+    {"input", 'i', FORM_TEXT, VERB_ENCODE, JOB(input), 0, 0, "FRAMES", "picture, folder, pattern, or .safetensors file"},
+    {"input", 'i', FORM_TEXT, VERB_DECODE, JOB(input), 0, 0, "LATENTS", ".safetensors file"},
+    {"input", 'i', FORM_TEXT, VERB_PLAN, JOB(input), 0, 0, "IN", "what the job would read"},
+    {"output", 'o', FORM_TEXT, VERB_UPSCALE, JOB(output), 0, 0, "OUT", "picture, pattern, or folder (made if missing)"},
+    {"output", 'o', FORM_TEXT, VERB_ENCODE, JOB(output), 0, 0, "LATENTS", ".safetensors file"},
+    {"output", 'o', FORM_TEXT, VERB_DECODE, JOB(output), 0, 0, "FRAMES",
+     ".safetensors file, picture, pattern, or folder (made if missing)"},
+    {"output", 'o', FORM_TEXT, VERB_PLAN, JOB(output), 0, 0, "OUT", "not looked at"},
+    {"output", 'o', FORM_TEXT, VERB_CONVERT, JOB(output), 0, 0, "OUT.gguf", "the file to write"},
+    {"output", 'o', FORM_TEXT, VERB_COMPARE, JOB(output), 0, 0, "OUT.png", "the first frames, side by side"},
+    {"output", 'o', FORM_TEXT, VERB_DEMO_WEIGHTS, JOB(output), 0, 0, "FILE", "the safetensors file to write"},
     {"model", 'm', FORM_MODEL, COMPUTE, 0, 0, 0, "FILE", "weight file, known by its content; may be repeated"},
 
     {"scale", 0, FORM_REAL, UPSCALE, LIB(scale), 1, 8, "S", "factor, 1 to 8 (FlashVSR: 4), fractions allowed"},
@@ -118,19 +129,25 @@ static const Option options[] = {
      "of the decoder alone"},
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
-    {"device", 0, FORM_DEVICE, DEVICES, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
-     "upscale: cuda:0,cuda:1 share the work; plan: sm_NN:SMs:GHz:GB/s:GB too; selftest: all [auto]"},
+    {"device", 0, FORM_DEVICE, VERB_UPSCALE, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
+     "cuda:0,cuda:1 share the work [auto]"},
+    {"device", 0, FORM_DEVICE, VERB_PLAN, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
+     "or one described as sm_NN:SMs:GHz:GB/s:GB [auto]"},
+    {"device", 0, FORM_DEVICE, STAGES | VERB_BENCH, LIB(device), 0, 0, "auto|cpu|cuda[:N]", "[auto]"},
+    {"device", 0, FORM_DEVICE, VERB_SELFTEST, LIB(device), 0, 0, "all|cpu|cuda[:N]", "[all]"},
     {"precision", 0, FORM_CHOICE, DEVICES, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
     {"threads", 0, FORM_WHOLE, DEVICES, LIB(threads), 1, 1024, "N", "[all cores]"},
 
-    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_BENCH | VERB_SELFTEST, JOB(overwrite), 0, 0, NULL,
+    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_BENCH | VERB_SELFTEST | VERB_DEMO_WEIGHTS,
+     JOB(overwrite), 0, 0, NULL,
      "replace outputs that exist"},
     {"skip-existing", 0, FORM_FLAG, COMPUTE, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
     {"allow-gaps", 0, FORM_FLAG, UPSCALE | VERB_ENCODE | VERB_COMPARE, JOB(allow_gaps), 0, 0, NULL,
      "go on where numbers are missing"},
-    {"type", 0, FORM_TEXT, VERB_CONVERT, JOB(type), 0, 0, "f32|f16|bf16|q8_0", "of the values written [f16]"},
+    {"type", 0, FORM_WORD, VERB_CONVERT, JOB(type), 0, 0, "f32|f16|bf16|q8_0", "of the values written [f16]"},
+    {"type", 0, FORM_WORD, VERB_DEMO_WEIGHTS, JOB(type), 0, 0, "f16|f32", "of the values written [f16]"},
     {"checksums", 0, FORM_FLAG, VERB_INFO, JOB(checksums), 0, 0, NULL, "CRC-32 of each tensor's float32 values"},
     {"report", 0, FORM_TEXT, VERB_SELFTEST, JOB(report), 0, 0, "FILE", "the table and what the machine is, for a bug report"},
     {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
@@ -139,7 +156,7 @@ static const Option options[] = {
     {"json", 0, FORM_FLAG, EVERY, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
     {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
      "tell what was loaded and chosen, and the time of each phase"},
-    {"quiet", 'q', FORM_FLAG, COMPUTE | VERB_CONVERT, JOB(quiet), 0, 0, NULL, "errors only"},
+    {"quiet", 'q', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_DEMO_WEIGHTS, JOB(quiet), 0, 0, NULL, "errors only"},
     {"help", 'h', FORM_FLAG, EVERY, JOB(help), 0, 0, NULL, "this text"},
 
     {"resume", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
@@ -205,6 +222,10 @@ static const VerbText verbs[] = {
      "PSNR and SSIM of two pictures, folders or patterns, frame by frame and on average."},
     {VERB_BENCH, "bench", "bench [PATTERN] [--json | --csv] [--plot FILE.svg] [options]",
      "Time kernels, networks and phases: warm and cold, in all versions, against the device's limits."},
+    {VERB_DEMO_WEIGHTS, "demo-weights", "demo-weights seedvr2|flashvsr -o FILE.safetensors [--type f16|f32]",
+     "Constructed weights of narrow networks: SeedVR2's VAE, transformer and text, or FlashVSR's transformer, LQ\n"
+     "projection, TCDecoder and prompt. They show the machine, not the quality: a picture enlarged 4 times comes back\n"
+     "slightly sharper (seedvr2) or softer (flashvsr) than bicubic."},
     {VERB_SELFTEST, "selftest", "selftest [PATTERN] [--device all|cpu|cuda[:N]] [--report FILE] [options]",
      "Check every kernel of this machine's devices against plain C."},
 };
@@ -342,7 +363,12 @@ static bool set_side(const Option *o, const char *value, int32_t *field, Problem
         *field = 0;
         return true;
     }
-    return set_whole(o, value, field, p);
+    const char *end;
+    int64_t v;
+    if (!read_whole(value, &end, &v) || *end != '\0' || (double)v < o->low || (double)v > o->high)
+        return bad_range(p, o, value, "off, or a whole number");
+    *field = (int32_t)v;
+    return true;
 }
 
 static bool set_seed(const Option *o, const char *value, uint64_t *field, Problem *p)
@@ -398,6 +424,13 @@ static bool set_choice(const Option *o, const char *value, int32_t *field, Probl
         snprintf(expected + at, sizeof expected - at, *from == '|' ? ", " : "%c", *from);
     }
     return bad_value(p, o, value, expected);
+}
+
+static bool set_word(const Option *o, const char *value, const char **field, Problem *p)
+{
+    int32_t place;
+    *field = value;
+    return set_choice(o, value, &place, p);
 }
 
 static bool set_fit(const Option *o, const char *value, Job *job, Problem *p)
@@ -546,6 +579,8 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
         return set_size(o, value, field, p);
     case FORM_CHOICE:
         return set_choice(o, value, field, p);
+    case FORM_WORD:
+        return set_word(o, value, field, p);
     case FORM_FIT:
         return set_fit(o, value, job, p);
     case FORM_FRAMES:
@@ -570,16 +605,23 @@ static bool set_value(Job *job, const Option *o, VerbBit verb, const char *value
 
 /* ------------------------------------------------------------------------------------------------------- the parser */
 
-/* The option that `text` (an argument that begins with a dash, cut at "=") names. */
-static const Option *find_option(const char *text, size_t length)
+/* Does `text` (an argument that begins with a dash, cut at "=") name the option? */
+static bool names_option(const char *text, size_t length, const Option *o)
 {
+    if (length == 2) return o->letter != 0 && text[1] == o->letter;
+    return text[1] == '-' && strlen(o->name) == length - 2 && memcmp(o->name, text + 2, length - 2) == 0;
+}
+
+/* The option of that name: the verb's own where it has one. */
+static const Option *find_option(const char *text, size_t length, VerbBit verb)
+{
+    const Option *foreign = NULL;
     for (int i = 0; i < OPTION_COUNT; i++) {
-        const Option *o = &options[i];
-        if (o->letter != 0 && length == 2 && text[0] == '-' && text[1] == o->letter) return o;
-        if (length > 2 && text[1] == '-' && strlen(o->name) == length - 2 && memcmp(o->name, text + 2, length - 2) == 0)
-            return o;
+        if (!names_option(text, length, &options[i])) continue;
+        if (options[i].verbs & verb) return &options[i];
+        if (foreign == NULL) foreign = &options[i];
     }
-    return NULL;
+    return foreign;
 }
 
 static bool unknown_option(VerbBit verb, const char *text, size_t length, Problem *p)
@@ -624,7 +666,7 @@ static bool parse_arguments(Job *job, VerbBit verb, int argc, char **argv, Probl
         }
         const char *equals = a[1] == '-' ? strchr(a, '=') : NULL;
         size_t length = equals != NULL ? (size_t)(equals - a) : strlen(a);
-        const Option *o = find_option(a, length);
+        const Option *o = find_option(a, length, verb);
         if (o == NULL) return unknown_option(verb, a, length, p);
         if (!(o->verbs & verb)) return foreign_option(verb, o, p);
         const char *value = NULL;

@@ -11,7 +11,7 @@
 
 typedef enum VerbBit {
     VERB_UPSCALE = 1, VERB_ENCODE = 2, VERB_DECODE = 4, VERB_INFO = 8, VERB_CONVERT = 16, VERB_PLAN = 32,
-    VERB_COMPARE = 64, VERB_BENCH = 128, VERB_SELFTEST = 256
+    VERB_COMPARE = 64, VERB_BENCH = 128, VERB_SELFTEST = 256, VERB_DEMO_WEIGHTS = 512
 } VerbBit;
 
 typedef enum ProgressMode { PROGRESS_AUTO, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE } ProgressMode;
@@ -32,7 +32,7 @@ typedef struct Job {
     FrameRange *ranges; /* of --frames; none: all frames */
     size_t range_count;
     const char *frames; /* the same, as written */
-    const char *type;   /* of convert */
+    const char *type;   /* of convert and demo-weights */
     const char *report; /* of selftest */
     const char *plot;   /* of bench */
     int32_t overwrite, skip_existing, allow_gaps, checksums, csv, json, verbose, quiet, help;

@@ -129,7 +129,7 @@ void progress_finish(Progress *g, const char *verb, const char *what, const char
         json_number(stdout, rate);
         printf(",\"peak_bytes\":%" PRIu64 "}\n", peak);
     } else {
-        console_note(g->console, "%" PRId64 " frames %s in %.1f s (%.2f frames/s)%s, peak memory %.0f MiB",
-                     g->frames_done, what, seconds, rate, kept, (double)peak / (1 << 20));
+        console_note(g->console, "%" PRId64 " frame%s %s in %.1f s (%.2f frames/s)%s, peak memory %.0f MiB", g->frames_done,
+                     g->frames_done == 1 ? "" : "s", what, seconds, rate, kept, (double)peak / (1 << 20));
     }
 }

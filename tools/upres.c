@@ -5,6 +5,7 @@
 
 #include "runtime/upres.h"
 #include "tools/console.h"
+#include "tools/json_out.h"
 #include "tools/options.h"
 #include "tools/platform.h"
 #include "tools/verbs.h"
@@ -30,9 +31,26 @@ static const char usage[] =
     "       upres bench [PATTERN] [--json|--csv] [--plot FILE]    time kernels, networks and phases\n"
     "       upres selftest [--device D] [--report FILE]           every kernel against the plain C one\n"
     "       upres demo-weights seedvr2|flashvsr -o FILE           constructed weights to try the program with\n"
-    "       upres --version | --list-devices | -h | VERB -h\n"
+    "       upres --version | --list-devices [--json] | -h | VERB -h\n"
     "\n"
     "IN is a PNG picture, a folder of them, or a pattern like in/%06d.png; \"upres upscale -h\" lists the options.\n";
+
+/* Of each device an object a line with --json, as the results of verbs. */
+static void print_device(const Console *c, const upres_device_info *d)
+{
+    if (!c->json) {
+        printf("%s  %.1f GiB, %.1f free\n", d->name, (double)d->memory_bytes / (1 << 30), (double)d->free_bytes / (1 << 30));
+        return;
+    }
+    fputs("{\"type\":\"result\",\"verb\":\"list-devices\",\"device\":", stdout);
+    if (d->device >= 0)
+        printf("\"cuda:%d\"", (int)d->device);
+    else
+        fputs("\"cpu\"", stdout);
+    fputs(",\"name\":", stdout);
+    json_string(stdout, d->name);
+    printf(",\"memory_bytes\":%" PRIu64 ",\"free_bytes\":%" PRIu64 "}\n", d->memory_bytes, d->free_bytes);
+}
 
 static int list_devices(Console *c)
 {
@@ -44,8 +62,7 @@ static int list_devices(Console *c)
             problem_library(&p, s);
             return console_fail(c, &p);
         }
-        printf("%s  %.1f GiB, %.1f free\n", d.name, (double)d.memory_bytes / (1 << 30),
-               (double)d.free_bytes / (1 << 30));
+        print_device(c, &d);
     }
     return EXIT_FINE;
 }
@@ -74,11 +91,19 @@ static int run(Console *c, int argc, char **argv)
         fputs(usage, stdout);
         return EXIT_FINE;
     }
-    if (strcmp(first, "--version") == 0) {
+    const bool version = strcmp(first, "--version") == 0, devices = strcmp(first, "--list-devices") == 0;
+    for (int i = 2; i < argc && (version || devices); i++) {
+        Problem p;
+        c->json |= devices && strcmp(argv[i], "--json") == 0;
+        if (devices && strcmp(argv[i], "--json") == 0) continue;
+        problem(&p, EXIT_USAGE, "unexpected argument \"%s\" after %s; leave it out", argv[i], first);
+        return console_fail(c, &p);
+    }
+    if (version) {
         printf("upres %s (interface %" PRIu32 ")\n", upres_version(), upres_api_version());
         return EXIT_FINE;
     }
-    if (strcmp(first, "--list-devices") == 0) return list_devices(c);
+    if (devices) return list_devices(c);
     if (first[0] == '-') return verb_upscale(argc, argv);
     for (int i = 0; i < VERB_COUNT; i++) {
         if (strcmp(first, verbs[i].name) != 0) continue;
