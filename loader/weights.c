@@ -114,6 +114,25 @@ static const char *network_title(WeightNetwork n)
     return titles[n];
 }
 
+typedef enum TextKind { TEXT_POSITIVE, TEXT_NEGATIVE, TEXT_BARE } TextKind;
+
+/* By the tensor's name; a file that holds nothing but an unnamed tensor may tell by its own. */
+static TextKind text_kind(const WeightPart *p)
+{
+    const char *name = p->tensor->name;
+    if (strcmp(name, "neg_emb") == 0) return TEXT_NEGATIVE;
+    if (strcmp(name, "pos_emb") == 0 || strcmp(name, "posi_prompt") == 0) return TEXT_POSITIVE;
+    const char *file = weight_file_path(p->file);
+    for (const char *c = file; *c; c++) {
+        if (*c == '/' || *c == '\\') file = c + 1;
+    }
+    size_t stem = strcspn(file, ".");
+    if (stem == 7 && strncmp(file, "neg_emb", 7) == 0) return TEXT_NEGATIVE;
+    if (stem == 7 && strncmp(file, "pos_emb", 7) == 0) return TEXT_POSITIVE;
+    if (stem == 11 && strncmp(file, "posi_prompt", 11) == 0) return TEXT_POSITIVE;
+    return TEXT_BARE;
+}
+
 /* "a.gguf holds seedvr2_dit; b.pt holds text" */
 static void list_holdings(const WeightSet *s, char *out, size_t size)
 {
@@ -126,7 +145,8 @@ static void list_holdings(const WeightSet *s, char *out, size_t size)
         for (size_t i = 0; i < s->list.count && at < size; i++) {
             const WeightPart *p = &s->list.parts[i];
             if (p->file_index != f) continue;
-            n = snprintf(out + at, size - at, "%s %s", any ? "," : "", network_title(p->network));
+            const bool negative = p->network == NET_TEXT && text_kind(p) == TEXT_NEGATIVE;
+            n = snprintf(out + at, size - at, "%s %s%s", any ? "," : "", negative ? "negative " : "", network_title(p->network));
             at += (size_t)n;
             any = true;
         }
@@ -148,23 +168,11 @@ static bool twice(const WeightPart *a, const WeightPart *b, const char *what, ch
     return fail(error, error_size, "%s and %s both hold a %s; give only one of them", x, y, what);
 }
 
-typedef enum TextKind { TEXT_POSITIVE, TEXT_NEGATIVE, TEXT_BARE } TextKind;
-
-/* By the tensor's name; a file that holds nothing but an unnamed tensor may tell by its own. */
-static TextKind text_kind(const WeightPart *p)
+static bool holds(const WeightSet *s, WeightNetwork n)
 {
-    const char *name = p->tensor->name;
-    if (strcmp(name, "neg_emb") == 0) return TEXT_NEGATIVE;
-    if (strcmp(name, "pos_emb") == 0 || strcmp(name, "posi_prompt") == 0) return TEXT_POSITIVE;
-    const char *file = weight_file_path(p->file);
-    for (const char *c = file; *c; c++) {
-        if (*c == '/' || *c == '\\') file = c + 1;
-    }
-    size_t stem = strcspn(file, ".");
-    if (stem == 7 && strncmp(file, "neg_emb", 7) == 0) return TEXT_NEGATIVE;
-    if (stem == 7 && strncmp(file, "pos_emb", 7) == 0) return TEXT_POSITIVE;
-    if (stem == 11 && strncmp(file, "posi_prompt", 11) == 0) return TEXT_POSITIVE;
-    return TEXT_BARE;
+    for (size_t i = 0; i < s->list.count; i++)
+        if (s->list.parts[i].network == n) return true;
+    return false;
 }
 
 static const WeightPart *require_text(const WeightSet *s, bool negative, int text_width, char *error, size_t error_size)
@@ -185,7 +193,8 @@ static const WeightPart *require_text(const WeightSet *s, bool negative, int tex
     }
     TextKind wanted = negative ? TEXT_NEGATIVE : TEXT_POSITIVE;
     TextKind opposite = negative ? TEXT_POSITIVE : TEXT_NEGATIVE;
-    const char *what = negative ? "negative text embedding (neg_emb)" : "text embedding (pos_emb)";
+    const char *what = negative ? "negative text embedding (neg_emb)"
+                       : holds(s, NET_FLASHVSR_DIT) ? "text embedding (posi_prompt)" : "text embedding (pos_emb)";
     if (count[wanted] == 1) return of[wanted][0];
     if (count[wanted] > 1) {
         twice(of[wanted][0], of[wanted][1], what, error, error_size);

@@ -224,14 +224,15 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, bool gpu, Fault *f)
+/* fixed_tiles: smaller ones than those asked for are a way out. */
+static bool does_not_fit(uint64_t needed, uint64_t transformer, uint64_t limit, bool gpu, bool fixed_tiles, Fault *f)
 {
     char needs[32], has[32], alone[32];
     fault(f, UPRES_E_MEMORY,
           "the job needs %s of %s (its transformer alone works in %s), but %s can be had; use a smaller "
-          "--resolution or "
-          "--batch-size, --vae-tile auto, or raise --memory",
-          cost_bytes(needed, needs), gpu ? "the GPU's memory" : "memory", cost_bytes(transformer, alone), cost_bytes(limit, has));
+          "--scale, --resolution or --batch-size%s, or raise --memory",
+          cost_bytes(needed, needs), gpu ? "the GPU's memory" : "memory", cost_bytes(transformer, alone), cost_bytes(limit, has),
+          fixed_tiles ? ", --vae-tile auto" : "");
     f->needed = needed;
     return false;
 }
@@ -295,7 +296,8 @@ static bool fit_tiles(Seedvr2 *m, const PipelineSetup *s, int frames, Seedvr2Pla
             return true;
         }
     }
-    return does_not_fit(needed, transformer.arena_bytes, plan->limit, m->device.setup.cuda != NULL, f);
+    return does_not_fit(needed, transformer.arena_bytes, plan->limit, m->device.setup.cuda != NULL,
+                        given.encode.tile != UPRES_TILE_AUTO || given.decode.tile != UPRES_TILE_AUTO, f);
 }
 
 /* What is left for weights beside the arena, all of them if they fit. */

@@ -43,7 +43,7 @@ bool size_shortest_edge(int h, int w, int resolution, int max_resolution, bool p
                         size_t error_size)
 {
     if (resolution < 16) {
-        snprintf(error, error_size, "a resolution (shorter side) of %d is too small: it must be at least 16",
+        snprintf(error, error_size, "a resolution (shorter side) of %d is too small: it must be at least 16; ask for a larger result",
                  resolution);
         return false;
     }

@@ -14,6 +14,7 @@ const VaeConfig *stage_vae_form(const WeightSet *w, Fault *f)
     VaeParts parts;
     if (weight_set_require_vae(w, false, true, &parts, error, sizeof error)) return &parts.decoder->vae;
     if (weight_set_require_vae(w, true, false, &parts, error, sizeof error)) return &parts.encoder->vae;
+    weight_set_require(w, NET_SEEDVR2_VAE, false, 0, error, sizeof error); /* neither half: none at all, or two of them */
     fault(f, UPRES_E_INPUT, "%s", error);
     return NULL;
 }
@@ -45,8 +46,8 @@ static int64_t padding(int factor, int64_t count)
 static bool does_not_fit(const Stage *s, uint64_t needed, Fault *f)
 {
     char needs[32], has[32];
-    fault(f, UPRES_E_MEMORY, "to %s frames of %dx%d needs %s of %s%s, but %s can be had; %s",
-          s->choice.work.decode ? "decode" : "encode", s->choice.work.w, s->choice.work.h, cost_bytes(needed, needs),
+    fault(f, UPRES_E_MEMORY, "%s frames of %dx%d needs %s of %s%s, but %s can be had; %s",
+          s->choice.work.decode ? "decoding" : "encoding", s->choice.work.w, s->choice.work.h, cost_bytes(needed, needs),
           s->device.setup.cuda ? "the GPU's memory" : "memory", s->choice.by_auto ? " even in the smallest tiles" : "",
           cost_bytes(s->limit, has),
           s->choice.by_auto ? "raise --memory or use smaller frames" : "use --vae-tile auto or a smaller tile");

@@ -194,12 +194,14 @@ refused "a PNG header of 400 megapixels" 3 'huge.png: 20000x20000' -i huge.png -
 # a weight file of another kind: one tensor nobody knows
 printf '\100\0\0\0\0\0\0\0{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}          \0\0\0\0' >other.safetensors
 refused "model without networks" 3 '.' -i in -o out -m other.safetensors
-refused "decode without a VAE" 3 '.' decode -i other.safetensors -o out -m other.safetensors
-refused "encode without a VAE" 3 '.' encode -i in -o out.safetensors -m other.safetensors
+refused "decode without a tensor of latents" 3 'no tensor .latent' decode -i other.safetensors -o out -m other.safetensors
+refused "encode without a VAE" 3 'no SeedVR2 VAE among' encode -i in -o out.safetensors -m other.safetensors
 # weights with names spoilt, which takes the part away and leaves every offset as it was
 LC_ALL=C sed 's/"pos_emb"/"pos_emx"/' w.safetensors >notext.safetensors
 refused "text embedding missing" 3 'text' -i in -o out -m notext.safetensors
 LC_ALL=C sed 's/"vae\.decoder/"vax.decoder/g' w.safetensors >encoder.safetensors
+LC_ALL=C sed 's/"pos_emb"/"neg_emb"/' w.safetensors >negative.safetensors
+refused "the negative text alone" 3 'no text embedding .*holds.* negative text' -i in -o out -m negative.safetensors
 refused "upscale without a decoder" 3 'decoder' -i in -o out -m encoder.safetensors
 refused "two VAEs" 3 'encoder.safetensors.*w.safetensors|w.safetensors.*encoder.safetensors' -i in -o out -m encoder.safetensors "${W[@]}"
 refused "encode to a picture" 2 '.safetensors' encode -i in -o out.png "${W[@]}"
@@ -357,6 +359,7 @@ refused "decode, existing output" 2 'exists already' decode -i lat.safetensors -
 check "decode, existing kept" "$upres" decode -i lat.safetensors -o frames.safetensors "${W[@]}" --skip-existing
 check "encode with an encoder alone" "$upres" encode -i in -o alone.safetensors -m encoder.safetensors --progress none
 if cmp -s lat.safetensors alone.safetensors; then ok "the same latents"; else fail "the same latents" "they differ"; fi
+refused "decode without a VAE" 3 'no SeedVR2 VAE among' decode -i lat.safetensors -o out -m other.safetensors
 refused "decode with an encoder alone" 3 'decoder' decode -i lat.safetensors -o out -m encoder.safetensors
 refused "decode of frames" 3 'no tensor .latent' decode -i frames.safetensors -o out "${W[@]}"
 printf '\130\0\0\0\0\0\0\0{"frames":{"dtype":"F32","shape":[3,1,2,2],"data_offsets":[0,48]}}                      ' >odd.safetensors

@@ -132,7 +132,8 @@ static bool probe(InputFile *f, PngForm *form, Problem *p)
     uint8_t end[CHUNK_OVERHEAD];
     if (!readfile_at(f, f->size - sizeof end, end, sizeof end, p)) return false;
     if (!kind_is(end + 4, "IEND"))
-        return problem(p, EXIT_INPUT, "%s: broken PNG, it does not end with an IEND chunk; copy it again", f->path);
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it does not end with an IEND chunk; copy it again, or convert the "
+                       "picture to plain PNG", f->path);
     *form = expanded_form(&h, transparent);
     return true;
 }
