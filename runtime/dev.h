@@ -331,6 +331,7 @@ typedef struct BlockAttentionArgs {
     int heads, head_dim, block_keys; /* block_keys: a divisor of the keys' tokens */
     float scale;
     Tensor mask;             /* dev_bytes, [heads][query blocks][key blocks], 0: not chosen; invalid: all chosen */
+    int64_t chosen;          /* of mask: pairs of a head and query slice, at most; 0: any number. For counting operations alone */
     float last_key_bias;     /* added to the score of the very last key, which stands for many equal ones */
 } BlockAttentionArgs;
 void dev_block_attention(Dev *d, const BlockAttentionArgs *a);

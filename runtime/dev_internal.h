@@ -155,6 +155,9 @@ void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_ro
 
 RowAct row_act(Act a);
 
+/* Which part of all pairs of blocks a mask chooses, at most. */
+double chosen_share(const BlockAttentionArgs *a);
+
 /* Statistics of all frames of x. */
 uint64_t stats_scratch_floats(const Dev *d, Tensor x, int groups);
 void stats_run(Dev *d, Tensor x, Tensor stats, int groups, float *scratch);

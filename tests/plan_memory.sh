@@ -89,5 +89,14 @@ for precision in fp32 bf16 int8; do
     short "of FlashVSR to 3840x2160 in $precision" -i in -m flashvsr_dit.safetensors -m flashvsr_lq.safetensors \
         -m tcdecoder.safetensors -m prompt.safetensors --scale 4 --device $small --precision $precision
 done
+# How many pairs of blocks attention sees is known beforehand, and counted.
+work() { # ARGUMENT...: whole TFLOP
+    "$upres" plan -i in -m flashvsr_dit.safetensors -m flashvsr_lq.safetensors -m tcdecoder.safetensors -m prompt.safetensors \
+        --scale 2 --device $small "$@" 2>plan.err | sed -n 's/^work *\([0-9]*\).*/\1/p'
+}
+all=$(work --sparse-ratio dense --local-range 99) near=$(work --sparse-ratio dense --local-range 5) few=$(work --sparse-ratio 0.5)
+if [ "${few:-0}" -gt 0 ] && [ "${near:-0}" -gt "$few" ] && [ "${all:-0}" -gt "$near" ]; then
+    ok "attention that sees less is less work: $all, $near, $few TFLOP"; else
+    fail "attention's work" "all pairs ${all:-?}, near ones ${near:-?}, few ${few:-?} TFLOP: $(tail -n 1 plan.err)"; fi
 rm -f ./*.safetensors
 finish

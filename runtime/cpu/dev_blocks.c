@@ -24,15 +24,6 @@ static BlockRows rows_of(Dev *d, Tensor x)
     return (BlockRows){cpu_map(d, x), x.stride_t, x.stride_h, x.c_pad};
 }
 
-/* A plan has no mask yet: it counts every pair. */
-static double chosen_pairs(const uint8_t *mask, double pairs)
-{
-    if (mask == NULL) return pairs;
-    double chosen = 0.0;
-    for (int64_t i = 0; i < (int64_t)pairs; i++) chosen += mask[i] != 0;
-    return chosen;
-}
-
 void cpu_block_attention(Dev *d, const BlockAttentionArgs *args)
 {
     const Tensor first = args->keys[0].k;
@@ -44,14 +35,10 @@ void cpu_block_attention(Dev *d, const BlockAttentionArgs *args)
                         .last_key_bias = args->last_key_bias, .slices = args->q.t, .windows = args->q.h, .tokens = args->q.w,
                         .key_slices = args->key_slices, .key_windows = first.h, .key_tokens = first.w,
                         .block_keys = args->block_keys}};
-    const int64_t per_window = (first.w + args->block_keys - 1) / args->block_keys;
-    const int64_t pairs = (int64_t)args->q.t * args->q.h * args->key_slices * first.h * per_window;
     r.floats = block_attention_floats(&r.a);
     const uint64_t key_floats = (uint64_t)args->key_slices * sizeof(BlockKeys) / sizeof(float);
     Scratch s = dev_scratch(d, key_floats + (uint64_t)d->threads * r.floats);
     r.a.mask = cpu_bytes(d, args->mask);
-    const double chosen = chosen_pairs(r.a.mask, (double)pairs * args->heads);
-    d->totals.flop += 4.0 * chosen * args->q.w * args->block_keys * args->head_dim;
     if (s.floats != NULL) {
         BlockKeys *keys = (BlockKeys *)(void *)s.floats;
         for (int i = 0; i < args->key_slices; i++) {

@@ -78,7 +78,8 @@ static CudaFlash piece_of(const CudaFlash *f, Element type, const CudaFlashPiece
     return g;
 }
 
-void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop)
+void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop,
+                double share)
 {
     const bool narrow = f->head_dim <= FLASH_NARROW, floats = type == ELEMENT_F32;
     const int depth = cuda_depth(f->head_dim);
@@ -87,7 +88,8 @@ void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int he
     /* two tiles of rows and one of weights, rows 16 bytes apart from a multiple of the banks */
     if (floats) grid.shared = (unsigned)(CUDA_FLASH_ROWS * (2 * (depth + 4) + CUDA_FLASH_ROWS + 4) * (int)sizeof(float));
     const char *const function = floats ? narrow ? "flash_f32_32" : "flash_f32_128" : narrow ? "flash_bf16_32" : "flash_bf16_128";
-    for (CudaFlashPiece p = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop); cuda_flash_next(d, &p);) {
+    for (CudaFlashPiece p = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop, share);
+         cuda_flash_next(d, &p);) {
         const CudaFlash piece = piece_of(f, type, &p);
         cuda_launch(d, "attention", function, "", p.grid, &piece);
     }
@@ -263,7 +265,7 @@ static void flash8_round(Job *j, const Round *r)
     cuda_flash8_keys(j->d, &p, r->longest, r->windows, r->heads);
     CudaFlash8 f = {.o = cuda_tokens(j->d, a->o), .text_o = j->text_o.address, .windows = j->gather.windows, .q_rows = 1,
                     .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head, .scale = a->scale};
-    cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH8_ROWS));
+    cuda_flash8(j->d, &f, &p, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH8_ROWS), 1.0);
 }
 
 static void flash_round(Job *j, const Round *r)
@@ -278,7 +280,7 @@ static void flash_round(Job *j, const Round *r)
                          .kv_head = j->gather.to_head, .q_pitch = j->depth, .kv_pitch = j->depth, .q_rows = 1,
                          .text_keys = j->text, .text_queries = j->text_queries, .first_head = r->head,
                          .head_dim = a->head_dim, .scale = a->scale};
-    cuda_flash(j->d, &f, j->type, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH_ROWS));
+    cuda_flash(j->d, &f, j->type, r->longest, r->heads, r->windows, flop_of(j, r, CUDA_FLASH_ROWS), 1.0);
 }
 
 /* ------------------------------------------------------------------------------------------------------ wide heads: scores */

@@ -30,9 +30,11 @@ void cuda_gather(Dev *d, CudaGather *g, Element type, int rows, int windows);
 
 /*
  * query_rows: of the longest query block; pairs of `heads` heads and `problems` windows or query blocks. flop: of all whole tiles,
- * as if masks chose all keys. Launches are parted by runtime/cuda/pieces.h.
+ * as if masks chose all keys, by which launches are parted (runtime/cuda/pieces.h): a piece may have most of what is chosen;
+ * share: the part of it that is to be expected.
  */
-void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop);
+void cuda_flash(Dev *d, const CudaFlash *f, Element type, int query_rows, int heads, int problems, double flop,
+                double share);
 
 /*
  * Operands of 8 bits, of `heads` heads: q_rows queries and key_rows keys each, these in so many windows (without: 1). Memory of
@@ -46,7 +48,8 @@ void cuda_flash8_sums(Dev *d, const CudaFlash8Pack *p, int keys, int windows, in
 void cuda_flash8_means(Dev *d, const CudaFlash8Pack *p, int windows, int heads);
 void cuda_flash8_keys(Dev *d, const CudaFlash8Pack *p, int keys, int windows, int heads);
 /* As cuda_flash, with those operands. */
-void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop);
+void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop,
+                 double share);
 
 /* Zeros behind the channels of o, where o has its padding to itself. */
 void cuda_zero_padding(Dev *d, Tensor o);

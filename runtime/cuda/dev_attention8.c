@@ -93,7 +93,8 @@ static CudaFlash8 piece_of(const CudaFlash8 *f, const CudaFlashPiece *p)
     return g;
 }
 
-void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop)
+void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows, int heads, int problems, double flop,
+                 double share)
 {
     f->q = p->to_q;
     f->q_scale = p->q_scale;
@@ -104,7 +105,8 @@ void cuda_flash8(Dev *d, CudaFlash8 *f, const CudaFlash8Pack *p, int query_rows,
     CudaGrid grid = grid_of(divide_up(query_rows, CUDA_FLASH8_ROWS), problems, heads, CUDA_FLASH8_THREADS);
     grid.shared = FLASH8_SHARED_BYTES;
     const char *const function = p->fp8 ? "flash_e4m3" : "flash_i8";
-    for (CudaFlashPiece s = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop); cuda_flash_next(d, &s);) {
+    for (CudaFlashPiece s = cuda_flash_begin(d, function, grid, f->queries > 0 ? f->q_rows : 0, flop, share);
+         cuda_flash_next(d, &s);) {
         const CudaFlash8 piece = piece_of(f, &s);
         cuda_launch(d, "attention8", function, "", s.grid, &piece);
     }

@@ -11,25 +11,25 @@ int cuda_pieces(const Dev *d, const KernelWork *w)
 
 /* ---------------------------------------------------------------------------------------------------------- attention */
 
-static int share(int all, double pieces)
+static int a_part(int all, double pieces)
 {
     const double n = all / pieces;
     return n < 1 ? 1 : n < all ? (int)n : all;
 }
 
-CudaFlashPiece cuda_flash_begin(Dev *d, const char *function, CudaGrid grid, int frame, double flop)
+CudaFlashPiece cuda_flash_begin(Dev *d, const char *function, CudaGrid grid, int frame, double flop, double share)
 {
-    CudaFlashPiece p = {.grid = grid, .all_heads = (int)grid.z, .all_problems = (int)grid.y, .frame = frame, .flop = flop};
+    CudaFlashPiece p = {.grid = grid, .all_heads = (int)grid.z, .all_problems = (int)grid.y, .frame = frame, .flop = flop * share};
     KernelWork w = cuda_work(cuda_device_of(d), function, grid, NULL);
     w.mma_flop = flop;
     const int pieces = cuda_pieces(d, &w);
     if (frame > 0) {
-        p.heads_at_once = share(p.all_heads, pieces);
-        p.at_once = p.heads_at_once > 1 ? p.all_problems : share(p.all_problems, (double)pieces / p.all_heads);
+        p.heads_at_once = a_part(p.all_heads, pieces);
+        p.at_once = p.heads_at_once > 1 ? p.all_problems : a_part(p.all_problems, (double)pieces / p.all_heads);
         if (p.at_once > frame) p.at_once -= p.at_once % frame;
     } else {
-        p.at_once = share(p.all_problems, pieces);
-        p.heads_at_once = p.at_once > 1 ? p.all_heads : share(p.all_heads, (double)pieces / p.all_problems);
+        p.at_once = a_part(p.all_problems, pieces);
+        p.heads_at_once = p.at_once > 1 ? p.all_heads : a_part(p.all_heads, (double)pieces / p.all_problems);
     }
     return p;
 }

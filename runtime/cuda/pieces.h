@@ -25,14 +25,14 @@ typedef struct CudaFlashPiece {
     int all_heads, all_problems;
     int frame;                       /* query blocks of one; 0: windows */
     int heads_at_once, at_once;      /* of any piece but the last, of problems */
-    double flop;                     /* of all */
+    double flop;                     /* to be expected of all */
 } CudaFlashPiece;
 
 /*
- * grid: of all, problems down and heads behind. flop: of its whole tiles. Windows are parted first, then heads of single ones; of
+ * grid: of all, problems down and heads behind. flop: of its whole tiles; share: what is to be expected of that. Windows are parted first, then heads of single ones; of
  * query blocks heads, then the blocks of single heads, in whole frames or within one.
  */
-CudaFlashPiece cuda_flash_begin(Dev *d, const char *function, CudaGrid grid, int frame, double flop);
+CudaFlashPiece cuda_flash_begin(Dev *d, const char *function, CudaGrid grid, int frame, double flop, double share);
 /* False: there is no piece left. To be launched before the next is asked for. */
 bool cuda_flash_next(Dev *d, CudaFlashPiece *p);
 

@@ -186,6 +186,7 @@ struct FlashDitStream {
     FlashvsrSetup setup;
     int h, w, windows, head_dim, chunk;
     int64_t keep;          /* of BlockMaskArgs */
+    int64_t near;          /* pairs of windows of two slices that are within reach of each other */
     int32_t *to_windows;   /* [first chunk's tokens] row of [t][h][w] that stands in window order at i */
     int32_t *from_windows; /* the inverse */
     Tensor place;          /* [first chunk's tokens in window order][3] rotary table rows by axis */
@@ -373,6 +374,17 @@ static bool heads_fit(int width, int heads)
     return heads > 0 && width % heads == 0 && width / heads % 2 == 0 && width / heads / 3 % 2 == 0;
 }
 
+/* Pairs of n places in a row, of which one sees `range` around it: as BlockMaskArgs has it. */
+static int64_t near_pairs(int n, int range)
+{
+    int64_t pairs = 0;
+    for (int at = 0; at < n; at++) {
+        const int first = at - range / 2, end = first + range;
+        pairs += (end < n ? end : n) - (first > 0 ? first : 0);
+    }
+    return pairs;
+}
+
 FlashDitStream *flash_dit_stream_open(FlashDit *m, Dev *d, int h, int w, FlashvsrSetup setup)
 {
     if (setup.heads == 0) setup.heads = m->width % HEAD_DIM == 0 ? m->width / HEAD_DIM : 0;
@@ -402,6 +414,7 @@ FlashDitStream *flash_dit_stream_open(FlashDit *m, Dev *d, int h, int w, Flashvs
         s->keep = (int64_t)((double)s->windows * s->windows * ratio) - 1;
         if (s->keep < 0) s->keep = 0;
     }
+    s->near = near_pairs(h / FLASH_WINDOW, setup.local_range) * near_pairs(w / FLASH_WINDOW, setup.local_range);
     if (!make_tables(s)) {
         dev_fail(d, "out of memory");
         flash_dit_stream_close(s);
@@ -566,6 +579,13 @@ static Tensor choose_blocks(FlashDitStream *s, int block, Tensor q)
     return mask;
 }
 
+/* How many that are, of a head and a slice of queries, but for equal values. */
+static int64_t chosen_blocks(const FlashDitStream *s, int slices)
+{
+    const int64_t all = s->near * slices * (WINDOW_TOKENS / s->setup.block_keys);
+    return s->keep >= 0 && s->keep < all ? s->keep : all;
+}
+
 /* x += self attention(mod(norm(x))) * gate */
 static void self_attention(FlashDitStream *s, int block, Tensor x)
 {
@@ -598,7 +618,8 @@ static void self_attention(FlashDitStream *s, int block, Tensor x)
                                                  .head_dim = s->head_dim,
                                                  .block_keys = s->setup.block_keys,
                                                  .scale = (float)(1.0 / sqrt((double)s->head_dim)),
-                                                 .mask = mask});
+                                                 .mask = mask,
+                                                 .chosen = chosen_blocks(s, b->slices)});
     dev_free(d, &mask);
     tap(s, "attention", block, q);
     tap(s, "new_k", block, b->keys[b->slices - 1].k);
