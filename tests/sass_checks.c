@@ -1,7 +1,8 @@
 /*
- * What can be said of 8-bit floats' kernels on sm_120 by reading their machine code: the main loop has matrix instructions with
- * block scales alone, and of int8 where attention's scores are; as many of all its instructions as tests/sass_limits.txt asks
- * for, no calls and no memory of threads; and issuing it takes at most half of the time that its products take.
+ * What can be said of 8-bit kernels on sm_120 by reading their machine code: the main loop has matrix instructions with
+ * block scales alone, and of int8 where attention's scores or a product are; as many of all its instructions as
+ * tests/sass_limits.txt asks for, no calls and no memory of threads; and issuing it takes at most half of the time that
+ * its products take.
  *
  * ptxas, nvdisasm: see tools/sass.h. Skipped by name without them, or where upres was built without a compiler. Run in the
  * project's root.
@@ -45,7 +46,7 @@ static void check_kernel(const char *name, const SassKernel *k)
     const int nop = sass_matching(k, first, last, "NOP"), found = sass_matching(k, first, last, "BAR.");
     const int loose = sass_matching(k, 0, k->count - 1, "LDL") + sass_matching(k, 0, k->count - 1, "STL");
     const double issue = (double)(all + nop) / (CLOCKS * mma);
-    const int integers = fnmatch("attention8.*_i8", name, 0) == 0 ? mma / 2 : 0;
+    const int integers = fnmatch("attention8.*_i8", name, 0) == 0 ? mma / 2 : fnmatch("gemm_i8_*", name, 0) == 0 ? mma : 0;
     if (sass_matching(k, first, last, "QMMA.SF") != mma - integers || sass_matching(k, first, last, "IMMA.") != integers)
         bad += printf("  %d of %d matrix instructions have to be of int8, the others to have block scales\n", integers, mma);
     if (100 * mma < share * all) bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, share);
@@ -93,7 +94,7 @@ int main(void)
     read_limits();
     const char *no_tool = sass_tools(&tools);
     for (size_t i = 0; cuda_source(i, &s); i++) {
-        if (strcmp(s.name, "gemm_fp8") != 0 && strcmp(s.name, "attention8") != 0) continue;
+        if (strncmp(s.name, "gemm_", 5) != 0 && strcmp(s.name, "attention8") != 0) continue;
         const char *missing = s.built[CUDA_TARGET_120F] ? no_tool : "its PTX was not made";
         if (missing) {
             printf("skip %s sm_120f: %s\n", s.name, missing);

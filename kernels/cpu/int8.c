@@ -25,13 +25,18 @@ void int8_quantize(const float *x, int channels, int8_t *q, float *scale)
     }
 }
 
-float int8_multiply(float acc, Int8Row a, Int8Row b, int channels)
+static float add_block(float acc, Int8Row a, Int8Row b, int block, int channels)
 {
-    for (int c = 0; c < channels; c += INT8_BLOCK) {
-        int32_t sum = 0;
-        for (int k = c; k < channels && k < c + INT8_BLOCK; k++) sum += a.q[k] * b.q[k];
-        const float scale = a.scale[c / INT8_BLOCK] * b.scale[c / INT8_BLOCK];
-        acc = fmaf((float)sum, scale, acc);
+    const int first = block * INT8_BLOCK, end = channels - first < INT8_BLOCK ? channels : first + INT8_BLOCK;
+    int32_t sum = 0;
+    for (int c = first; c < end; c++) sum += a.q[c] * b.q[c];
+    return fmaf((float)sum, a.scale[block] * b.scale[block], acc);
+}
+
+float int8_multiply(float acc, const Int8Row *a, const Int8Row *b, int taps, int channels)
+{
+    for (int block = 0; block < int8_blocks(channels); block++) {
+        for (int t = 0; t < taps; t++) acc = add_block(acc, a[t], b[t], block, channels);
     }
     return acc;
 }

@@ -10,9 +10,11 @@
  *
  * and a block with amax < 2^-100, where r would soon overflow, has s = 0 and q = 0 throughout: it counts as zeros.
  *
- * Multiplied: the sum over parts (a convolution, a shortcut), within them taps, within them blocks, all ascending:
+ * Multiplied: the sum over parts (a convolution, a shortcut), within them windows, within them blocks, within them the
+ * window's taps, all ascending. Windows are 3 x 3 pixels of one frame, else 2 x 2, where all taps are made of such, row by
+ * row; else each tap is one.
  *
- *     acc = 0; acc = fma((float)i, s_a * s_b, acc) for each block, i its exact sum of products
+ *     acc = 0; acc = fma((float)i, s_a * s_b, acc) for each block of each tap, i its exact sum of products
  *
  * s_a * s_b rounded to float32; |i| <= 128 * 127^2 < 2^24, so its conversion is exact. What follows (bias, activation)
  * is arithmetic of floats as everywhere. Every step is one exact set of bits, so all devices agree in all of them.
@@ -36,7 +38,7 @@ int int8_blocks(int channels);
 /* q [channels], scale [int8_blocks(channels)]. */
 void int8_quantize(const float *x, int channels, int8_t *q, float *scale);
 
-/* acc and one tap's product. */
-float int8_multiply(float acc, Int8Row a, Int8Row b, int channels);
+/* acc and the products of one window's taps. */
+float int8_multiply(float acc, const Int8Row *a, const Int8Row *b, int taps, int channels);
 
 #endif

@@ -45,7 +45,7 @@ enum { CUDA_FP8_UNIT = 0x7f7f7f7f }; /* four ue8m0 scales of 1 */
  */
 typedef struct CudaGemmPart {
     uint64_t a, a_scale;  /* a_scale, int8: float [pixel][blocks], blocks = ceil(depth / 128) */
-    uint64_t b, b_scale;  /* b_scale, int8: float [n][taps][blocks] */
+    uint64_t b, b_scale;  /* b_scale, int8: float [taps][blocks][n in 16s] */
     int32_t pitch, depth, taps, blocks; /* e4m3: scales and blocks as kernels/cpu/fp8.h has them, a_scale 0: all are 1 */
     int32_t step_y, step_x;
     int32_t frame[CUDA_GEMM_IMAGES][4];
@@ -142,6 +142,8 @@ typedef struct CudaPack {
     int32_t depth, blocks; /* blocks = ceil(depth / 128) */
     int32_t row_step, channel_step, frame_step, tap_step;
     int32_t pair;
+    int32_t columns; /* i8: rows of the operand, for scale[taps][blocks][columns] */
+    int32_t unused;
 } CudaPack;
 
 /* ------------------------------------------------------------------------------------------------- folded upsamplers */

@@ -50,17 +50,24 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity)
     } while (done == 0);
 }
 
+/* Where to: the block's own shared memory. PTX 8.0, which will do for sm_90, has the cluster's alone: of one block, the same. */
+#if __CUDA_ARCH__ >= 1000
+#define BOX_TO "shared::cta"
+#else
+#define BOX_TO "shared::cluster"
+#endif
+
 __device__ __forceinline__ void copy_box_2(uint32_t to, const CudaTensorMap &map, int x, int y, uint32_t barrier)
 {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
-                     to),
+    asm volatile("cp.async.bulk.tensor.2d." BOX_TO ".global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
                  "l"(&map), "r"(x), "r"(y), "r"(barrier)
                  : "memory");
 }
 
 __device__ __forceinline__ void copy_box_3(uint32_t to, const CudaTensorMap &map, int x, int y, int z, uint32_t barrier)
 {
-    asm volatile("cp.async.bulk.tensor.3d.shared::cta.global.tile.mbarrier::complete_tx::bytes "
+    asm volatile("cp.async.bulk.tensor.3d." BOX_TO ".global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
                  "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier)
                  : "memory");

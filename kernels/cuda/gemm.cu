@@ -3,8 +3,9 @@
  * and of plain attention. CudaGemm in args.h says what is computed, kernels/cpu/gemm.c is the same in plain C.
  *
  * A block makes BM output pixels x BN columns, a warp WM x WN of them. K runs through parts, taps and slabs of 128 bytes, in
- * that order: one slab of one tap is a stage, BM rows of A and BN of B, fetched by cp.async with zeros where a channel does not
- * exist. One barrier a stage: behind it the slab is there and the stage before may be overwritten.
+ * that order, with int8 as in gemm_i8_halo.cu: parts, windows, slabs, taps of a window. One slab of one tap is a stage, BM rows
+ * of A and BN of B, fetched by cp.async with zeros where a channel does not exist. One barrier a stage: behind it the slab is
+ * there and the stage before may be overwritten.
  *
  *   bf16   mma m16n8k16, sums in float32 (the tensor core's)
  *   int8   mma m16n8k32; the exact sum of a slab, which is one block of 128 channels, times the rounded product of A's and B's
@@ -18,6 +19,7 @@
  * comes on top (int8; 64 x 64 spilled). What is not needed in the main loop is read or worked out anew behind it.
  */
 #include "epilogue.cuh"
+#include "int8.cuh"
 
 /* ------------------------------------------------------------------------------------------------------ multiplication */
 
@@ -45,59 +47,13 @@ template <class T> __device__ __forceinline__ void step_bf16(Sums<T> &sum, uint3
     }
 }
 
-/* int8: 32 columns of a warp at a time, because integer sums of all would not fit the registers beside the float ones. */
-constexpr int I8_GROUP = 4;
-template <class T> using IntegerSums = int32_t[T::m_fragments][I8_GROUP][4];
-
-template <class T> __device__ __forceinline__ void clear_i8(IntegerSums<T> &c)
-{
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) {
-#pragma unroll
-        for (int i = 0; i < I8_GROUP * 4; i++) c[m][i / 4][i % 4] = I8_ZERO;
-    }
-}
-
 /* One step of 32 of K, of the fragments of columns from `first` on. */
 template <class T> __device__ __forceinline__ void step_i8(IntegerSums<T> &c, uint32_t a, uint32_t b, int first, int step)
 {
     uint32_t fa[T::m_fragments][4];
 #pragma unroll
     for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], (a ^ step << 5) + m * 16 * TILE_ROW_BYTES);
-#pragma unroll
-    for (int n = 0; n < I8_GROUP; n += 2) {
-        uint32_t fb[4];
-        load_matrix_4(fb, (b ^ step << 5) + (first + n) * 8 * TILE_ROW_BYTES);
-#pragma unroll
-        for (int m = 0; m < T::m_fragments; m++) {
-            multiply_i8(c[m][n], fa[m], fb[0], fb[1]);
-            multiply_i8(c[m][n + 1], fa[m], fb[2], fb[3]);
-        }
-    }
-}
-
-/* A finished block of 128 channels, scaled, to the sums. rows, columns: where the scales of this lane's first ones lie. */
-template <class T>
-__device__ __forceinline__ void add_i8(Sums<T> &sum, const IntegerSums<T> &c, uint32_t rows, uint32_t columns, int first)
-{
-    float row[T::m_fragments][2];
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) {
-        row[m][0] = load_shared(rows + m * 16 * 4);
-        row[m][1] = load_shared(rows + (m * 16 + 8) * 4);
-    }
-#pragma unroll
-    for (int n = 0; n < I8_GROUP; n++) {
-        const float2 column = load_shared_2(columns + (first + n) * 8 * 4);
-#pragma unroll
-        for (int m = 0; m < T::m_fragments; m++) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float *to = &sum[m][first + n][i];
-                *to = __fmaf_rn(i8_sum(c[m][n][i]), __fmul_rn(row[m][i / 2], i % 2 ? column.y : column.x), *to);
-            }
-        }
-    }
+    multiply_step_i8<T>(c, fa, b, first, step);
 }
 
 /* A slab of float32, `chunks` times four of K. m, n: the warp's first row and column. */
@@ -173,14 +129,14 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
             }
             if constexpr (T::type == CUDA_I8) {
 #pragma unroll
-                for (int first = 0; first < T::n_fragments; first += I8_GROUP) {
+                for (int first = 0; first < T::n_fragments; first += I8_GROUP<T>) {
                     if (first > 0) clear_i8<T>(integers);
 #pragma unroll
                     for (int step = first > 0 ? 0 : 1; step < 4; step++) {
                         step_i8<T>(integers, now + a, now + b, first, step);
                     }
                     __syncwarp(); /* or the compiler mixes two groups, which the registers do not hold */
-                    add_i8<T>(sum, integers, now + row_scale, now + column_scale, first);
+                    add_i8<T>(sum, integers, now + row_scale, 16 * 4, now + column_scale, first);
                 }
             }
         }

@@ -61,6 +61,9 @@ template <class T> __device__ __forceinline__ int packed_columns(const CudaGemm 
     return is_gated<T>(g) ? (g.n + 7) / 8 * 16 : g.n;
 }
 
+/* Columns for which int8 has scales of B: those of the packed operand, 16 by 16. */
+template <class T> __device__ __forceinline__ int scale_columns(const CudaGemm &g) { return (packed_columns<T>(g) + 15) & ~15; }
+
 /* Rows are gathered in boxes for the sake of moments alone. */
 template <class T> __device__ __forceinline__ bool in_boxes(const CudaGemm &g) { return T::boxed || (T::moments && g.box > 0); }
 
@@ -104,11 +107,11 @@ __device__ __forceinline__ Share share_now()
 
 /* Where fetching one part has come to. */
 template <class T> struct Fetch {
-    int tap, slab;              /* the next one */
-    int of_window;              /* fp8: which of its window's taps that is */
+    int next, slab;             /* the next one; 8 bits: of next the low half, above it which of its window's taps that is */
     uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
     uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap; rows that do not exist take the first pixel's values */
     uint32_t scale_pixel;       /* fp8: of the row whose scales the thread fetches */
+    __device__ __forceinline__ int tap() const { return T::scaled ? next & 0xffff : next; }
 };
 
 template <class T>
@@ -119,7 +122,7 @@ __device__ __forceinline__ void begin_fetch(const CudaGemm &g, const CudaGemmPar
     const Share share = share_now();
     const int first = pixel_of<T>(g, at, share.own), step = in_boxes<T>(g) ? (T::rows_a_turn >> g.box) * g.columns : T::rows_a_turn;
     const int left = g.rows * g.columns - first;
-    f.tap = f.slab = f.of_window = 0;
+    f.next = f.slab = 0;
     f.a = p.a + (uint64_t)(blockIdx.z * g.batch_a * T::element_bytes + share.chunk * 16);
     f.b = p.b + (uint64_t)(blockIdx.z * g.batch_b * T::element_bytes + share.chunk * 16);
     f.b += (uint64_t)((at.first_column + share.own) * row_bytes);
@@ -143,22 +146,22 @@ __device__ __forceinline__ void fetch_scales(const CudaGemm &g, const CudaGemmPa
         copy_async_4(stage + T::scale_at + m * 4, from, 4);
     }
     if (T::type == CUDA_I8 && share.chunk < T::b_turns) {
-        const int64_t row = (int64_t)(at.first_column + m) * p.taps + f.tap;
-        const uint64_t from = p.b_scale + (uint64_t)(row * p.blocks + f.slab) * 4;
-        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, at.first_column + m < packed_columns<T>(g) ? 4 : 0);
+        const int columns = scale_columns<T>(g), column = at.first_column + m;
+        const uint64_t from = p.b_scale + (uint64_t)(uint32_t)((f.tap() * p.blocks + f.slab) * columns + column) * 4;
+        copy_async_4(stage + T::scale_at + (T::bm + m) * 4, from, column < columns ? 4 : 0);
     }
 }
 
 /* Taps of a window first, then slabs, then windows. */
 template <class T> __device__ __forceinline__ void next_of_window(Fetch<T> &f, int window, int depth_bytes)
 {
-    f.tap++;
-    f.of_window++;
-    if (f.of_window < window) return;
-    f.of_window = 0;
+    constexpr int of_window = 1 << 16;
+    f.next += of_window + 1;
+    if (f.next < window * of_window) return;
+    f.next -= window * of_window;
     f.slab++;
     if (f.slab * TILE_ROW_BYTES >= depth_bytes) f.slab = 0;
-    else f.tap -= window;
+    else f.next -= window;
 }
 
 /* Starts the copies of the next slab and steps on. Returns how many chunks of the stage are to be multiplied. */
@@ -175,7 +178,7 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
     if (share.chunk < used) {
         const bool inside = share.chunk < chunks_left;
         const uint32_t to = stage + (uint32_t)tile_at(share.own, share.chunk);
-        const int64_t tap = (int64_t)p.frame[at.image][p.tap_frame[f.tap]] + p.tap[f.tap];
+        const int64_t tap = (int64_t)p.frame[at.image][p.tap_frame[f.tap()]] + p.tap[f.tap()];
         const uint64_t a = f.a + (uint64_t)(tap * pitch_bytes + f.slab * TILE_ROW_BYTES);
         uint32_t scale_pixel = T::fp8 ? f.scale_pixel : 0;
 #pragma unroll
@@ -187,7 +190,7 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
             if (T::type == CUDA_I8) scale_pixel = share.chunk == j ? pixel : scale_pixel;
         }
         const int columns_left = packed_columns<T>(g) - at.first_column;
-        const uint64_t b = f.b + (uint32_t)(f.tap * depth_bytes + f.slab * TILE_ROW_BYTES);
+        const uint64_t b = f.b + (uint32_t)(f.tap() * depth_bytes + f.slab * TILE_ROW_BYTES);
         const uint64_t b_step = (uint64_t)(uint32_t)(p.taps * depth_bytes) * T::rows_a_turn;
 #pragma unroll
         for (int j = 0; j < (T::some_b ? 1 : T::b_turns); j++) {
@@ -198,14 +201,14 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
         }
         if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, tap + scale_pixel);
     }
-    if (T::fp8) {
+    if (T::scaled) {
         next_of_window(f, p.window, depth_bytes);
         return used;
     }
     f.slab++;
     if (f.slab * TILE_ROW_BYTES >= depth_bytes) {
         f.slab = 0;
-        f.tap++;
+        f.next++;
     }
     return used;
 }

@@ -16,8 +16,7 @@
 #include "fp8.cuh"
 
 #ifdef UPRES_FP8
-#include "bulk.cuh"
-#include "epilogue.cuh"
+#include "halo.cuh"
 
 enum { SIXTEENTH = 0x04040404 }; /* taken from four scales */
 
@@ -43,25 +42,6 @@ __device__ __forceinline__ void load_column_scales(ColumnScales<T> &scale, const
         const bool there = column + n * 8 < packed_columns<T>(g);
         scale[n] = there ? ((const uint32_t *)from)[column + n * 8] : CUDA_FP8_UNIT;
     }
-}
-
-/* Where this lane's rows of A's fragments lie: in a tile one below the other, */
-struct TileRows {
-    uint32_t first;
-    __device__ __forceinline__ uint32_t at(int m, int step) const { return (first ^ step << 5) + m * 16 * TILE_ROW_BYTES; }
-};
-
-/* in a patch of pixels anywhere. */
-template <class T> struct PatchRows {
-    uint32_t row[T::m_fragments];
-    __device__ __forceinline__ uint32_t at(int m, int step) const { return row[m] ^ step << 5; }
-};
-
-template <class T, class Rows>
-__device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], const Rows &a, int step)
-{
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a.at(m, step));
 }
 
 /* Two fragments of columns, all of rows. less: taken from the scales of rows. */
@@ -190,11 +170,6 @@ template <class T> struct Ring {
     }
 };
 
-__device__ __forceinline__ int slabs_of(const CudaGemmPart &p, int element_bytes)
-{
-    return (p.depth * element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES;
-}
-
 /* Scales of a slab: a lane's rows are lane, lane + 32 ...; first: the tap's pixel. */
 template <class T>
 __device__ __forceinline__ void fetch_box_scales(const CudaGemmPart &p, const uint32_t (&pixel)[T::bm / 32], int first, int slab,
@@ -308,100 +283,9 @@ template <class T> __device__ __forceinline__ void gemm_boxes(const CudaGemmBoxe
 
 /* ------------------------------------------------------------------------------------------------- boxes with their halo */
 
-/*
- * All taps of a window read pixels that lie within a few of each other: a patch of them, 128 bytes deep, comes once and stays
- * while the window's taps go over it, each with its own slab of B. Two patches take turns beside the ring of B's stages.
- */
-template <class T> struct Patches {
-    static constexpr int width = 16, height = T::bm / 16; /* of a tile */
-    static constexpr int rows_room = (width + 2) * (height + 2), bytes_room = (rows_room * TILE_ROW_BYTES + 1023) / 1024 * 1024;
-    static constexpr int b_bytes = T::bn * TILE_ROW_BYTES, b_at = 2 * bytes_room, scales_at = b_at + T::stages * b_bytes;
-    static constexpr int barriers_at = scales_at + 2 * rows_room * 4, arrivals = 33; /* as Ring's */
-    uint32_t base;
-    uint32_t patch, patch_parity, stage, parity;
-
-    __device__ __forceinline__ uint32_t a() const { return base + patch * bytes_room; }
-    __device__ __forceinline__ uint32_t b() const { return base + b_at + stage * b_bytes; }
-    __device__ __forceinline__ uint32_t scales() const { return base + scales_at + patch * (rows_room * 4); }
-    __device__ __forceinline__ uint32_t full_a() const { return base + barriers_at + patch * 8; }
-    __device__ __forceinline__ uint32_t empty_a() const { return full_a() + 2 * 8; }
-    __device__ __forceinline__ uint32_t full_b() const { return base + barriers_at + 4 * 8 + stage * 8; }
-    __device__ __forceinline__ uint32_t empty_b() const { return full_b() + T::stages * 8; }
-    __device__ __forceinline__ void next_patch()
-    {
-        patch ^= 1;
-        patch_parity ^= patch == 0;
-    }
-    __device__ __forceinline__ void next_stage()
-    {
-        stage++;
-        if (stage == T::stages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
-
-/* One patch, by one warp: slab `slab` of window `window`, its scales with it. */
 template <class T>
-__device__ __forceinline__ void fill_patch(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, int window, int slab,
-                                           Patches<T> &to)
-{
-    const CudaGemmPart &p = boxes.gemm.part[part];
-    const int taps = p.window, tap = p.tap[window * taps];
-    const int width = Patches<T>::width + boxes.window_w[part] - 1, rows = (Patches<T>::height + boxes.window_h[part] - 1) * width;
-    const int y = p.frame[at.image][p.tap_frame[window * taps]] + (tap >> 16) + at.first_row, x = (tap & 0xffff) + at.first_x;
-    barrier_wait(to.empty_a(), to.patch_parity ^ 1);
-    if (lane == 0) {
-        barrier_expect(to.full_a(), rows * TILE_ROW_BYTES);
-        copy_box_3(to.a(), boxes.a[part], slab * TILE_ROW_BYTES, x, y, to.full_a());
-    }
-    if (p.a_scale != 0) {
-#pragma unroll 1
-        for (int row = lane; row < rows; row += 32) { /* what lies outside is multiplied with nothing: any scale will do */
-            const int64_t pixel = (int64_t)min(y + row / width, p.height - 1) * p.width + min(x + row % width, p.width - 1);
-            copy_async_4(to.scales() + row * 4, p.a_scale + (uint64_t)(pixel * p.blocks + slab) * 4, 4);
-        }
-        barrier_arrive_after_copies(to.full_a());
-    } else if (lane == 0) {
-        barrier_arrive(to.full_a(), Patches<T>::arrivals - 1);
-    }
-    to.next_patch();
-}
-
-/* The next patch is asked for behind the slabs of B that fill the ring: by then the one before it is no longer read. */
-template <class T>
-__device__ __forceinline__ void fill_patches(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Patches<T> &to)
-{
-    const CudaGemmPart &p = boxes.gemm.part[part];
-    const int taps = p.window, slabs = slabs_of(p, T::element_bytes);
-    const int patches = p.taps / taps * slabs, last = min(taps - 1, T::stages);
-    fill_patch<T>(boxes, part, at, lane, 0, 0, to);
-    int window = 0, slab = 0;
-#pragma unroll 1
-    for (int patch = 1; patch <= patches; patch++) {
-        const int column = window * taps * p.depth * T::element_bytes + slab * TILE_ROW_BYTES;
-        slab++;
-        if (slab == slabs) {
-            slab = 0;
-            window++;
-        }
-#pragma unroll 1
-        for (int tap = 0; tap < taps; tap++) {
-            barrier_wait(to.empty_b(), to.parity ^ 1);
-            if (lane == 0) {
-                barrier_expect(to.full_b(), Patches<T>::b_bytes);
-                copy_box_2(to.b(), boxes.b[part], column + tap * p.depth * T::element_bytes, at.first_column, to.full_b());
-            }
-            to.next_stage();
-            if (tap == last && patch < patches) fill_patch<T>(boxes, part, at, lane, window, slab, to);
-        }
-    }
-}
-
-/* Adds the products of one part's patches, as they come, to the sums. */
-template <class T>
-__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum, Patches<T> &from)
+__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
+                                            Patches<T> &from)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
@@ -417,7 +301,7 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
     load_column_scales<T>(columns, boxes.gemm, p.b_scale, at.first_column + warp_n + lane / 4);
 #pragma unroll 1
     for (int patch = 0; patch < patches; patch++) {
-        barrier_wait(from.full_a(), from.patch_parity);
+        barrier_wait(from.full_a(), from.patch_parity());
         uint32_t at_tap = from.a() + first, scale_at_tap = from.scales() + first_scale;
         int column = 0; /* the tap's pixel in its row */
 #pragma unroll 1
@@ -446,41 +330,6 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
         if (lane == 0) barrier_arrive(from.empty_a());
         from.next_patch();
     }
-}
-
-template <class T> __device__ __forceinline__ void gemm_halo(const CudaGemmBoxes &boxes)
-{
-    extern __shared__ __align__(1024) uint8_t memory[];
-    const Place at = tile_place<T>(boxes.gemm);
-    const int thread = thread_now(), warp = thread / 32;
-    Patches<T> patches = {shared_address(memory), 0, 0, 0, 0};
-    if (thread == 0) {
-        Patches<T> each = patches;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            barrier_init(each.full_a(), Patches<T>::arrivals);
-            barrier_init(each.empty_a(), T::warps);
-            each.next_patch();
-        }
-#pragma unroll
-        for (int i = 0; i < T::stages; i++) {
-            barrier_init(each.full_b(), 1);
-            barrier_init(each.empty_b(), T::warps);
-            each.next_stage();
-        }
-        fence_engine();
-    }
-    __syncthreads();
-    if (warp >= T::warps) {
-#pragma unroll 1
-        for (int i = 0; i < boxes.gemm.parts; i++) fill_patches<T>(boxes, i, at, thread % 32, patches);
-        return;
-    }
-    Sums<T> sum = {};
-#pragma unroll 1
-    for (int i = 0; i < boxes.gemm.parts; i++) add_patches<T>(boxes, i, at, sum, patches);
-    wait_for_warps<T>();
-    write_results<T>(boxes.gemm, sum, memory);
 }
 
 /* -------------------------------------------------------------------------------------------------------- the kernels */

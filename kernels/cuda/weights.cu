@@ -214,6 +214,7 @@ DEQUANT(iq4_xs, 256, 136)
 /* A warp makes 128 channels of one tap of one row, four channels a lane. */
 struct PackPlace {
     int32_t row, tap, block, channel; /* row: of this call */
+    int32_t column;                   /* row of the operand */
     bool inside;                      /* the lane's channels lie within depth */
     uint64_t to;                      /* index of (row of the operand, tap) */
 };
@@ -227,8 +228,9 @@ static __device__ bool pack_place(const CudaPack &a, PackPlace &p)
     p.block = rest % (uint32_t)a.blocks;
     p.channel = p.block * CUDA_BLOCK + threadIdx.x % 32 * 4;
     p.inside = p.channel < a.depth;
-    const int32_t r = a.first_row + p.row, n = a.glu ? r / 8 * 16 + r % 8 + (a.glu - 1) * 8 : r;
-    p.to = (uint64_t)n * a.taps + p.tap;
+    const int32_t r = a.first_row + p.row;
+    p.column = a.glu ? r / 8 * 16 + r % 8 + (a.glu - 1) * 8 : r;
+    p.to = (uint64_t)p.column * a.taps + p.tap;
     return p.row < a.rows;
 }
 
@@ -278,7 +280,7 @@ extern "C" __global__ void __launch_bounds__(PACK_THREADS) pack_i8(const __grid_
     float amax = fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
     for (int lane = 16; lane > 0; lane /= 2) amax = fmaxf(amax, __shfl_xor_sync(0xffffffff, amax, lane));
     const Int8Scale s = int8_scale(amax);
-    if (threadIdx.x % 32 == 0) ((float *)a.scale)[p.to * a.blocks + p.block] = s.scale;
+    if (threadIdx.x % 32 == 0) ((float *)a.scale)[(uint32_t)((p.tap * a.blocks + p.block) * a.columns + p.column)] = s.scale;
     if (p.inside) {
         *(uint32_t *)((int8_t *)a.to + p.to * a.depth + p.channel) = int8_quad(v.x, v.y, v.z, v.w, s.inverse);
     }

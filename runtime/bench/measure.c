@@ -121,7 +121,8 @@ static void time_tiles(Bench *b)
     cuda_watch(b->device, NULL);
     for (int i = 0; cuda_gemm_tile(i, &b->form[b->forms].tile); i++) {
         BenchForm *f = &b->form[b->forms];
-        if (f->tile.type != b->watch.type || !cuda_gemm_fits(&b->watch.product, &f->tile)) continue;
+        if (f->tile.type != b->watch.type || !cuda_gemm_has(cuda_device_of(b->device), &f->tile)) continue;
+        if (!cuda_gemm_fits(&b->watch.product, &f->tile)) continue;
         take_times(&product, &f->times);
         if (!dev_ok(b->device) || ++b->forms == BENCH_FORMS) return;
     }

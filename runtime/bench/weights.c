@@ -135,7 +135,7 @@ static bool pack(Bench *b, const void *shape)
     if (r.type >= ELEMENT_I8) bench_count(b, scale);
     r.pack = (CudaPack){.from = cuda_at(d, from), .to = cuda_at(d, to), .scale = cuda_at(d, scale), .rows = s->rows,
                         .ci = s->columns, .taps = 1, .frame_taps = 1, .depth = depth, .blocks = blocks,
-                        .row_step = s->columns, .channel_step = 1};
+                        .columns = s->rows, .row_step = s->columns, .channel_step = 1};
     bench_time(b, pack_body, &r);
     dev_free(d, &scale);
     dev_free(d, &to);

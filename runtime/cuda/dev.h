@@ -94,7 +94,7 @@ typedef struct CudaWeightForm {
 } CudaWeightForm;
 
 typedef struct CudaWeight {
-    CUdeviceptr data, scale; /* packed [n][taps][depth] and, int8, [n][taps][blocks], e4m3 [n]; rows padded with zeros to 16 */
+    CUdeviceptr data, scale; /* packed [n][taps][depth] and, int8, [taps][blocks][n], e4m3 [n]; rows padded with zeros to 16 */
     int n, taps, depth, blocks;
 } CudaWeight;
 

@@ -67,8 +67,8 @@ static void set_pack(Dev *d, const FoldedUpsampler *f, const FoldSet *s, int par
     const CUdeviceptr at = set_at(d, s, parity);
     const CudaPack p = {.from = sums, .to = at, .scale = at + s->scale, .rows = rows, .first_row = first,
                         .ci = f->inputs, .taps = s->taps, .frame_taps = s->taps, .depth = f->depth,
-                        .blocks = cuda_blocks(f->depth), .row_step = s->taps * pitch, .channel_step = 1,
-                        .tap_step = pitch};
+                        .blocks = cuda_blocks(f->depth), .columns = f->rows, .row_step = s->taps * pitch,
+                        .channel_step = 1, .tap_step = pitch};
     cuda_pack(d, &p, f->type);
     if (!f->biased) return;
     const CudaFoldBias b = {.from = sums, .to = at + s->inside + (uint64_t)first * INSIDE_BYTES,

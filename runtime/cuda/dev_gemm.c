@@ -19,6 +19,7 @@ static const CudaGemmTile tiles[] = {
     {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f, 0, false},
     {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f, 0, false},
     {"gemm_i8_64x64", "GEMM_ONLY=33", ELEMENT_I8, 64, 64, 4, 2, 0.45f, 0, false},
+    {"halo_i8_192x128", "", ELEMENT_I8, 192, 128, 8, 2, 1.25f, 4, true},
     {"gemm_e4m3_256x128", "GEMM_ONLY=40", ELEMENT_E4M3, 256, 128, 8, 2, 0.85f, 0, false},
     {"boxes_e4m3_256x128", "GEMM_ONLY=44", ELEMENT_E4M3, 256, 128, 8, 2, 1.0f, 4, false},
     {"boxes_e4m3_128x128", "GEMM_ONLY=45", ELEMENT_E4M3, 128, 128, 8, 3, 0.9f, 1, false},
@@ -178,6 +179,11 @@ bool cuda_gemm_tells(const CudaGemm *g, const CudaGemmTile *t)
 
 /* -------------------------------------------------------------------------------------------------------------- tiles */
 
+bool cuda_gemm_has(const CudaDevice *d, const CudaGemmTile *t)
+{
+    return d->target >= (t->type > ELEMENT_I8 ? CUDA_TARGET_120F : t->producers > 0 ? CUDA_TARGET_90A : CUDA_TARGET_80);
+}
+
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
 {
     if (t->halo && window_of(&g->part[0]) == 1) return false;
@@ -190,11 +196,12 @@ static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
     return g->images * tiles_of(g, t, box_of(g, t, &told)) * divide_up(packed_columns(g), t->columns);
 }
 
-/* Many multiprocessors ask more of the second-level cache than it has: there a halo that comes once is worth its steps. */
+/* Many multiprocessors ask more of the second-level cache than it has: there a halo that comes once is worth its steps. With
+ * int8 it always is, as no tile without is larger. */
 static double speed_of(const CudaGemmTile *t, int sms)
 {
     enum { MANY = 128 };
-    return (double)t->speed * (t->halo && sms > MANY ? 1.15 : 1.0);
+    return (double)t->speed * (t->halo && t->type > ELEMENT_I8 && sms > MANY ? 1.15 : 1.0);
 }
 
 /* Blocks go to the multiprocessors in rounds; the last round takes as long as a full one. */
@@ -205,7 +212,7 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
     double least = 0;
     for (int i = 0; i < TILES; i++) {
         const CudaGemmTile *t = &tiles[i];
-        if (t->type != type || !cuda_gemm_fits(g, t)) continue;
+        if (t->type != type || !cuda_gemm_has(cuda_device_of(d), t) || !cuda_gemm_fits(g, t)) continue;
         double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
         if (g->stat_groups > 0 && !cuda_gemm_tells(g, t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
         if (best == NULL || time < least) {
@@ -216,11 +223,13 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
     return *best;
 }
 
-/* Two patches of A's pixels with their halo and scales beside the stages of B. */
+/* Two patches of A's pixels with their halo and scales beside the stages of B, of int8 with theirs; barriers where halo.cuh
+ * has them. */
 static int shared_of_halo(const CudaGemmTile *t)
 {
     const int pixels = (16 + 2) * (t->rows / 16 + 2), patch = (pixels * ROW_BYTES + 1023) / 1024 * 1024;
-    return 2 * (patch + pixels * 4) + t->stages * t->columns * ROW_BYTES + (4 + 2 * t->stages) * 8;
+    const int barriers = (4 + 2 * t->stages) * 8, stage = t->columns * (ROW_BYTES + (t->type == ELEMENT_I8 ? 4 : 0));
+    return 2 * (patch + pixels * 4) + t->stages * stage + (pixels * ROW_BYTES + barriers <= patch ? 0 : barriers);
 }
 
 /* Dynamic shared memory: stages, with scales of A, of int8 those of B, of boxes their barriers. */
@@ -241,11 +250,12 @@ static CudaGrid grid_of(const CudaGemm *g, const CudaGemmTile *t)
 
 static void launch(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
+    const char *file = t->type > ELEMENT_I8 ? "gemm_fp8" : t->halo ? "gemm_i8_halo" : "gemm";
     if (t->producers > 0) {
         const CudaGemmBoxes boxes = in_boxes(d, g, t);
-        cuda_launch(d, "gemm_fp8", t->function, t->macros, grid_of(g, t), &boxes);
+        cuda_launch(d, file, t->function, t->macros, grid_of(g, t), &boxes);
     } else {
-        cuda_launch(d, t->type > ELEMENT_I8 ? "gemm_fp8" : "gemm", t->function, t->macros, grid_of(g, t), g);
+        cuda_launch(d, file, t->function, t->macros, grid_of(g, t), g);
     }
 }
 

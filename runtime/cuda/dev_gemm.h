@@ -1,4 +1,4 @@
-/* The tiles of kernels/cuda/gemm.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
+/* The tiles of kernels/cuda/gemm.cu, gemm_i8_halo.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
 #ifndef UPRES_RUNTIME_CUDA_DEV_GEMM_H
 #define UPRES_RUNTIME_CUDA_DEV_GEMM_H
 
@@ -16,6 +16,8 @@ typedef struct CudaGemmTile {
 
 /* In the order of the kernels' files; 8-bit floats, of sm_120, last. False past the last. */
 bool cuda_gemm_tile(int index, CudaGemmTile *tile);
+/* Has the device what the tile's kernel is made of? */
+bool cuda_gemm_has(const CudaDevice *d, const CudaGemmTile *tile);
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *tile);
 /* The tile that cuda_gemm would use. */
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type);

@@ -416,7 +416,7 @@ static CudaPack pack_of(const CudaWeightForm *f, const CudaWeight *w)
 {
     const int stored = f->kt * f->khw;
     CudaPack p = {.to = w->data, .scale = w->scale, .ci = f->ci, .taps = w->taps, .frame_taps = f->khw,
-                  .depth = w->depth, .blocks = w->blocks, .row_step = f->ci * stored, .channel_step = stored,
+                  .depth = w->depth, .blocks = w->blocks, .columns = w->n, .row_step = f->ci * stored, .channel_step = stored,
                   .frame_step = f->khw, .tap_step = 1};
     p.merged = f->time == CUDA_TIME_ALL ? 0 : f->time == CUDA_TIME_PAIR ? 1 : f->kt - 1;
     if (f->channels_last) {

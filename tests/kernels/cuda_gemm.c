@@ -1,8 +1,8 @@
 /*
- * kernels/cuda/gemm.cu and gemm_fp8.cu, every tile of them, against plain loops: sums in double, in the order and arithmetic
- * of kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in every bit. 8-bit floats, on
- * parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of its own. Moments of results are those
- * that stats.cu makes of what was stored, to the bit.
+ * kernels/cuda/gemm.cu, gemm_i8_halo.cu and gemm_fp8.cu, every tile of them, against plain loops: sums in double, in
+ * the order and arithmetic of kernels/cpu/int8.h for int8, finished by the CPU's own row function. int8 must agree in
+ * every bit. 8-bit floats, on parts that have them: by kernels/cpu/fp8.h, every block of A and row of B with a scale of
+ * its own. Moments of results are those that stats.cu makes of what was stored, to the bit.
  */
 #include "kernels/cpu/fp8.h"
 #include "runtime/cuda/pieces.h"
@@ -41,7 +41,7 @@ static const Case cases[] = {
     {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
     {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 2, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
     {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 96, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
+    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 144, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
     {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
     {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 0},
     {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
@@ -226,32 +226,58 @@ static size_t pixel_of(const Part *p, int image, int oy, int ox, int t)
     return (size_t)(((image + dt) * p->h + oy * p->stride + dy) * p->w + ox * p->stride + dx);
 }
 
+/* Row of B for tap t of column n. */
+static size_t row_of(const Product *p, const Part *q, int z, int n, int t)
+{
+    return (size_t)(z * p->packed + n) * (size_t)q->taps + (size_t)t;
+}
+
+/* acc and block `block` of the product of a pixel and a row of B. */
+static float add_block(float acc, const Part *q, size_t pixel, size_t row, int block)
+{
+    const float *a = q->a.value + pixel * (size_t)q->pitch, *b = q->b.value + row * (size_t)q->depth;
+    const float *a_scale = q->a.scale, *b_scale = q->b.scale;
+    float whole = 0;
+    for (int c = block * 128; c < block * 128 + 128 && c < q->depth; c++) whole += a[c] * b[c];
+    const size_t of_a = pixel * (size_t)q->a.blocks + (size_t)block, of_b = row * (size_t)q->b.blocks + (size_t)block;
+    return fmaf(whole, a_scale[of_a] * b_scale[of_b], acc);
+}
+
+static float sum_of_int8(const Product *p, int image, int oy, int ox, int n)
+{
+    float acc = 0;
+    for (int i = 0; i < p->parts; i++) {
+        const Part *q = &p->part[i];
+        const int window = q->kh * q->kw;
+        for (int first = 0; first < q->taps; first += window) {
+            for (int block = 0; block < q->a.blocks; block++) {
+                for (int t = first; t < first + window; t++) {
+                    acc = add_block(acc, q, pixel_of(q, image, oy, ox, t), row_of(p, q, 0, n, t), block);
+                }
+            }
+        }
+    }
+    return acc;
+}
+
 static float sum_of(const Product *p, int z, int image, int oy, int ox, int n)
 {
     double sum = 0;
-    float blocks = 0;
+    if (p->type == ELEMENT_I8) return sum_of_int8(p, image, oy, ox, n);
     for (int i = 0; i < p->parts; i++) {
         const Part *q = &p->part[i];
         for (int t = 0; t < q->taps; t++) {
             const size_t pixel = (size_t)(z * q->frames * q->h * q->w) + pixel_of(q, image, oy, ox, t);
-            const size_t row = (size_t)(z * p->packed + n) * (size_t)q->taps + (size_t)t;
+            const size_t row = row_of(p, q, z, n, t);
             const float *a = q->a.value + pixel * (size_t)q->pitch, *b = q->b.value + row * (size_t)q->depth;
-            for (int c = 0; p->type != ELEMENT_I8 && c < q->depth; c++) sum += (double)a[c] * b[c];
+            for (int c = 0; c < q->depth; c++) sum += (double)a[c] * b[c];
             const float *a_low = q->a.low + pixel * (size_t)q->pitch, *b_low = q->b.low + row * (size_t)q->depth;
             for (int c = 0; p->type == ELEMENT_E4M3_PAIR && c < q->depth; c++) {
                 sum += (double)a[c] * b_low[c] + (double)a_low[c] * b[c];
             }
-            for (int c = 0; p->type == ELEMENT_I8 && c < q->depth; c += 128) {
-                float whole = 0;
-                for (int e = c; e < c + 128 && e < q->depth; e++) whole += a[e] * b[e];
-                const size_t block = (size_t)c / 128;
-                const float scale = ((float *)q->a.scale)[pixel * (size_t)q->a.blocks + block] *
-                                    ((float *)q->b.scale)[row * (size_t)q->b.blocks + block];
-                blocks = fmaf(whole, scale, blocks);
-            }
         }
     }
-    return p->type == ELEMENT_I8 ? blocks : (float)sum;
+    return (float)sum;
 }
 
 /* Pixel of y that sub-pixel s of output (z, image, oy, ox) is. */
@@ -307,6 +333,16 @@ static CUdeviceptr put(Room *r, const void *bytes, size_t size)
     return s.address;
 }
 
+/* Scales of int8's B as products read them: [taps][blocks][columns in 16s]. */
+static CUdeviceptr put_column_scales(Room *r, const Product *p, const Part *q)
+{
+    const size_t columns = (size_t)(p->packed + 15) / 16 * 16, each = (size_t)q->taps * (size_t)q->b.blocks;
+    const float *scale = q->b.scale;
+    float *to = check_floats(columns * each);
+    for (size_t i = 0; i < q->b.scales; i++) to[i % each * columns + i / each] = scale[i];
+    return put(r, to, columns * each * sizeof *to);
+}
+
 static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to)
 {
     const size_t size = (size_t)size_of(p->type);
@@ -315,7 +351,8 @@ static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to
     to->a = put(r, q->a.bytes, q->a.elements * size);
     to->b = put(r, q->b.bytes, q->b.elements * size);
     if (q->a.scales > 0) to->a_scale = put(r, q->a.scale, q->a.scales * sizeof(float));
-    if (q->b.scales > 0) to->b_scale = put(r, q->b.scale, q->b.scales * sizeof(float));
+    if (p->type == ELEMENT_I8) to->b_scale = put_column_scales(r, p, q);
+    else if (q->b.scales > 0) to->b_scale = put(r, q->b.scale, q->b.scales * sizeof(float));
     for (int i = 0; i < p->k->images; i++) {
         for (int dt = 0; dt < q->kt; dt++) to->frame[i][dt] = (i + dt) * q->h * q->w;
     }
@@ -609,7 +646,7 @@ void test_cuda_gemm(void)
     }
     CudaGemmTile tile;
     for (int i = 0; cuda_gemm_tile(i, &tile); i++) {
-        if (is_fp8(tile.type) && test_cuda()->target != CUDA_TARGET_120F) continue;
+        if (!cuda_gemm_has(test_cuda(), &tile)) continue;
         for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
             if (cases[c].glu && tile.columns < 16) continue;
             if (cases[c].stride > 1 && tile.producers > 0) continue; /* boxes have all pixels */

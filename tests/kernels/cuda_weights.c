@@ -184,7 +184,9 @@ static void expected_rows(const Case *c, const CudaWeight *w, Element type, cons
                 if (type == ELEMENT_F32) ((float *)(void *)to)[at * w->depth + k] = from[k];
                 if (type == ELEMENT_BF16) ((uint16_t *)(void *)to)[at * w->depth + k] = bf16_of(from[k]);
             }
-            if (type == ELEMENT_I8) int8_quantize(from, w->depth, (int8_t *)to + at * w->depth, scale + at * w->blocks);
+            float of_block[8] = {0};
+            if (type == ELEMENT_I8) int8_quantize(from, w->depth, (int8_t *)to + at * w->depth, of_block);
+            for (int b = 0; b < w->blocks && type == ELEMENT_I8; b++) scale[(t * w->blocks + b) * w->n + n] = of_block[b];
         }
     }
 }

@@ -70,13 +70,26 @@ static void check_multiply(int channels)
         sum += product;
         size += fabs(product);
     }
-    const float got = int8_multiply(0.25f, (Int8Row){a, a_scale}, (Int8Row){b, b_scale}, channels);
+    const float got = int8_multiply(0.25f, &(Int8Row){a, a_scale}, &(Int8Row){b, b_scale}, 1, channels);
     check_true(fabs(got - sum) <= 0x1p-23 * (blocks + 1) * size, "%.9g, expected %.9g", got, sum);
     /* the largest sum a block can have is exact */
     memset(a, 127, 128);
     memset(b, 127, 128);
-    const float one = 1.0f, largest = int8_multiply(0.0f, (Int8Row){a, &one}, (Int8Row){b, &one}, 128);
+    const float one = 1.0f, largest = int8_multiply(0.0f, &(Int8Row){a, &one}, &(Int8Row){b, &one}, 1, 128);
     check_true(largest == 128.0f * 127.0f * 127.0f, "the largest sum");
+    check_end();
+}
+
+/* Blocks first, then the window's taps: sums of float32 tell the order. */
+static void check_window_order(void)
+{
+    if (!check_begin("int8_window_order")) return;
+    int8_t a[2][256] = {{0}}, b[2][256] = {{0}};
+    const float one[2] = {1, 1}, a_scale[2][2] = {{1, -0x1p24f}, {0x1p24f, 1}};
+    for (int t = 0; t < 2; t++) a[t][0] = a[t][128] = b[t][0] = b[t][128] = 1;
+    const Int8Row rows[2] = {{a[0], a_scale[0]}, {a[1], a_scale[1]}}, columns[2] = {{b[0], one}, {b[1], one}};
+    /* the first 1 is lost in 2^24 + 1; taps first it would stay */
+    check_true(int8_multiply(0.0f, rows, columns, 2, 256) == 1.0f, "the order of blocks and taps");
     check_end();
 }
 
@@ -89,4 +102,5 @@ void test_int8(void)
     check_rules();
     check_multiply(128);
     check_multiply(528);
+    check_window_order();
 }
