@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Memory of a GPU job, on the emulated driver: tests/cuda_memory.sh [BUILD_DIR]. What is planned is what is used; where less is
-# to be had, weights are streamed and the pixels stay the same; an allocation that fails makes the job smaller or ends it in a
-# sentence; after the first batches nothing is allocated any more.
+# Memory of a GPU job, on the emulated driver: tests/cuda_memory.sh [BUILD_DIR [all]]. What is planned is what is used, and
+# memory that cannot be mapped makes the job smaller or ends it in a sentence. all: where less is to be had, weights are streamed
+# and the pixels stay the same; whatever allocation fails; after the first batches nothing is allocated any more.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
+tier=${2:-short}
 work=$build/tests/cuda_memory
 . tests/gpu_jobs.sh
 need_kernels
@@ -32,6 +33,54 @@ holds "it uses what was planned" as_planned roomy
 holds "everything is given back" test "$(reported roomy "memory of device 0 at the end")" = 0
 holds "two allocations of the device's memory: the networks', the pictures'" test "$(reported roomy cuMemAlloc_v2)" = 2
 
+# Granules so small that the demo's memory is mapped, in two pieces, as a large job's is in granules of 2 MiB.
+gpu_run mapped seed=1,granule=64K -i "$work/one" --scale 2
+holds "mapped memory: the same pixels" same roomy mapped
+holds "as planned" as_planned mapped
+holds "it is mapped, in pieces" test "$(reported mapped cuMemAddressReserve)" = 1 -a "$(reported mapped cuMemMap)" = 2
+once=(cuMemMap:2)
+ever=(cuMemAddressReserve:1 cuMemCreate:2 cuMemMap:2 cuMemSetAccess:1)
+[ "$tier" = short ] || once=("${ever[@]}")
+for call in "${once[@]}"; do
+    gpu_run "once_$call" "granule=64K,fail_call=$call" -i "$work/one" --scale 2
+    holds "$call fails: planned again" says "once_$call" "trying with less"
+    holds "to the same pixels" same roomy "once_$call"
+done
+for call in "${ever[@]}"; do
+    gpu_run "ever_$call" "granule=64K,fail_call=$call+" -i "$work/one" --scale 2
+    holds "$call and all after it: a sentence and exit code 33" ends_with "ever_$call" 33
+    holds "planned again once" test "$(grep -c "trying with less" "$work/ever_$call.log")" = 1
+done
+
+gives_back() { # every job so far
+    local report
+    for report in "$work"/*.report; do
+        holds "$(basename "$report" .report) gives back what it took" test -z "$(awk -F '\t' '/ end\t/ && $2 > 0' "$report")"
+    done
+}
+
+if [ "$tier" = short ]; then
+    gives_back
+    finish
+fi
+
+gpu_run unmapped seed=1,granule=64K,mapping=0 -i "$work/one" --scale 2
+holds "a device that maps none: the same pixels" same roomy unmapped
+holds "of memory that is allocated" test "$(reported unmapped cuMemAddressReserve)" = 0 -a \
+    "$(reported unmapped cuMemAlloc_v2)" = "$(reported roomy cuMemAlloc_v2)"
+
+# What else finds no memory on the way: a stream, a kernel's code, an upload, a graph, a launch.
+for call in cuStreamCreateWithPriority:1 cuModuleLoadDataEx:3 cuMemcpyHtoDAsync_v2:5 cuStreamEndCapture:1 \
+    cuGraphInstantiateWithFlags:1 cuLaunchKernel:30; do
+    gpu_run "fails_$call" "fail_call=$call" -i "$work/one" --scale 2
+    holds "$call fails: the same pixels" same roomy "fails_$call"
+done
+for n in 1 2 3 5; do
+    gpu_run "fails_$n" "fail_alloc=$n" -i "$work/one" --scale 2
+    holds "allocation $n fails: the same pixels" same roomy "fails_$n"
+done
+holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
+
 gpu_run tight memory=12M -i "$work/one" --scale 2
 holds "weights are streamed where not all fit" says tight "weights are streamed"
 holds "nothing is tiled for it" says tight "decode untiled"
@@ -56,34 +105,6 @@ gpu_run auto memory=12M -i "$work/one" --scale 4
 holds "tiles are chosen where streaming does not suffice" says auto "tiles chosen"
 holds "and they fit" ends_with auto 0
 holds "as planned" as_planned auto
-
-for n in 1 2 3 5; do
-    gpu_run "fails_$n" "fail_alloc=$n" -i "$work/one" --scale 2
-    holds "allocation $n fails: the same pixels" same roomy "fails_$n"
-done
-holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
-
-# Granules so small that the demo's memory is mapped, in two pieces, as a large job's is in granules of 2 MiB.
-gpu_run mapped seed=1,granule=64K -i "$work/one" --scale 2
-holds "mapped memory: the same pixels" same roomy mapped
-holds "as planned" as_planned mapped
-holds "it is mapped, in pieces" test "$(reported mapped cuMemAddressReserve)" = 1 -a "$(reported mapped cuMemMap)" = 2
-gpu_run unmapped seed=1,granule=64K,mapping=0 -i "$work/one" --scale 2
-holds "a device that maps none: the same pixels" same roomy unmapped
-holds "of memory that is allocated" test "$(reported unmapped cuMemAddressReserve)" = 0 -a \
-    "$(reported unmapped cuMemAlloc_v2)" = "$(reported roomy cuMemAlloc_v2)"
-for call in cuMemAddressReserve:1 cuMemCreate:2 cuMemMap:2 cuMemSetAccess:1; do
-    gpu_run "once_$call" "granule=64K,fail_call=$call" -i "$work/one" --scale 2
-    holds "$call fails: planned again" says "once_$call" "trying with less"
-    holds "to the same pixels" same roomy "once_$call"
-    gpu_run "ever_$call" "granule=64K,fail_call=$call+" -i "$work/one" --scale 2
-    holds "$call and all after it: a sentence and exit code 33" ends_with "ever_$call" 33
-    holds "planned again once" test "$(grep -c "trying with less" "$work/ever_$call.log")" = 1
-done
-for report in "$work"/*.report; do
-    name=$(basename "$report" .report)
-    holds "$name gives back what it took" test -z "$(awk -F '\t' '/ end\t/ && $2 > 0' "$report")"
-done
 
 # Jobs of 3, 4 and 5 batches of a picture, with all that is done to one on the GPU: what batches after the third ask of the driver.
 whole_way=(--scale 1.25 --batch-size 1 --color lab --strength 0.8 --input-noise 0.2 --dither tpdf)
@@ -131,4 +152,5 @@ holds "five batches with streamed weights: the same pixels" same five five_tight
 holds "streamed from batch to batch" test "$(reported five_tight cuMemcpyHtoDAsync_v2)" -gt \
     $((2 * $(reported five cuMemcpyHtoDAsync_v2)))
 
+gives_back
 finish

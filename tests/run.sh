@@ -210,6 +210,7 @@ section "cuda kernels" bash tests/cuda.sh build 80 89 90 120
 section "cuda goldens" bash tests/cuda_goldens.sh build fp32 bf16 int8
 section "cuda demo" bash tests/cuda_demo.sh build
 section "cuda several" bash tests/cuda_several.sh build
+section "cuda memory" bash tests/cuda_memory.sh build
 sanitized loader
 sanitized kernels
 sanitized decoders
@@ -243,7 +244,7 @@ if [ "$tier" = all ]; then
             fi
         done
     done
-    section "cuda memory" bash tests/cuda_memory.sh build
+    section "cuda memory all" bash tests/cuda_memory.sh build all
     section "cuda several all" bash tests/cuda_several.sh build all
     sanitized stream
     sanitized goldens tests/data/goldens
