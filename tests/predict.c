@@ -297,6 +297,8 @@ static void test_work(void)
     check_near("bytes of memory", w.bytes, 4 * 32.0 * 34 * 128 + 128.0 * 27 * 128 + 2 * 32 * 32 * 128 * 2.0);
     w = cuda_work(&card, "halo_e4m3_128x128", (CudaGrid){16, 1, 1, 384, 0}, &b);
     check_near("a halo comes once", w.fill, 16.0 * 27 * 128 * (18 * 10 / 9.0 + 128));
+    w = cuda_work(&card, "halo_i8_192x128", (CudaGrid){12, 1, 1, 384, 0}, &b);
+    check_near("a halo with its scales", w.fill, 12.0 * 27 * (128 + 4) * (18 * 14 / 9.0 + 128));
     const CudaAxpby a = {.y = {.pitch = 8, .type = CUDA_BF16}, .x = {.pitch = 8, .type = CUDA_F32}, .w = 5, .c = 8};
     w = cuda_work(&card, "axpby", (CudaGrid){1, 3, 2, 256, 0}, &a);
     check("a sum", w.kind == WORK_BYTES);

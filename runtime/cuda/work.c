@@ -59,7 +59,7 @@ KernelWork cuda_product_work(const CudaDevice *d, const CudaGemm *g, const CudaG
         const double patch = t->halo ? (HALO_WIDTH + side - 1) * ((double)t->rows / HALO_WIDTH + side - 1) / window : t->rows;
         w.flop += 2 * pixels * packed * p->taps * p->depth * batch;
         w.mma_flop += blocks * slabs * 2 * t->rows * t->columns * (ROW / size) * passes;
-        w.fill += blocks * slabs * (ROW * (patch + t->columns) + (t->type == ELEMENT_I8 ? 4.0 * (t->rows + t->columns) : 0));
+        w.fill += blocks * slabs * (ROW + (t->type == ELEMENT_I8 ? 4 : 0)) * (patch + t->columns); /* int8 with scales */
         w.bytes += batch * operand_bytes(g, p, t->type, packed);
     }
     w.bytes += batch * pixels * g->n * (size_of(g->y_type) + (g->residual_pitch > 0 ? size_of(g->residual_type) : 0));
