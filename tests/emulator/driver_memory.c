@@ -71,16 +71,17 @@ bool allocation_injected_failure(void)
     return true;
 }
 
-/* What an allocation costs: the driver's unit is 512 bytes. */
-static uint64_t cost(uint64_t bytes)
+/* What an allocation costs: the driver's unit is 512 bytes; a module's variables lie side by side. */
+static uint64_t cost(uint64_t bytes, enum memory_kind kind)
 {
-    return (bytes + 511) / 512 * 512;
+    const uint64_t unit = kind == MEMORY_MODULE ? 16 : 512;
+    return (bytes + unit - 1) / unit * unit;
 }
 
 CUresult allocation_make(struct context *context, size_t bytes, enum memory_kind kind, struct allocation **allocation)
 {
     struct device *device = context->device;
-    if (bytes > emu.options.memory || cost(bytes) > emu.options.memory - device->used) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (bytes > emu.options.memory || cost(bytes, kind) > emu.options.memory - device->used) return CUDA_ERROR_OUT_OF_MEMORY;
     if (allocation_injected_failure()) return CUDA_ERROR_OUT_OF_MEMORY;
     size_t offset = (size_t)(random_next() % (pages_size() / 512)) * 512, page_bytes = bytes + offset;
     size_t bits = (bytes + 7) / 8;
@@ -99,7 +100,7 @@ CUresult allocation_make(struct context *context, size_t bytes, enum memory_kind
                              .page_bytes = page_bytes,
                              .init_pages = init,
                              .init_page_bytes = bits};
-    device->used += cost(bytes);
+    device->used += cost(bytes, kind);
     count_memory(device->used, &device->used_most);
     allocation_insert(a);
     *allocation = a;
@@ -111,7 +112,7 @@ void allocation_free(struct allocation *a)
     allocation_remove(a);
     freed[freed_count % FREED_KEPT].base = a->base;
     freed[freed_count++ % FREED_KEPT].size = a->size;
-    if (a->kind == MEMORY_DEVICE || a->kind == MEMORY_MODULE) a->device->used -= cost(a->size);
+    if (a->kind == MEMORY_DEVICE || a->kind == MEMORY_MODULE) a->device->used -= cost(a->size, a->kind);
     if (a->kind == MEMORY_HOST) emu.pinned -= a->size;
     if (a->pool != NULL) a->pool->used -= a->size;
     if (a->pages != NULL) pages_decommit(a->pages, a->page_bytes);
