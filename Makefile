@@ -82,7 +82,7 @@ EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emula
 SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c) $(POSIX_SRC)
 # header.c and header.cpp are only compiled, by tests/run.sh
 # ... and these ask this machine's tools, which say the same of what is built for another.
-NOT_FOR_WINDOWS := $(if $(WINDOWS),tests/ptx_checks.c tests/sass_checks.c tests/fuzz.c tests/e2e.c)
+NOT_FOR_WINDOWS := $(if $(WINDOWS),tests/ptx_checks.c tests/sass_checks.c tests/fuzz.c tests/e2e.c tests/memory_limit.c)
 SINGLE_TEST_SRC := $(filter-out $(GOLDEN_SRC) $(SHARED_TEST_SRC) $(NOT_FOR_WINDOWS) tests/synth_main.c tests/header.c,$(wildcard tests/*.c))
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))

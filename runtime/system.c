@@ -1,5 +1,7 @@
 #include "runtime/system.h"
 
+#include "runtime/memory_limit.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +100,9 @@ void system_memory(uint64_t *total, uint64_t *available)
         if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) *available = kib * 1024;
     }
     fclose(f);
+    const uint64_t groups = memory_limit_groups("/proc/self/cgroup", "/sys/fs/cgroup"), addresses = memory_limit_addresses();
+    const uint64_t limit = groups < addresses ? groups : addresses;
+    if (limit < *available) *available = limit > 0 ? limit : 1; /* 0 says that it is not known */
 }
 
 /* What stands behind `key` and its separators in the first line of a file that begins with it; "" without. */

@@ -11,7 +11,8 @@ double system_seconds(void); /* since some moment; never goes back */
 double system_cpu_seconds(void); /* that processors have spent on this process; 0: not known */
 uint64_t system_cache_bytes(void); /* of the last cache before memory; 0: not known */
 
-/* Bytes of main memory: all of it, and what can be had without swapping. 0 where the system does not tell. */
+/* Bytes of main memory: all of it, and what can be had without swapping and within the limits the process is under. 0 where the
+   system does not tell. */
 void system_memory(uint64_t *total, uint64_t *available);
 
 /* Names for people, "not known" where the system does not tell; of NVIDIA's driver "" then. */

@@ -373,6 +373,8 @@ holds "plan's lines" check.out '160x96 -> 640x384' 'host peak +[0-9.]+ MiB \([0-
     'next +--batch-size 9 would take [0-9.]+ MiB'
 check "plan in tiles" "$upres" plan -i in "${W[@]}" --scale 4 --vae-tile 256
 holds "plan's next setting without tiles" check.out 'next +--vae-tile off would take [0-9.]+ MiB'
+(ulimit -v 200000 && "$upres" plan -i in "${W[@]}" --scale 4) >check.out 2>check.err
+holds "a plan within the shell's limit of memory" check.out '^decode +tiles of [0-9]+'
 check "plan of one batch" "$upres" plan -i in "${W[@]}" --scale 4 --batch-size 9
 if grep -q '^next' check.out; then fail "nothing is larger than all frames together" "$(grep '^next' check.out)"; else ok "nothing is larger than all frames together"; fi
 check "plan of some frames" "$upres" plan -i in "${W[@]}" --scale 4 --frames 6-99

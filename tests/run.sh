@@ -195,6 +195,7 @@ program cuda_driver
 program cuda_cache
 program cuda_device
 program weight_room
+program memory_limit
 program predict
 program ptx_checks
 program bench_cases
