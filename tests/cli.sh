@@ -65,6 +65,8 @@ refused "model twice" 3 'w.safetensors' -i in -o out "${W[@]}" -m w.safetensors
 echo "<!DOCTYPE html><html></html>" >page.gguf
 refused "model an HTML page" 3 'page.gguf' -i in -o out -m page.gguf
 refused "input missing" 3 'nosuch.*no such' -i nosuch -o out "${W[@]}"
+ln -s loop loop
+refused "input a link to itself" 3 'loop: cannot be opened' -i loop -o out "${W[@]}"
 refused "output missing its value" 2 '--output needs a value' -i in "${W[@]}" -o
 
 range() { refused "$1 $2" 2 "\"$2\" for $1: expected" -i in -o out "${W[@]}" "$1" "$2"; }

@@ -19,7 +19,7 @@
 PathKind path_kind(const char *path)
 {
     struct stat s;
-    if (stat(path, &s) != 0) return PATH_MISSING;
+    if (stat(path, &s) != 0) return errno == EACCES || errno == ELOOP ? PATH_OTHER : PATH_MISSING; /* not missing: hidden */
     return S_ISDIR(s.st_mode) ? PATH_FOLDER : S_ISREG(s.st_mode) ? PATH_FILE : PATH_OTHER;
 }
 
@@ -86,9 +86,7 @@ bool folder_writable(const char *folder, Problem *p)
     if (path_kind(where) == PATH_MISSING)
         fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
     else if (path_kind(where) != PATH_FOLDER)
-        fine = problem(p, EXIT_FAILED,
-                       "%s: %s is a file, but a folder is needed for the output; give another path", folder,
-                       where);
+        fine = problem(p, EXIT_FAILED, "%s: no folder that results could be put in; give another path", where);
     else if (access(where, W_OK | X_OK) != 0)
         fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a path where files may be made", where,
                        strerror(errno));

@@ -165,9 +165,7 @@ bool folder_writable(const char *folder, Problem *p)
     if (path_kind(where) == PATH_MISSING)
         fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
     else if (path_kind(where) != PATH_FOLDER)
-        fine = problem(p, EXIT_FAILED,
-                       "%s: %s is a file, but a folder is needed for the output; give another path", folder,
-                       where);
+        fine = problem(p, EXIT_FAILED, "%s: no folder that results could be put in; give another path", where);
     else if (!can_write(where))
         fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a path where files may be made", where,
                        why());

@@ -402,15 +402,14 @@ bool output_file_check(const char *path, const Job *job, bool *skip, Problem *p)
 {
     *skip = false;
     if (!check_file_apart(path, job, p)) return false;
-    PathKind kind = path_kind(path);
-    if (kind == PATH_FOLDER || kind == PATH_OTHER)
-        return problem(p, EXIT_FAILED, "%s: not a regular file; give the name of a file", path);
     char *folder = path_folder(path);
     bool fine = path_kind(folder) == PATH_MISSING
                     ? problem(p, EXIT_FAILED, "%s: its folder %s does not exist; make it first", path, folder)
                     : folder_writable(folder, p);
     free(folder);
+    PathKind kind = path_kind(path);
     if (!fine || kind == PATH_MISSING) return fine;
+    if (kind != PATH_FILE) return problem(p, EXIT_FAILED, "%s: not a regular file; give the name of a file", path);
     *skip = job->skip_existing;
     return job->skip_existing || job->overwrite ||
            problem(p, EXIT_USAGE, "%s exists already; use --overwrite to replace it", path);
