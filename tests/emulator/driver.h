@@ -35,6 +35,7 @@ struct options {
     uint64_t seed;
     char coverage[1024]; /* file; "" for none */
     char report[1024];   /* likewise */
+    char calls[1024];    /* likewise */
     bool exact;
     uint64_t fail_alloc; /* the allocation that fails, counted from 1; 0: none */
     struct {
@@ -115,6 +116,10 @@ CUresult enter_driver_by(const char *function);
 CUresult enter_device_by(const char *function, CUdevice index, const void *answer, struct device **device);
 /* driver_report.c */
 void count_call(const char *function);
+void count_kernel(void);         /* one was given out */
+uint64_t count_kernels(void);    /* so far */
+/* The call at hand waits for what was given out when there were so many kernels; brought: a copy to the host was the last of it. */
+void count_wait(uint64_t before, bool brought);
 void count_memory(uint64_t used, uint64_t *most);
 /* A text to the end of a file that processes may share; what: the option that names it. */
 void append_locked(const char *what, const char *path, const char *text, size_t length);
@@ -254,6 +259,7 @@ struct op {
     uint64_t priority;
     bool done;
     int refs;
+    uint64_t kernels; /* given out when it was */
     double time; /* seconds, when it was done */
     struct op **successors;
     size_t successor_count, successor_capacity;
@@ -267,6 +273,7 @@ struct stream {
     uint32_t number; /* in the order of creation */
     uint32_t order;  /* the higher, the earlier its ops run; drawn again now and then */
     struct op *last; /* NULL: nothing pending */
+    bool brought;    /* which is a copy to the host */
     struct capture *capture;
     struct graph_node **frontier; /* capturing: what the next node depends on */
     size_t frontier_count, frontier_capacity;
@@ -276,6 +283,7 @@ struct event {
     struct context *context;
     unsigned flags;
     struct op *recorded; /* NULL: never */
+    bool brought;        /* right behind a copy to the host */
     uint64_t capture_id; /* not 0: last recorded inside that capture, after these nodes */
     struct graph_node **nodes;
     size_t node_count;

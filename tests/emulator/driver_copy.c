@@ -138,6 +138,7 @@ static CUresult copy_enqueue(struct context *c, CUstream handle, struct copy_wor
     struct op *op;
     struct context *owner = stream->context;
     status = stream_enqueue(stream, &(struct work){.kind = WORK_COPY, .context = owner, .copy = copy}, &op);
+    if (status == CUDA_SUCCESS && op != NULL) stream->brought = to_host;
     if (status != CUDA_SUCCESS || op == NULL || !wait) return status;
     op_ref(op);
     run_until(op);

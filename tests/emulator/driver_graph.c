@@ -574,6 +574,7 @@ CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle)
     op_unref(exec->last);
     exec->last = end;
     stream_set_last(s, end);
+    end->kernels = count_kernels();
     op_submit(end);
     free(ops);
     return leave(CUDA_SUCCESS);

@@ -98,6 +98,7 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
     }
     if (KEY("coverage")) return parse_file(value, length, o->coverage, expected);
     if (KEY("report")) return parse_file(value, length, o->report, expected);
+    if (KEY("calls")) return parse_file(value, length, o->calls, expected);
     if (KEY("fail_alloc")) {
         *expected = "a number";
         return parse_number(value, length, INT64_MAX, &o->fail_alloc);
@@ -140,7 +141,8 @@ static bool parse_value(struct options *o, const char *key, size_t key_length, c
 bool options_parse(const char *text, struct options *options, char *why, size_t size)
 {
     static const char *const keys[] = {"sm",         "memory",    "devices",     "seed",    "exact",   "coverage", "report",
-                                       "fail_alloc", "fail_call", "fail_kernel", "threads", "mapping", "granule",  "driver"};
+                                       "fail_alloc", "fail_call", "fail_kernel", "threads", "mapping", "granule",  "driver",
+                                       "calls"};
     bool seen[sizeof keys / sizeof keys[0]] = {false};
     *options = (struct options){.sm = 120, .memory = (uint64_t)16 << 30, .devices = 1, .seed = 1, .driver = 13000,
                                 .mapping = true, .granule = 2 << 20};
@@ -158,7 +160,8 @@ bool options_parse(const char *text, struct options *options, char *why, size_t 
             if (expected == NULL)
                 snprintf(why, size,
                          "UPRES_EMULATOR: there is no option \"%.*s\"; there are sm, memory, devices, seed, exact, "
-                         "coverage, report, fail_alloc, fail_call, fail_kernel, threads, mapping, granule, driver",
+                         "coverage, report, fail_alloc, fail_call, fail_kernel, threads, mapping, granule, driver, "
+                         "calls",
                          (int)key_length, text);
             else
                 snprintf(why, size, "UPRES_EMULATOR: \"%.*s\" expected %s", (int)length, text, expected);

@@ -18,8 +18,44 @@ static struct {
     uint64_t count;
 } calls[FUNCTIONS_MOST];
 
+/* Calls in their order, where they were asked for. */
+static struct {
+    struct {
+        const char *name;
+        uint64_t kernels, behind;
+        bool brought;
+    } *call;
+    size_t count, capacity;
+} order;
+static uint64_t kernels;
+
+static void note_call(const char *function)
+{
+    if (emu.options.calls[0] == '\0') return;
+    if (order.count == order.capacity) {
+        order.capacity = order.capacity ? 2 * order.capacity : 1024;
+        order.call = realloc(order.call, order.capacity * sizeof *order.call);
+        if (order.call == NULL) abort();
+    }
+    order.call[order.count].name = function;
+    order.call[order.count].kernels = kernels;
+    order.call[order.count].brought = false;
+    order.call[order.count++].behind = 0;
+}
+
+void count_kernel(void) { kernels++; }
+uint64_t count_kernels(void) { return kernels; }
+
+void count_wait(uint64_t before, bool brought)
+{
+    if (order.count == 0) return;
+    order.call[order.count - 1].behind = kernels - before;
+    order.call[order.count - 1].brought = brought;
+}
+
 void count_call(const char *function)
 {
+    note_call(function);
     size_t i = 0;
     while (i < FUNCTIONS_MOST - 1 && calls[i].name != NULL && calls[i].name != function) i++;
     calls[i].name = function;
@@ -50,10 +86,22 @@ void append_locked(const char *what, const char *path, const char *text, size_t 
     if (file >= 0) close(file);
 }
 
+static void write_calls(void)
+{
+    struct text text = {0};
+    for (size_t i = 0; i < order.count; i++)
+        text_add(&text, "%s\t%" PRIu64 "\t%" PRIu64 "\t%d\n", order.call[i].name, order.call[i].kernels, order.call[i].behind,
+                 order.call[i].brought);
+    append_locked("calls", emu.options.calls, text.bytes, text.length);
+    free(text.bytes);
+}
+
 /* A process forked after cuInit has its parent's counts: not written. */
 __attribute__((destructor)) static void report_at_exit(void)
 {
-    if (emu.process != getpid() || emu.options.report[0] == '\0') return;
+    if (emu.process != getpid()) return;
+    if (emu.options.calls[0] != '\0') write_calls();
+    if (emu.options.report[0] == '\0') return;
     struct text text = {0};
     for (int i = 0; i < emu.options.devices; i++) {
         text_add(&text, "memory of device %d at most\t%" PRIu64 "\n", i, emu.devices[i].used_most);

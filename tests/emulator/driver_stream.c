@@ -65,6 +65,8 @@ struct op *op_new(const struct work *work, uint64_t priority)
     op->waiting = 1; /* for op_submit */
     op->priority = priority;
     op->refs = 1; /* the scheduler's, until it ran */
+    if (work->kind == WORK_KERNEL) count_kernel();
+    op->kernels = count_kernels();
     return op;
 }
 
@@ -260,6 +262,7 @@ void stream_set_last(struct stream *stream, struct op *op)
     op_ref(op);
     op_unref(stream->last);
     stream->last = op;
+    stream->brought = false;
 }
 
 uint64_t stream_priority(struct stream *stream)
@@ -351,6 +354,7 @@ CUresult cuStreamSynchronize(CUstream handle)
     if (status != CUDA_SUCCESS) return leave(status);
     struct context *c = s->context;
     struct op *tail = stream_tail(s);
+    if (tail != NULL) count_wait(tail->kernels, s->brought);
     run_until(tail);
     op_unref(tail);
     return leave(c->error);
@@ -464,11 +468,13 @@ CUresult cuEventRecordWithFlags(CUevent event, CUstream handle, unsigned flags)
             refuse(CUDA_ERROR_INVALID_HANDLE, "cuEventRecord: the event and the stream belong to different contexts");
     if (status != CUDA_SUCCESS) return leave(status);
     if (s->capture != NULL) return leave(capture_record(s, event));
+    const bool brought = s->brought;
     status = stream_enqueue(s, &(struct work){.kind = WORK_EMPTY, .context = s->context}, &op);
     if (status != CUDA_SUCCESS) return leave(status);
     op_ref(op);
     op_unref(event->recorded);
     event->recorded = op;
+    event->brought = brought;
     event->capture_id = 0;
     return leave(CUDA_SUCCESS);
 }
@@ -507,6 +513,7 @@ CUresult cuEventSynchronize(CUevent event)
     if (status != CUDA_SUCCESS) return leave(status);
     struct context *c = event->context;
     struct op *op = op_ref(event->recorded);
+    if (op != NULL) count_wait(op->kernels, event->brought);
     run_until(op);
     op_unref(op);
     return leave(c->error);

@@ -99,7 +99,7 @@ static void test_options(void)
     static const char *const bad[] = {"sm=100",  "sm",          "sm=",        "memory=0",   "memory=5Q", "devices=17",
                                       "seed=-1", "seed=0x10",   "speed=fast", "SM=120",     "sm=120,",   ",",
                                       "exact=2", "sm=80,sm=86", " sm=80",     "memory=1 G", "coverage=", "memory=99T",
-                                      "fail_kernel=16", "report=", "mapping=2", "granule=32K", "granule=96K", "granule=4M",
+                                      "fail_kernel=16", "report=", "calls=", "mapping=2", "granule=32K", "granule=96K", "granule=4M",
                                       "fail_call=cuMemMap", "fail_call=cuMemMap:0", "fail_call=:1", "fail_call=cuMemMap:+",
                                       "fail_call=cuMemMap:1:", "fail_call=cuMemMap:1:0", "fail_call=cuMemMap:1+2"};
     bool all = true;
@@ -909,6 +909,49 @@ static void test_report(void)
                 failures == 0 && found == sizeof wanted / sizeof wanted[0]);
 }
 
+/* A copy to the host is waited for, and a fill. */
+static void waited(void)
+{
+    CUdeviceptr p;
+    CUevent event;
+    CUstream stream;
+    void *host;
+    start();
+    OK(cu.cuMemAlloc_v2(&p, 256));
+    OK(cu.cuMemHostAlloc(&host, 256, 0));
+    OK(cu.cuStreamCreate(&stream, 1));
+    OK(cu.cuEventCreate(&event, 0));
+    OK(cu.cuMemsetD8Async(p, 1, 256, stream));
+    OK(cu.cuMemcpyDtoHAsync_v2(host, p, 256, stream));
+    OK(cu.cuEventRecord(event, stream));
+    OK(cu.cuEventSynchronize(event));
+    OK(cu.cuMemsetD8Async(p, 2, 256, stream));
+    OK(cu.cuStreamSynchronize(stream));
+}
+
+static void test_calls(void)
+{
+    static const char *const wanted[] = {"cuMemcpyDtoHAsync_v2\t0\t0\t0\n", "cuEventRecordWithFlags\t0\t0\t0\n",
+                                         "cuEventSynchronize\t0\t0\t1\n", "cuMemsetD8Async\t0\t0\t0\n",
+                                         "cuStreamSynchronize\t0\t0\t0\n"};
+    char file[] = "/tmp/upres-calls-XXXXXX", options[128], line[256];
+    const int handle = mkstemp(file);
+    size_t found = 0;
+    if (handle < 0) {
+        test_result("calls: a temporary file", false);
+        return;
+    }
+    close(handle);
+    snprintf(options, sizeof options, "calls=%s", file);
+    const int failures = run_case(options, waited, false);
+    FILE *f = fopen(file, "r");
+    while (f != NULL && found < sizeof wanted / sizeof wanted[0] && fgets(line, sizeof line, f) != NULL)
+        found = strcmp(line, wanted[found]) == 0 ? found + 1 : 0;
+    if (f != NULL) fclose(f);
+    unlink(file);
+    test_result("calls: in their order, with what is waited for", failures == 0 && found == sizeof wanted / sizeof wanted[0]);
+}
+
 int main(int count, char **arguments)
 {
     char beside[1024];
@@ -953,6 +996,7 @@ int main(int count, char **arguments)
     test_case("two devices: peer copies and access", "devices=2", peers);
     test_coverage();
     test_report();
+    test_calls();
     test_streams();
     test_compilers();
     return test_end();
