@@ -18,6 +18,7 @@ struct BatchWork {
     float **decoded; /* [keep], as far as begun */
     int complete, taken;
     Fault *fault; /* of the call in progress, for callbacks */
+    Fault early;  /* of the encoder's beginning */
 };
 
 static const SizePlan *size_of(const BatchWork *w)
@@ -114,6 +115,7 @@ void batch_work_close(BatchWork *w)
 {
     if (!w) return;
     drop_networks(w);
+    if (w->input) free_list(w->input, input_slots(w));
     free_list(w->decoded, w->decoded ? w->keep : 0);
     free(w->source);
     free(w);
@@ -175,16 +177,35 @@ static bool write_moments(void *user, const VaeRegion *r, bool add)
     return true;
 }
 
-static bool encode(BatchWork *w)
+static bool make_room(BatchWork *w)
 {
-    enter(w, PHASE_ENCODE);
-    const SizePlan *z = size_of(w);
-    const PipelineNetworks *n = w->means->networks;
+    if (w->input) return true;
     w->latent = floats((size_t)latent_frames(w) * latent_floats(w), w->fault);
     if (!w->latent) return false;
     w->input = calloc((size_t)input_slots(w), sizeof *w->input);
     if (!w->input) return fault(w->fault, UPRES_E_MEMORY, "no memory for a list of frames") == UPRES_OK;
     w->input_frame = -1;
+    return true;
+}
+
+void batch_work_ahead(BatchWork *w, const BatchMeans *m)
+{
+    const SizePlan *z = &m->picture->size;
+    const PipelineNetworks *n = m->networks;
+    w->means = m;
+    w->fault = &w->early;
+    if (w->early.status != UPRES_OK || !make_room(w)) return;
+    n->encode_ahead(n->user, z->padded_h, z->padded_w, w->batch.frames, (VaeVideo){w, read_input, NULL},
+                    (VaeVideo){w, NULL, write_moments});
+}
+
+static bool encode(BatchWork *w)
+{
+    enter(w, PHASE_ENCODE);
+    const SizePlan *z = size_of(w);
+    const PipelineNetworks *n = w->means->networks;
+    if (w->early.status != UPRES_OK) return fault(w->fault, w->early.status, "%s", w->early.text) == UPRES_OK;
+    if (!make_room(w)) return false;
     bool ok = n->encode(n->user, z->padded_h, z->padded_w, w->batch.frames, (VaeVideo){w, read_input, NULL},
                         (VaeVideo){w, NULL, write_moments}, w->fault);
     free_list(w->input, input_slots(w));

@@ -30,6 +30,8 @@ const Batch *batch_work_batch(const BatchWork *w);
 /* Source frame of a position of the batch; stays where it is until the batch is closed. */
 void batch_work_source(BatchWork *w, int64_t position, const void *source);
 
+/* Before begin, again and again: the encoder is given a little to do. What fails shows in begin. */
+void batch_work_ahead(BatchWork *w, const BatchMeans *m);
 /* From the sources to the open decoder. m outlives the batch. false with the sentence in f. */
 bool batch_work_begin(BatchWork *w, const BatchMeans *m, Fault *f);
 /* Decode on; *more: there is more to do. false with the sentence in f. */

@@ -18,6 +18,7 @@ void dev_close(Dev *d)
 }
 
 bool dev_is_plan(const Dev *d) { return d->plan; }
+bool dev_works_aside(const Dev *d) { return d->cuda != NULL; }
 bool dev_ok(const Dev *d) { return !d->failed; }
 const char *dev_error(const Dev *d) { return d->error; }
 bool dev_no_memory(const Dev *d) { return d->no_memory; }
@@ -123,6 +124,15 @@ Tensor dev_tensor(Dev *d, int t, int h, int w, int c)
 }
 
 Tensor dev_floats(Dev *d, int t, int h, int w, int c) { return dev_typed(d, ELEMENT_F32, t, h, w, c); }
+
+Tensor dev_lasting_floats(Dev *d, int t, int h, int w, int c)
+{
+    const bool before = d->lasting;
+    d->lasting = true;
+    const Tensor x = dev_floats(d, t, h, w, c);
+    d->lasting = before;
+    return x;
+}
 
 Tensor dev_bytes(Dev *d, int64_t count)
 {
@@ -427,8 +437,7 @@ const void *dev_out_begin(Dev *d, Tensor x, uint64_t bytes)
 
 bool dev_out_wait(Dev *d, const void *out)
 {
-    if (!d->failed) d->ops->out_wait(d, out);
-    return !d->failed;
+    return d->ops->out_wait(d, out);
 }
 
 void dev_out_end(Dev *d, const void *out) { d->ops->out_end(d, out); }

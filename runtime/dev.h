@@ -49,6 +49,7 @@ typedef struct Tensor {
 Tensor dev_tensor(Dev *d, int t, int h, int w, int c);
 /* float32 on every device: statistics, vectors, latents and pictures, whatever must not be rounded on its way. */
 Tensor dev_floats(Dev *d, int t, int h, int w, int c);
+Tensor dev_lasting_floats(Dev *d, int t, int h, int w, int c); /* the same for what outlives the work around it */
 Tensor dev_bytes(Dev *d, int64_t count); /* [1][1][1][count] of ELEMENT_U8 */
 void dev_free(Dev *d, Tensor *x);                      /* any order; x becomes invalid; invalid is allowed */
 Tensor tensor_frames(Tensor x, int first, int count);  /* frames first .. first + count - 1 of x */
@@ -121,6 +122,7 @@ Dev *dev_plan_open(const DevSetup *s); /* plans what dev_open would do */
 void dev_close(Dev *d);
 
 bool dev_is_plan(const Dev *d);
+bool dev_works_aside(const Dev *d);                  /* work that was given out goes on while the host does other things; also on a plan */
 bool dev_ok(const Dev *d);
 const char *dev_error(const Dev *d);                 /* sentence of the first failure, "" without one */
 bool dev_no_memory(const Dev *d);                    /* that failure was one of the device's memory */
@@ -432,13 +434,13 @@ void dev_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void dev_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
 
 /*
- * The same while the device goes on: begin returns at once with the place where they will be (NULL: failed, or on a plan), wait
- * returns when they are there, end gives the place back. DEV_OUT_MOST at once. x is left alone until dev_out_clear, behind which
- * work finds everything read.
+ * The same, of any tensor without gaps, while the device goes on: begin returns at once with the place where they will be (NULL:
+ * failed, or on a plan), wait returns when they are there, end gives the place back. DEV_OUT_MOST at once. x is left alone until
+ * they are there, or until dev_out_clear, behind which work finds everything read. Before it waits all work is given out.
  */
-enum { DEV_OUT_MOST = 2 };
+enum { DEV_OUT_MOST = 4 };
 const void *dev_out_begin(Dev *d, Tensor x, uint64_t bytes);
-bool dev_out_wait(Dev *d, const void *out); /* false: the device failed */
+bool dev_out_wait(Dev *d, const void *out); /* false: they are not. True also where the device failed at something later */
 void dev_out_end(Dev *d, const void *out);
 void dev_out_clear(Dev *d);
 

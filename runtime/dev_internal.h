@@ -36,7 +36,7 @@ typedef struct DevOps {
     void (*bytes_in)(Dev *d, Tensor x, const void *from, uint64_t bytes);
     void (*bytes_out)(Dev *d, Tensor x, void *to, uint64_t bytes);
     const void *(*out_begin)(Dev *d, Tensor x, uint64_t bytes); /* dev_out_begin and its companions */
-    void (*out_wait)(Dev *d, const void *out);
+    bool (*out_wait)(Dev *d, const void *out);
     void (*out_end)(Dev *d, const void *out);
     void (*out_clear)(Dev *d);
     void (*guide)(Dev *d, Tensor v, Tensor negative, float guidance, float rescale);
@@ -197,7 +197,7 @@ void cpu_to_codes(Dev *d, const CodesArgs *a);
 void cpu_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void cpu_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
 const void *cpu_out_begin(Dev *d, Tensor x, uint64_t bytes);
-void cpu_out_wait(Dev *d, const void *out);
+bool cpu_out_wait(Dev *d, const void *out);
 void cpu_out_end(Dev *d, const void *out);
 void cpu_out_clear(Dev *d);
 void cpu_history(Dev *d, const ConvArgs *a, int slots, ConvState *s);

@@ -45,6 +45,7 @@ struct Pipeline {
 
     int64_t k;       /* the batch that comes next; -1: none */
     BatchWork *work; /* the one whose pictures are taken; NULL: none */
+    BatchWork *next; /* the one behind it, if its encoder has begun; NULL: none */
     Crew *crew;      /* several devices: of Pieces, in the order of their batches */
 
     Held *held; /* positions rising */
@@ -157,6 +158,7 @@ void pipeline_close(Pipeline *p)
     if (!p) return;
     close_crew(p);
     batch_work_close(p->work);
+    batch_work_close(p->next);
     free_given(p);
     for (size_t i = 0; i < p->held_count; i++) {
         free(p->held[i].rgb);
@@ -226,7 +228,8 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
     const Amounts a = amounts_of(s);
     PictureSetup with_slice = s->picture;
     with_slice.slice_frames = pipeline_slice_frames(o, s->frames);
-    const uint64_t shared = (uint64_t)o->overlap, sources = (a.batch + 1 + shared + (uint64_t)o->prepend) * a.source;
+    const uint64_t shared = (uint64_t)o->overlap, batches = s->networks.encode_ahead ? 2 : 1;
+    const uint64_t sources = (batches * a.batch + 1 + shared + (uint64_t)o->prepend) * a.source;
     if (s->other_count) return pictures_bytes(&with_slice) + (shared + (uint64_t)o->prepend) * a.source + shared_bytes(s, &a);
     /* Pictures that wait, those in work, and the one being finished. */
     uint64_t in_work = decode_tiled || (a.slices && !shared) ? a.batch : 1;
@@ -234,7 +237,8 @@ uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled)
     uint64_t pictures = s->frames && a.waiting + in_work > all ? all : a.waiting + in_work;
     uint64_t inputs = a.waiting * a.result + a.inputs;
     uint64_t held = (pictures + 1) * a.result + alpha_bytes(s, &a);
-    uint64_t busiest = inputs > held ? inputs : held;
+    const uint64_t early = s->networks.encode_ahead ? a.inputs + a.latents : 0; /* of the next batch */
+    uint64_t busiest = inputs > held + early ? inputs : held + early;
     return pictures_bytes(&with_slice) + sources + a.latents + busiest;
 }
 
@@ -273,13 +277,46 @@ const Schedule *pipeline_schedule(const Pipeline *p)
 }
 
 /* Are all source frames of batch k here, and is its extent certain? */
-static bool batch_ready(const Pipeline *p)
+static bool is_ready(const Pipeline *p, int64_t k)
 {
-    if (!schedule_settled(&p->schedule, p->k)) return false;
-    Batch b = batch_at(&p->schedule.plan, p->k);
+    if (!schedule_settled(&p->schedule, k)) return false;
+    Batch b = batch_at(&p->schedule.plan, k);
     for (int64_t position = b.start; position < b.end; position++)
         if (schedule_source(&p->schedule, position) > p->last_pushed) return false;
     return true;
+}
+
+static bool batch_ready(const Pipeline *p)
+{
+    return is_ready(p, p->k);
+}
+
+/* How many pictures at the front form a slice that nothing changes any more; 0: none yet. */
+static size_t slice_ready(const Pipeline *p)
+{
+    if (!p->held_count) return 0;
+    int64_t first = p->held[0].position;
+    int64_t end = p->schedule.whole_slices ? schedule_slice_end(&p->schedule, first) : first + 1;
+    if (end > p->final_before) return 0;
+    size_t count = 0;
+    while (count < p->held_count && p->held[count].position < end) count++;
+    return count;
+}
+
+static bool can_give(const Pipeline *p)
+{
+    return p->held_count && (p->held[0].in_slice || slice_ready(p));
+}
+
+/* Is there a source frame to take? One device that works by itself has those of the batch behind the one that it is at, too. */
+static bool takes_sources(const Pipeline *p)
+{
+    const bool ahead = p->device[0].networks.encode_ahead && !p->crew;
+    if (p->k < 0 || (p->work && (!ahead || p->next))) return false;
+    if (!ahead && !p->crew && can_give(p)) return false;
+    if (!batch_ready(p)) return true;
+    const int64_t second = ahead && !p->work && !p->next ? schedule_next_batch(&p->schedule, p->k + 1) : -1;
+    return second >= 0 && !is_ready(p, second);
 }
 
 /* Source frames leave when neither a held picture nor a batch that still runs looks at them. A mirrored position's frame
@@ -288,7 +325,7 @@ static void drop_sources(Pipeline *p)
 {
     int64_t position = p->k < 0 ? INT64_MAX : p->k * p->schedule.plan.step;
     const Piece *oldest = p->crew ? crew_oldest(p->crew) : NULL;
-    const BatchWork *running = p->work ? p->work : oldest ? oldest->work : NULL;
+    const BatchWork *running = p->work ? p->work : oldest ? oldest->work : p->next;
     if (running && batch_work_batch(running)->start < position) position = batch_work_batch(running)->start;
     if (p->held_count && p->held[0].position < position) position = p->held[0].position;
     frame_store_drop_before(&p->sources, position == INT64_MAX ? position : position - p->schedule.prepend);
@@ -297,7 +334,7 @@ static void drop_sources(Pipeline *p)
 upres_status pipeline_push(Pipeline *p, const void *data, ptrdiff_t stride, Fault *f)
 {
     seal(p);
-    if (p->k < 0 || p->work || batch_ready(p)) return UPRES_AGAIN;
+    if (!takes_sources(p)) return UPRES_AGAIN;
     const PictureSetup *s = &p->setup.picture;
     int64_t number = pipeline_wants(p);
     size_t row = (size_t)s->width * (size_t)s->channels * (s->bits > 8 ? 2 : 1), rows = (size_t)s->height;
@@ -358,11 +395,27 @@ static BatchWork *next_batch(Pipeline *p)
 static bool begin_batch(Pipeline *p)
 {
     const PipelineWatch *watch = &p->setup.watch;
-    p->work = next_batch(p);
+    p->work = p->next ? p->next : next_batch(p);
+    p->next = NULL;
     if (!p->work) return false;
     if (watch->batch_begins)
         watch->batch_begins(watch->user, 0, batch_work_number(p->work), batch_work_batch(p->work));
     return batch_work_begin(p->work, &p->device[0].means, p->fault);
+}
+
+/* Before the device's results are waited for or handed out it is given some of the next batch to do, if it has nothing else. */
+static bool go_ahead(Pipeline *p)
+{
+    const PipelineNetworks *n = &p->device[0].networks;
+    if (!n->encode_ahead || (p->work && !n->decode_waits(n->user))) return false;
+    if (!p->next && p->k >= 0 && batch_ready(p)) {
+        Fault ignored = {.status = UPRES_OK}, *const fault = p->fault; /* it is tried again, then in earnest */
+        p->fault = &ignored;
+        p->next = next_batch(p);
+        p->fault = fault;
+    }
+    if (p->next) batch_work_ahead(p->next, &p->device[0].means);
+    return p->next != NULL;
 }
 
 /* The next batch for whichever of several devices is free first. */
@@ -474,18 +527,6 @@ static bool take_batch(Pipeline *p)
 
 /* -------------------------------------------------------------------------------------------------------- results */
 
-/* How many pictures at the front form a slice that nothing changes any more; 0: none yet. */
-static size_t slice_ready(const Pipeline *p)
-{
-    if (!p->held_count) return 0;
-    int64_t first = p->held[0].position;
-    int64_t end = p->schedule.whole_slices ? schedule_slice_end(&p->schedule, first) : first + 1;
-    if (end > p->final_before) return 0;
-    size_t count = 0;
-    while (count < p->held_count && p->held[count].position < end) count++;
-    return count;
-}
-
 static bool complete_slice(Pipeline *p, size_t count)
 {
     const void **source = malloc(count * sizeof *source);
@@ -558,14 +599,16 @@ static upres_status give(Pipeline *p, PipelineResult *r)
     return UPRES_OK;
 }
 
-/* One device: what can be given is given before anything else is computed. */
+/* One device: what can be given is given before anything else is waited for. */
 static upres_status pull_alone(Pipeline *p, PipelineResult *r)
 {
-    for (;;) {
+    for (bool gone = false;;) { /* once: what is given the device next would wait for this */
+        if (!gone && (can_give(p) || p->work)) gone = go_ahead(p);
         upres_status status = give(p, r);
         if (status != UPRES_AGAIN) return status;
-        if (!p->work && p->k < 0) return UPRES_END;
-        if (!p->work && !batch_ready(p)) return UPRES_AGAIN;
+        if (!p->work && !p->next && p->k < 0) return UPRES_END;
+        if (!p->work && !p->next && !batch_ready(p)) return UPRES_AGAIN;
+        if (!p->work) gone = false;
         if (!(p->work ? step_batch(p) : begin_batch(p))) return p->fault->status;
     }
 }

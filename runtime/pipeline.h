@@ -8,6 +8,9 @@
  * is finished and handed out before the next one is decoded. Results that depend on a whole slice (guided alpha,
  * histograms over batches) wait for it. Memory: one batch, whatever the length of the clip.
  *
+ * On a GPU the next batch's sources are taken too while one is worked on, and where they are there its encoder is given work
+ * before the results of the one before are handed out: the device does not wait until the caller has taken them all.
+ *
  * Batches know nothing of each other, so several devices can work on them at once, each with a thread and networks of its
  * own. What joins batches (crossfade, alpha, colour) stays with the caller's thread and takes them in their order, so the
  * results are those of one device, bit for bit. Memory: a batch a device and one more.
@@ -30,6 +33,11 @@ enum { PIPELINE_SPATIAL = 8, PIPELINE_TEMPORAL = 4 }; /* pixels and frames a lat
  *   restore  x [t][h / 8][w / 8][c]: noise in, restored latent out; condition [t][h / 8][w / 8][c + 1]
  *   decode   t latents, unscaled, by position, to 4 (t - 1) + 1 pictures, of which `keep` are wanted; in steps, until
  *            *more is false. A picture is complete when all of it was written at once, or when the decoder is through.
+ * Where the device works while the host does other things, else NULL:
+ *   encode_ahead  begins what encode will be asked with the same arguments, or goes on with it: gives out a little of it. What
+ *                 fails there fails again in encode
+ *   decode_waits  is all of the decoder's work given out, so that the step that is left only takes a picture? encode_ahead is
+ *                 allowed then, and without a decoder
  */
 typedef struct PipelineNetworks {
     void *user;
@@ -40,6 +48,8 @@ typedef struct PipelineNetworks {
     bool (*decode_open)(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f);
     bool (*decode_step)(void *user, bool *more, Fault *f);
     void (*decode_close)(void *user);
+    void (*encode_ahead)(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments);
+    bool (*decode_waits)(void *user);
 } PipelineNetworks;
 
 typedef enum PipelinePhase { PHASE_ENCODE, PHASE_TRANSFORMER, PHASE_DECODE, PHASE_COLOR, PHASE_COUNT } PipelinePhase;
@@ -88,8 +98,8 @@ Pipeline *pipeline_open(const PipelineSetup *s, Fault *f); /* NULL and a fault *
 void pipeline_close(Pipeline *p);
 
 /* Working memory outside the networks' own, about: frames, latents, scratch. decode_tiled: pictures stay incomplete until
- * a batch's decoder is through. Of the setup's networks it takes latent_channels, encode_tiled, and how many others there
- * are. */
+ * a batch's decoder is through. Of the setup's networks it takes latent_channels, encode_tiled, whether there is encode_ahead,
+ * and how many others there are. */
 uint64_t pipeline_bytes(const PipelineSetup *s, bool decode_tiled);
 
 bool pipeline_select(Pipeline *p, int64_t first, int64_t last); /* before the first push; false: no memory */

@@ -18,6 +18,7 @@ struct Seedvr2 {
     Device device;
     Dev *dev;
     VaeJob *decoder; /* or whichever half's tiles are shared out */
+    VaeJob *encoder; /* begun ahead of its turn; NULL: none */
     void *tile_user; /* then: of the tile at work */
     void (*progress)(void *user, double done);
     void *user;
@@ -96,6 +97,7 @@ void seedvr2_close(Seedvr2 *m)
 {
     if (!m) return;
     vae_job_close(m->decoder);
+    vae_job_close(m->encoder);
     vae_close(m->vae);
     dit_close(m->dit);
     if (m->dev) dev_close(m->dev);
@@ -205,12 +207,14 @@ static bool cost_batch(Seedvr2 *m, const Seedvr2Plan *plan, const SizePlan *z, i
 }
 
 /* Frames, the program, and what lies at the doors: the caller's source frame, and the codes of the result given out. */
+static void encode_ahead(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments);
 static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encode_tiled, bool decode_tiled)
 {
     const PictureSetup *p = &s->picture;
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
     with.networks.latent_channels = seedvr2_latent_channels(m);
+    with.networks.encode_ahead = m->device.setup.cuda ? encode_ahead : NULL;
     uint64_t source = (uint64_t)p->width * (uint64_t)p->height * (uint64_t)p->channels * (p->bits > 8 ? 2 : 1);
     uint64_t result = (uint64_t)p->size.true_w * (uint64_t)p->size.true_h * (pictures_has_alpha(p) ? 4 : 3) *
                       (options_bits(p->options, p->bits) > 8 ? 2 : 1);
@@ -470,11 +474,36 @@ static bool step(Seedvr2 *m, VaeJob *job)
     return more;
 }
 
+static VaeJob *encode_open(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures, VaeVideo moments)
+{
+    begin(m, ENCODE);
+    return vae_encode_open(m->vae, m->dev, h, w, frames, m->plan.encode_tiles, pictures, moments);
+}
+
+/* Not with tiles: their first step would have to look at all frames, and more. */
+static void encode_ahead(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments)
+{
+    Seedvr2 *m = user;
+    if (!dev_ok(m->dev) || m->plan.encode_tile_count > 1) return;
+    if (!m->encoder) m->encoder = encode_open(m, h, w, frames, pictures, moments);
+    if (m->encoder && !vae_job_waits(m->encoder)) step(m, m->encoder);
+}
+
+static bool decode_waits(void *user)
+{
+    const Seedvr2 *m = user;
+    return m->decoder && vae_job_waits(m->decoder);
+}
+
 static bool encode_once(Seedvr2 *m, int h, int w, int frames, VaeVideo pictures, VaeVideo moments, Fault *f)
 {
-    if (!fine(m, f)) return false;
-    begin(m, ENCODE);
-    VaeJob *job = vae_encode_open(m->vae, m->dev, h, w, frames, m->plan.encode_tiles, pictures, moments);
+    VaeJob *job = m->encoder;
+    m->encoder = NULL;
+    if (!fine(m, f)) {
+        vae_job_close(job);
+        return false;
+    }
+    if (!job) job = encode_open(m, h, w, frames, pictures, moments);
     bool more = job != NULL;
     while (more) {
         more = step(m, job);
@@ -523,9 +552,16 @@ static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo late
 static bool decode_step(void *user, bool *more, Fault *f)
 {
     Seedvr2 *m = user;
-    *more = step(m, m->decoder);
+    const bool last = vae_job_waits(m->decoder);
+    bool taken = false;
+    if (last) {
+        dev_enter(m->dev);
+        taken = vae_job_take(m->decoder);
+        dev_leave(m->dev);
+    }
+    *more = !last && step(m, m->decoder);
     tell(m, vae_progress(m->decoder));
-    return fine(m, f);
+    return taken || *more || fine(m, f); /* where the device fails ahead of what is taken, that is told in its turn */
 }
 
 static void decode_close(void *user)
@@ -549,6 +585,8 @@ PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)
         .decode_open = decode_open,
         .decode_step = decode_step,
         .decode_close = decode_close,
+        .encode_ahead = m->device.setup.cuda ? encode_ahead : NULL,
+        .decode_waits = decode_waits,
     };
 }
 

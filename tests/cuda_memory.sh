@@ -139,14 +139,20 @@ calls=$(awk '$1 !~ /^cuCtx/ { n += $2 } END { print n }' "$work/calls_5")
 context_calls=$(awk '/^cuCtx/ { n += $2 } END { print n }' "$work/calls_5")
 echo "driver calls of a batch of one picture: $calls and $context_calls that set the context, of the former:" \
     "$(awk '$2 > 0 && !/^cuCtx/ { printf "%s%s %d", n++ ? ", " : "", $1, $2 }' "$work/calls_5")"
-# 47 when this was written, of some 440 kernels; lists of kernels are as long as the networks are deep, so the calls are few.
+# 56 when this was written, of some 440 kernels; lists of kernels are as long as the networks are deep, so the calls are few.
 holds "few: no more than 64" test "$calls" -gt 0 -a "$calls" -le 64
-# 16 when this was written: an encoding, a restoration, a decoder's open, step and close, and three of the pictures' device.
+# 20 when this was written: steps of encoder and decoder, a restoration, work of the pictures' device.
 holds "the context is set by phases, not by calls: no more than 24" test "$context_calls" -gt 0 -a "$context_calls" -le 24
 # By themselves go what differs from frame to frame (noise, dithering) and lists of less than four: 6 when this was written.
 holds "networks go as graphs: at most 8 kernels by themselves" \
     test "$(in_batch cuGraphLaunch)" -gt 0 -a "$(in_batch cuLaunchKernel)" -le 8
-gpu_run five seed=1 -i "$work/several" --scale 1 --batch-size 1
+gpu_run five "seed=1,calls=$work/five.calls" -i "$work/several" --scale 1 --batch-size 1
+# Of batches of one picture each is waited for when the next one's encoder has been given work.
+holds "results waited for while the next batch was begun: $(behind five), 4 at least" test "$(behind five)" -ge 4
+for seed in 2 3 4; do
+    gpu_run "five_$seed" seed=$seed -i "$work/several" --scale 1 --batch-size 1
+    holds "the same pixels in the streams' order $seed" same five "five_$seed"
+done
 gpu_run five_tight memory=11M -i "$work/several" --scale 1 --batch-size 1
 holds "five batches with streamed weights: the same pixels" same five five_tight
 holds "streamed from batch to batch" test "$(reported five_tight cuMemcpyHtoDAsync_v2)" -gt \

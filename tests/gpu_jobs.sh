@@ -46,6 +46,12 @@ reported() { # NAME WHAT: a number of the report
     awk -F '\t' -v what="$2" '$1 == what { n = $2 } END { print n + 0 }' "$work/$1.report"
 }
 
+# behind NAME : how often a job whose setting calls is NAME.calls waited for a result while the device had the networks' next step to
+# do: 20 kernels or more, which image work without colours does not have, had been given out behind it.
+behind() {
+    awk -F '\t' '$1 == "cuEventSynchronize" && $4 == 1 && $3 >= 20 { n++ } END { print n + 0 }' "$work/$1.calls"
+}
+
 same() { # NAME NAME: the same pictures, of jobs that ended well
     diff -r "$work/$1" "$work/$2" >/dev/null && [ "$(cat "$work/$1.status" "$work/$2.status" | tr -d '\n')" = 00 ]
 }

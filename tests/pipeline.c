@@ -24,6 +24,11 @@ typedef struct Toy {
     int64_t batch;      /* at work */
     struct Toy *partner; /* that has to be at work at the same time, at some time; NULL: none */
     atomic_bool met;
+    bool aside;     /* as a device that works while the host does other things: pictures come a step late */
+    float *late;    /* the picture on its way; NULL: none */
+    VaeRegion where;
+    int aheads;     /* encoders that were begun before their turn */
+    bool begun;     /* one is */
     int64_t ran[BATCHES_MAX]; /* how often each batch ran */
 } Toy;
 
@@ -52,6 +57,7 @@ static bool encode(void *user, int h, int w, int frames, VaeVideo pictures, VaeV
     float *x = malloc((size_t)(3 * h * w) * sizeof *x), *z = calloc((size_t)(C * h * w / 64), sizeof *z);
     bool ok = x && z;
     float so_far = 0;
+    toy->begun = false;
     if (!meet(toy)) ok = fault(f, UPRES_E_RUNTIME, "the other device never worked") == UPRES_OK;
     if (toy->fails_from && toy->batch >= toy->fails_from) ok = fault(f, UPRES_E_RUNTIME, "a toy broke") == UPRES_OK;
     for (int i = 0; ok && i < frames; i++) {
@@ -77,6 +83,33 @@ static bool restore(void *user, int t, int h, int w, float *x, const float *cond
     return true;
 }
 
+static void encode_ahead(void *user, int h, int w, int frames, VaeVideo pictures, VaeVideo moments)
+{
+    Toy *toy = user;
+    float *x = malloc((size_t)(3 * h * w) * sizeof *x);
+    VaeRegion in = {frames - 1, 0, 0, h, w, 3, x, (int64_t)h * w, w};
+    (void)moments;
+    if (x) pictures.read(pictures.user, &in);
+    free(x);
+    toy->aheads += !toy->begun;
+    toy->begun = true;
+}
+
+static bool decode_waits(void *user)
+{
+    const Toy *toy = user;
+    return toy->late && toy->next == toy->keep;
+}
+
+/* The picture that is on its way arrives. */
+static bool arrive(Toy *toy)
+{
+    const bool ok = !toy->late || toy->pictures.write(toy->pictures.user, &toy->where, false);
+    free(toy->late);
+    toy->late = NULL;
+    return ok;
+}
+
 static bool decode_open(void *user, int h, int w, int t, int keep, VaeVideo latents, VaeVideo pictures, Fault *f)
 {
     Toy *toy = user;
@@ -98,22 +131,32 @@ static bool decode_step(void *user, bool *more, Fault *f)
     float *z = malloc(C * cells * sizeof *z), *x = malloc(3 * pixels * sizeof *x);
     bool ok = z && x;
     (void)f;
+    if (toy->next == toy->keep) {
+        free(z);
+        free(x);
+        *more = false;
+        return arrive(toy);
+    }
     dawdle(toy);
     VaeRegion in = {(toy->next + 3) / 4, 0, 0, toy->h / 8, toy->w / 8, C, z, (int64_t)cells, toy->w / 8};
     VaeRegion out = {toy->next, 0, 0, toy->h, toy->w, 3, x, (int64_t)pixels, toy->w};
     ok = ok && toy->latents.read(toy->latents.user, &in);
     for (size_t i = 0; ok && i < 3 * pixels; i++)
         x[i] = z[i * 7 % (C * cells)] + 0.05f * (float)toy->next + 0.001f * (float)(i % 97) - 0.5f;
-    ok = ok && toy->pictures.write(toy->pictures.user, &out, false);
+    ok = ok && arrive(toy);
+    toy->late = x;
+    toy->where = out;
+    if (!toy->aside) ok = ok && arrive(toy);
     free(z);
-    free(x);
-    *more = ++toy->next < toy->keep;
+    *more = ++toy->next < toy->keep || toy->late;
     return ok;
 }
 
 static void decode_close(void *user)
 {
-    (void)user;
+    Toy *toy = user;
+    free(toy->late);
+    toy->late = NULL;
 }
 
 static void batch_begins(void *user, int device, int64_t k, const Batch *b)
@@ -136,6 +179,7 @@ typedef struct Job {
     int64_t fails_from;  /* batches from here on break the last device */
     int64_t cancel_after; /* results; 0: none */
     bool together;       /* the first two devices have to meet */
+    bool aside;          /* the device works while the host does other things, and sources are pushed as early as they are taken */
 } Job;
 
 typedef struct Outcome {
@@ -143,6 +187,7 @@ typedef struct Outcome {
     int64_t ran[BATCHES_MAX];
     int64_t asked;   /* source frames handed over */
     int64_t given;   /* results */
+    int aheads;      /* batches begun before all results of those before them had been taken */
     upres_status status;
     char said[160];  /* of a failure */
     char wrong[160]; /* "" when the run kept to the rules */
@@ -207,7 +252,13 @@ static void run(const Job *j, Outcome *out)
     PipelineSetup s = {.frames = j->known ? j->frames : 0, .watch = {toy, batch_begins, NULL, NULL, NULL, waiting}};
     s.picture = (PictureSetup){.options = &j->o, .width = W, .height = H, .channels = j->channels, .bits = 8};
     for (int i = 0; i < devices; i++) {
-        networks[i] = (PipelineNetworks){&toy[i], C, false, encode, restore, decode_open, decode_step, decode_close};
+        networks[i] = (PipelineNetworks){&toy[i],     C,           false,        encode, restore,
+                                         decode_open, decode_step, decode_close, NULL,   NULL};
+        if (j->aside && devices == 1) {
+            toy[i].aside = true;
+            networks[i].encode_ahead = encode_ahead;
+            networks[i].decode_waits = decode_waits;
+        }
         if (devices > 1) toy[i].pace = 1 + (uint32_t)random_below(1 << 20);
     }
     s.networks = networks[0];
@@ -221,9 +272,17 @@ static void run(const Job *j, Outcome *out)
     uint8_t codes[W * H * 4];
     while (status >= 0 && status != UPRES_END && !out->wrong[0]) {
         PipelineResult r;
+        for (int64_t early; j->aside && (early = pipeline_wants(p)) >= 0 && early < j->frames;) {
+            fill_source(codes, j->channels, early);
+            status = pipeline_push(p, codes, (ptrdiff_t)W * j->channels, &f);
+            if (status != UPRES_OK) break;
+            last_pushed = early;
+            out->asked++;
+        }
+        if (status < 0) break;
         status = pipeline_pull(p, &r, &f);
         if (status == UPRES_OK) {
-            if (last < 0 && out->asked > latency)
+            if (last < 0 && out->asked > latency && !j->aside)
                 snprintf(out->wrong, sizeof out->wrong, "%d frames before the first result, %d promised",
                          (int)out->asked, (int)latency);
             take_result(out, &r, &s, &last);
@@ -251,6 +310,7 @@ static void run(const Job *j, Outcome *out)
     pipeline_close(p);
     out->status = status;
     snprintf(out->said, sizeof out->said, "%.150s", f.text);
+    out->aheads = toy[0].aheads;
     for (int i = 0; i < devices; i++)
         for (int k = 0; k < BATCHES_MAX; k++) out->ran[k] += toy[i].ran[k];
 }
@@ -383,6 +443,26 @@ static bool ends_early(const Job *j, const Outcome *whole)
     return ok;
 }
 
+/* A device that works while the host does other things: the same results, and where a batch gives some by itself the next one is
+ * begun before all of them have been taken. */
+static bool begun_early(const Job *j, const Outcome *whole, bool slices)
+{
+    bool ok = true;
+    for (int known = 0; known < 2; known++) {
+        Outcome other;
+        Job aside = *j;
+        aside.aside = true;
+        aside.known = known;
+        const BatchPlan plan = batch_plan(j->frames + j->o.prepend, j->o.batch_size, j->o.overlap, j->o.uniform_batch != 0);
+        run(&aside, &other);
+        ok &= compare("begun early", &aside, whole, &other, slices);
+        if (ok && known && !j->o.overlap && !j->o.prepend && other.aheads != plan.count - 1)
+            ok = printf("FAIL begun early: %d of %d batches\n", other.aheads, (int)plan.count - 1) < 0;
+        discard(&other);
+    }
+    return ok;
+}
+
 /* Two devices are at work at once, from the first two batches on. */
 static bool at_once(void)
 {
@@ -429,6 +509,7 @@ int main(int argc, char **argv)
             ok &= compare(known ? "part" : "part, unknown end", &part, &whole, &other, slices);
             discard(&other);
         }
+        ok &= begun_early(&j, &whole, slices);
         ok &= shared_out(&j, &whole, slices) && ends_early(&j, &whole);
         discard(&whole);
         if (ok)

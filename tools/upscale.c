@@ -18,6 +18,9 @@ typedef struct Upscale {
     upres_weights *weights;
     upres_session *session;
     Progress progress;
+    int64_t read; /* the frame whose pixels are at hand until the library takes them */
+    PngForm form;
+    void *pixels; /* NULL: none */
 } Upscale;
 
 /* Everything that can be known before a weight file is opened. */
@@ -73,28 +76,55 @@ static void tell_beforehand(Upscale *u)
                      (batch + 2) / 4 * 4 + 1);
 }
 
+/* Once, however often it is offered. */
+static bool read_frame(Upscale *u, int64_t number, Problem *p)
+{
+    if (u->pixels && u->read == number) return true;
+    free(u->pixels);
+    u->pixels = NULL;
+    u->read = number;
+    return png_read(u->input.frames[number].path, &u->form, &u->pixels, p);
+}
+
+static upres_status offer_frame(Upscale *u)
+{
+    const upres_frame frame = {.struct_size = sizeof frame,
+                               .number = u->read,
+                               .width = u->form.width,
+                               .height = u->form.height,
+                               .channels = u->form.channels,
+                               .bits = u->form.bits,
+                               .data = u->pixels,
+                               .stride = (ptrdiff_t)png_row_bytes(&u->form)};
+    const upres_status s = upres_session_push(u->session, &frame);
+    if (s == UPRES_AGAIN) return s;
+    free(u->pixels);
+    u->pixels = NULL;
+    return s;
+}
+
 static bool push_wanted(Upscale *u, Problem *p)
 {
     int64_t number = upres_session_wants(u->session);
     if (number < 0 || number >= (int64_t)u->input.count)
         return problem(p, EXIT_FAILED, "the library asked for frame %" PRId64 " of %zu", number, u->input.count);
-    PngForm form;
-    void *pixels;
-    const char *path = u->input.frames[number].path;
-    if (!png_read(path, &form, &pixels, p)) return false;
-    upres_frame frame = {.struct_size = sizeof frame,
-                         .number = number,
-                         .width = form.width,
-                         .height = form.height,
-                         .channels = form.channels,
-                         .bits = form.bits,
-                         .data = pixels,
-                         .stride = (ptrdiff_t)png_row_bytes(&form)};
-    upres_status s = upres_session_push(u->session, &frame);
-    free(pixels);
+    if (!read_frame(u, number, p)) return false;
+    upres_status s = offer_frame(u);
     if (s >= 0) return true; /* UPRES_AGAIN: the next pull makes room, and the frame is asked for again */
-    if (s == UPRES_E_INPUT) return problem(p, EXIT_INPUT, "%s: %s", path, upres_last_error());
+    if (s == UPRES_E_INPUT) return problem(p, EXIT_INPUT, "%s: %s", u->input.frames[number].path, upres_last_error());
     return progress_problem(&u->progress, s, &(Problem){0}, p);
+}
+
+/* Frames that are taken before they are needed, so that a GPU need not wait for them: two a result, as some batches give fewer
+ * results than the next one takes frames. What is wrong with one is told when it is asked for. */
+static void push_early(Upscale *u)
+{
+    for (int i = 0; i < 2; i++) {
+        Problem later;
+        const int64_t number = upres_session_wants(u->session);
+        if (number < 0 || number >= (int64_t)u->input.count) return;
+        if (!read_frame(u, number, &later) || offer_frame(u) != UPRES_OK) return;
+    }
 }
 
 static bool write_result(Upscale *u, const upres_frame *frame, Problem *p)
@@ -116,6 +146,7 @@ static bool run(Upscale *u, Problem *p)
         if (s == UPRES_END) return true;
         if (s < 0) return progress_problem(&u->progress, s, &(Problem){0}, p);
         if (s == UPRES_AGAIN ? !push_wanted(u, p) : !write_result(u, &frame, p)) return false;
+        push_early(u);
     }
 }
 
@@ -146,6 +177,7 @@ int verb_upscale(int argc, char **argv)
     upres_weights_close(u.weights);
     outputs_end(&u.outputs);
     sequence_free(&u.input);
+    free(u.pixels);
     free(u.wanted);
     job_free(&u.job);
     return status;

@@ -7,6 +7,7 @@
 #include "runtime/cuda/recorder.h"
 #include "runtime/cuda/staging.h"
 #include "runtime/cuda/watch.h"
+#include "runtime/cuda/weight_room.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,11 @@ struct Cuda {
     CudaSide *side;
     CudaStaging *staging;
     CudaOutgoing *outgoing;
+    struct {
+        const void *out; /* NULL: none */
+        uint64_t bytes;  /* the words lie behind them */
+        CudaWords words;
+    } leaving[OUTGOING_MOST];
     bool aside;             /* launches and fills go to the side stream, now */
     bool leaves_streamed;   /* an operation has read weights that make room for others */
     uint64_t left;          /* which one */
@@ -334,7 +340,14 @@ static const float *cuda_read(Dev *d, Tensor x)
     return NULL;
 }
 
-static float *cuda_write(Dev *d, Tensor x) { return take_values(d, x); }
+/* While the host makes the values the device works on what was given out. */
+static float *cuda_write(Dev *d, Tensor x)
+{
+    enter(d->cuda);
+    worked(d, "the work on the GPU", cuda_recorder_flush(d->cuda->recorder));
+    leave(d->cuda);
+    return d->failed ? NULL : take_values(d, x);
+}
 
 /* Floats to elements, in place: none is written before the float at its place was read. */
 static void narrow(void *values, uint64_t count, Element type)
@@ -403,29 +416,50 @@ _Static_assert((int)DEV_OUT_MOST == (int)OUTGOING_MOST, "as many as dev.h says")
 const void *cuda_out_begin(Dev *d, Tensor x, uint64_t bytes)
 {
     struct Cuda *c = d->cuda;
+    const CudaWords words = cuda_weights_words(d);
+    const OutgoingPart part[2] = {{cuda_at(d, x), bytes}, {words.at, words.count * sizeof(uint32_t)}};
     enter(c);
-    void *buffer = cuda_buffer_take(c->staging, bytes);
+    void *buffer = cuda_buffer_take(c->staging, bytes + WEIGHT_WORDS * sizeof(uint32_t));
     if (buffer == NULL) {
         dev_fail(d, "out of memory for %llu bytes of frames", (unsigned long long)bytes);
     } else if (!worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder)) ||
-               !worked(d, "cuMemcpyDtoHAsync", cuda_outgoing_send(c->outgoing, buffer, cuda_at(d, x), bytes))) {
+               !worked(d, "cuMemcpyDtoHAsync", cuda_outgoing_send(c->outgoing, buffer, part))) {
         cuda_buffer_give(c->staging, buffer);
         buffer = NULL;
     }
     leave(c);
+    for (int i = 0; i < OUTGOING_MOST && buffer != NULL; i++) {
+        if (c->leaving[i].out != NULL) continue;
+        c->leaving[i].out = buffer;
+        c->leaving[i].bytes = bytes;
+        c->leaving[i].words = words;
+        break;
+    }
     return buffer;
 }
 
-void cuda_out_wait(Dev *d, const void *out)
+static int leaving_at(const struct Cuda *c, const void *out)
 {
-    enter(d->cuda);
-    worked(d, "the work on the GPU", cuda_outgoing_wait(d->cuda->outgoing, out));
-    leave(d->cuda);
+    int i = 0;
+    while (c->leaving[i].out != out) i++;
+    return i;
+}
+
+bool cuda_out_wait(Dev *d, const void *out)
+{
+    struct Cuda *c = d->cuda;
+    const int i = leaving_at(c, out);
+    enter(c);
+    if (!d->failed) worked(d, "the work on the GPU", cuda_recorder_flush(c->recorder)); /* the device goes on meanwhile */
+    const bool there = worked(d, "the work on the GPU", cuda_outgoing_wait(c->outgoing, out));
+    leave(c);
+    return there && cuda_weights_good(d, &c->leaving[i].words, (const uint8_t *)out + c->leaving[i].bytes);
 }
 
 void cuda_out_end(Dev *d, const void *out)
 {
     struct Cuda *c = d->cuda;
+    c->leaving[leaving_at(c, out)].out = NULL;
     cuda_outgoing_forget(c->outgoing, out);
     cuda_buffer_give(c->staging, (void *)out);
 }

@@ -109,6 +109,14 @@ CUdeviceptr cuda_vector(Dev *d, const BoundWeight *w);
 void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to);
 /* Called when all work is done: fails the device when a weight held a value that is not finite. */
 void cuda_weights_check(Dev *d);
+/* The same for what is copied out meanwhile: words that have to be copied behind it, and what they said. */
+typedef struct CudaWords {
+    CUdeviceptr at;
+    size_t count; /* of four bytes; 0: nothing has to be looked at */
+    uint64_t round;
+} CudaWords;
+CudaWords cuda_weights_words(const Dev *d);
+bool cuda_weights_good(Dev *d, const CudaWords *asked, const void *words);
 /* Enqueue one packing of floats; what *p says of memory lies on the device. */
 void cuda_pack(Dev *d, const CudaPack *p, Element type);
 void cuda_weights_close(Dev *d);
@@ -212,7 +220,7 @@ void cuda_to_codes(Dev *d, const CodesArgs *a);
 void cuda_bytes_in(Dev *d, Tensor x, const void *from, uint64_t bytes);
 void cuda_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes);
 const void *cuda_out_begin(Dev *d, Tensor x, uint64_t bytes);
-void cuda_out_wait(Dev *d, const void *out);
+bool cuda_out_wait(Dev *d, const void *out);
 void cuda_out_end(Dev *d, const void *out);
 void cuda_out_clear(Dev *d);
 void cuda_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z);

@@ -58,6 +58,7 @@ struct CudaWeights {
     uint64_t upload;           /* bytes of floats and of a landing place; on a plan without bounds: as many as were needed */
     const char *names[WEIGHT_WORDS]; /* of the weights whose words have not been looked at since. Word 0 is of those made again */
     size_t word_count;
+    uint64_t round; /* of words, each looked at in its end */
 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -230,6 +231,14 @@ static CUdeviceptr word_for(Dev *d, const BoundWeight *b, bool again)
     return words_of(w) + sizeof(uint32_t) * w->word_count++;
 }
 
+static bool are_good(Dev *d, const struct CudaWeights *w, const uint32_t *bad, size_t count)
+{
+    size_t i = 0;
+    while (i < count && !bad[i]) i++;
+    if (i < count) dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->names[i]);
+    return i == count;
+}
+
 void cuda_weights_check(Dev *d)
 {
     struct CudaWeights *w = *cuda_weights_of(d);
@@ -237,11 +246,30 @@ void cuda_weights_check(Dev *d)
     const size_t count = w->word_count;
     uint32_t bad[WEIGHT_WORDS] = {0};
     w->word_count = 1; /* all words are zero again, or the device has failed */
+    w->round++;
     cuda_copy_out(d, bad, words_of(w), count * sizeof *bad);
     cuda_wait(d); /* comes back here and finds nothing to do */
-    for (size_t i = 0; i < count; i++) {
-        if (bad[i]) dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->names[i]);
+    are_good(d, w, bad, count);
+}
+
+CudaWords cuda_weights_words(const Dev *d)
+{
+    const struct CudaWeights *w = *cuda_weights_of(d);
+    return w == NULL || w->word_count <= 1 ? (CudaWords){0} : (CudaWords){words_of(w), w->word_count, w->round};
+}
+
+bool cuda_weights_good(Dev *d, const CudaWords *asked, const void *words)
+{
+    struct CudaWeights *w = *cuda_weights_of(d);
+    if (asked->count == 0 || w->round != asked->round) return true; /* looked at since */
+    uint32_t bad[WEIGHT_WORDS];
+    memcpy(bad, words, asked->count * sizeof *bad);
+    if (!are_good(d, w, bad, asked->count)) return false;
+    if (w->word_count == asked->count) { /* else there are more by now */
+        w->word_count = 1;
+        w->round++;
     }
+    return true;
 }
 
 /* -------------------------------------------------------------------------------------------------------- to floats */

@@ -57,13 +57,15 @@ static Sent *sent_to(CudaOutgoing *o, const void *to)
     return NULL;
 }
 
-CUresult cuda_outgoing_send(CudaOutgoing *o, void *to, CUdeviceptr from, uint64_t bytes)
+CUresult cuda_outgoing_send(CudaOutgoing *o, void *to, const OutgoingPart part[2])
 {
     Sent *s = sent_to(o, NULL);
     CUresult status = s == NULL ? CUDA_ERROR_OUT_OF_MEMORY : start(o);
     if (status == 0) status = o->driver->event_record(o->made, o->main);
     if (status == 0) status = o->driver->stream_wait(o->stream, o->made, 0);
-    if (status == 0) status = o->driver->copy_out(to, from, bytes, o->stream);
+    if (status == 0) status = o->driver->copy_out(to, part[0].from, part[0].bytes, o->stream);
+    if (status == 0 && part[1].bytes > 0)
+        status = o->driver->copy_out((uint8_t *)to + part[0].bytes, part[1].from, part[1].bytes, o->stream);
     if (status == 0) status = o->driver->event_record(s->copied, o->stream);
     if (status != 0) return status;
     s->to = to;

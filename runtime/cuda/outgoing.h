@@ -14,10 +14,13 @@ typedef struct CudaOutgoing CudaOutgoing;
 CudaOutgoing *cuda_outgoing_open(const CudaDriver *driver, CUstream main); /* NULL: no memory */
 void cuda_outgoing_close(CudaOutgoing *o); /* NULL is allowed; before the memory goes that is copied to */
 
-/* What is at `from` when the main stream has got as far as now. OUTGOING_MOST at once, each forgotten before its memory is used
- * again. */
-enum { OUTGOING_MOST = 2 };
-CUresult cuda_outgoing_send(CudaOutgoing *o, void *to, CUdeviceptr from, uint64_t bytes);
+/* What is there when the main stream has got as far as now. OUTGOING_MOST at once, each forgotten before its memory is used again. */
+enum { OUTGOING_MOST = 4 };
+typedef struct OutgoingPart {
+    CUdeviceptr from;
+    uint64_t bytes; /* 0: none */
+} OutgoingPart;
+CUresult cuda_outgoing_send(CudaOutgoing *o, void *to, const OutgoingPart part[2]); /* one behind the other */
 CUresult cuda_outgoing_wait(CudaOutgoing *o, const void *to); /* until it is there */
 void cuda_outgoing_forget(CudaOutgoing *o, const void *to);
 /* The main stream goes on from here when all that was sent has been read. */

@@ -24,8 +24,24 @@ typedef struct PlanarPlace {
     int done_rows, done_columns;
 } PlanarPlace;
 
+/* Where results go. On a GPU the last is on its way while the work behind it is given out already, and is written before the next
+ * one sets out. All zero but for the sink at first. */
+typedef struct PlanarSink {
+    VaeVideo sink;
+    int64_t delivered; /* results that were on their way, so far */
+    const void *out;   /* NULL: none is */
+    PlanarPlace place;
+    Tensor shape, planes; /* planes: the device's memory */
+} PlanarSink;
+
 /* Write from [1][h][w][c] there, weighted where weights are given; where `from` is the smaller, zeros. Errors and plans as
  * above; what is empty is not written. */
-void planar_write(Dev *d, VaeVideo sink, const PlanarPlace *place, Tensor from, const PlaneWeights *weights);
+void planar_write(Dev *d, PlanarSink *s, const PlanarPlace *place, Tensor from, const PlaneWeights *weights);
+/* Wait for what is on its way and write it, also after a later failure of the device. False: nothing was, or it failed. */
+bool planar_deliver(Dev *d, PlanarSink *s);
+/* The device's memory is given back; what is on its way stays so. */
+void planar_release(Dev *d, PlanarSink *s);
+void planar_finish(Dev *d, PlanarSink *s); /* both */
+void planar_close(Dev *d, PlanarSink *s); /* the same, and what is on its way is dropped */
 
 #endif

@@ -230,7 +230,8 @@ struct VaeJob {
     int h, w;                   /* of the source: frames (encode) or latents (decode) */
     int64_t count, keep;        /* source frames; result frames wanted */
     VaeTiles tiles;
-    VaeVideo source, sink;
+    VaeVideo source;
+    PlanarSink to;
     TileSpan *rows, *columns;   /* in latent cells */
     int row_count, column_count;
     float *row_sum, *column_sum; /* sum of all tiles' weights by result sample along each axis */
@@ -657,7 +658,7 @@ static void tile_axes(const VaeJob *j, const PlaneWeights *weights, int h, int w
 static void write_frame(VaeJob *j, Tensor x, int64_t frame)
 {
     if (!is_tiled(j)) {
-        planar_write(j->d, j->sink, &(PlanarPlace){.frame = frame, .h = x.h, .w = x.w}, x, NULL);
+        planar_write(j->d, &j->to, &(PlanarPlace){.frame = frame, .h = x.h, .w = x.w}, x, NULL);
         return;
     }
     const int h = (j->row.hi - j->row.lo) * unit(j), w = (j->column.hi - j->column.lo) * unit(j);
@@ -668,7 +669,7 @@ static void write_frame(VaeJob *j, Tensor x, int64_t frame)
     const PlanarPlace place = {.frame = frame, .y = j->row.lo * unit(j), .x = j->column.lo * unit(j), .h = h, .w = w,
                                .done_rows = i == 0 ? 0 : min_int(h, (j->rows[i - 1].hi - j->row.lo) * unit(j)),
                                .done_columns = k == 0 ? 0 : min_int(w, (j->columns[k - 1].hi - j->column.lo) * unit(j))};
-    planar_write(j->d, j->sink, &place, x, &weights);
+    planar_write(j->d, &j->to, &place, x, &weights);
     dev_free(j->d, &weights.columns);
     dev_free(j->d, &weights.rows);
 }
@@ -702,7 +703,7 @@ static VaeJob *job_open(Vae *v, Dev *d, bool decode, int h, int w, int64_t count
         dev_fail(d, "out of memory");
         return NULL;
     }
-    *j = (VaeJob){.v = v, .d = d, .decode = decode, .h = h, .w = w, .count = count, .tiles = tiles, .source = source, .sink = sink};
+    *j = (VaeJob){.v = v, .d = d, .decode = decode, .h = h, .w = w, .count = count, .tiles = tiles, .source = source, .to = {.sink = sink}};
     const int f = v->config.spatial_factor, cells_h = decode ? h : (h + f - 1) / f, cells_w = decode ? w : (w + f - 1) / f;
     const bool fits = tiles.tile_h <= 0 || tiles.tile_w <= 0 ||
                       (decode ? h <= (tiles.tile_h / f > 1 ? tiles.tile_h / f : 1) && w <= (tiles.tile_w / f > 1 ? tiles.tile_w / f : 1)
@@ -783,6 +784,7 @@ static void tile_close(VaeJob *j)
         j->fold_state[i] = NULL;
     }
     frames_free(j->d, &j->waiting);
+    planar_release(j->d, &j->to);
     j->tile_open = false;
 }
 
@@ -842,8 +844,26 @@ static void decode_step(VaeJob *j)
     j->written++;
 }
 
+static void folds_free(VaeJob *j)
+{
+    for (int i = 0; i < LEVELS_MAX; i++) {
+        dev_fold_free(j->d, j->fold[i]);
+        j->fold[i] = NULL;
+    }
+}
+
+/* All is given out, and its memory is free for other work: what is left is to take the last result. */
+static bool finish(VaeJob *j)
+{
+    j->done = true;
+    if (j->end == 0 && !j->keep_state) folds_free(j);
+    return j->to.out != NULL;
+}
+
 bool vae_step(VaeJob *j)
 {
+    const int64_t delivered = j->to.delivered;
+    if (j->done) vae_job_take(j);
     if (j->done || !dev_ok(j->d)) return false;
     if (!j->prepared) prepare(j);
     if (!j->tile_open) {
@@ -854,16 +874,18 @@ bool vae_step(VaeJob *j)
     }
     if (j->decode) decode_step(j);
     else encode_step(j);
-    if (!dev_ok(j->d)) return false;
-    if (j->written < j->keep) return true;
-    if (j->keep_state && j->tile + 1 == (int64_t)j->row_count * j->column_count) {
-        j->done = true;
-        return false;
+    if (!dev_ok(j->d)) {
+        planar_deliver(j->d, &j->to);
+        return j->to.delivered > delivered; /* it is taken as if all were well, the next step tells of the failure */
     }
+    if (j->written < j->keep) return true;
+    if (j->keep_state && j->tile + 1 == (int64_t)j->row_count * j->column_count) return finish(j);
     tile_close(j);
-    j->done = ++j->tile == (j->end ? j->end : (int64_t)j->row_count * j->column_count);
-    return !j->done;
+    return ++j->tile < (j->end ? j->end : (int64_t)j->row_count * j->column_count) || finish(j);
 }
+
+bool vae_job_take(VaeJob *j) { return planar_deliver(j->d, &j->to); }
+bool vae_job_waits(const VaeJob *j) { return j->done && j->to.out != NULL; }
 
 void vae_job_tile(VaeJob *j, int64_t tile)
 {
@@ -875,14 +897,16 @@ void vae_job_tile(VaeJob *j, int64_t tile)
 double vae_progress(const VaeJob *j)
 {
     const double tiles = (double)j->row_count * j->column_count;
-    return j->done ? 1.0 : ((double)j->tile + (double)j->written / (double)j->keep) / tiles;
+    const double written = (j->tile_open ? (double)j->written : 0.0) - (j->to.out != NULL);
+    return j->done ? 1.0 : ((double)j->tile + written / (double)j->keep) / tiles;
 }
 
 void vae_job_close(VaeJob *j)
 {
     if (j == NULL) return;
+    planar_close(j->d, &j->to);
     tile_close(j);
-    for (int i = 0; i < LEVELS_MAX; i++) dev_fold_free(j->d, j->fold[i]);
+    folds_free(j);
     free(j->rows);
     free(j->columns);
     free(j->row_sum);

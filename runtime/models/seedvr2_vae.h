@@ -48,7 +48,8 @@ typedef struct VaeVideo {
     bool (*write)(void *user, const VaeRegion *r, bool add);
 } VaeVideo;
 
-/* A job in steps, so that results can be taken while it runs. Step: true while there is more to do (look at dev_ok()). */
+/* A job in steps, so that results can be taken while it runs. Step: true while there is more to do (look at dev_ok()). On a GPU a
+ * step gives out work and then takes the result of the one before, so that the device is not idle while the host sees to that. */
 typedef struct VaeJob VaeJob;
 
 /*
@@ -68,6 +69,8 @@ bool vae_step(VaeJob *j);
 /* The steps from here on compute this tile alone, and the last of them says that there is no more to do: for jobs whose tiles
  * several devices share. Tiles know nothing of each other; what they write has to be stored and added in their order. */
 void vae_job_tile(VaeJob *j, int64_t tile);
+bool vae_job_waits(const VaeJob *j);  /* all work is given out and its memory free: the next step but takes the last result, */
+bool vae_job_take(VaeJob *j);         /* as does this, also after the device failed at other work; false: it could not */
 double vae_progress(const VaeJob *j); /* 0..1 */
 void vae_job_close(VaeJob *j);        /* gives its memory back to the arena; NULL is allowed */
 int vae_tile_count(int h, int w, int factor, VaeTiles tiles, bool decode); /* tiles a frame; h, w of frames */

@@ -147,7 +147,7 @@ struct TcStream {
     int64_t latents;              /* so far */
     int64_t pictures;             /* so far, with those that are not shown */
     int64_t level_frames[LEVELS]; /* so far, through the MemBlocks of each level */
-    VaeVideo sink;
+    PlanarSink to;
 };
 
 /* 3x3, zeros all round. */
@@ -206,6 +206,7 @@ TcStream *tcdecoder_stream_open(TcDecoder *m, Dev *d, int h, int w)
 void tcdecoder_stream_close(TcStream *s)
 {
     if (s == NULL) return;
+    planar_close(s->d, &s->to);
     for (int i = 0; i < LEVELS; i++) {
         dev_fold_free(s->d, s->fold[i]);
         for (int k = 0; k < MEMORIES; k++) dev_state_free(s->d, s->memory[i][k]);
@@ -311,7 +312,7 @@ static void pictures(TcStream *s, Tensor x)
     tap(s, m->index_out, "conv", picture, number + FRAMES - 1);
     for (int t = 0; t < l->stride; t++) {
         if (number + t < 0) continue;
-        planar_write(d, s->sink, &(PlanarPlace){.frame = number + t, .h = h, .w = w}, tensor_frames(picture, t, 1), NULL);
+        planar_write(d, &s->to, &(PlanarPlace){.frame = number + t, .h = h, .w = w}, tensor_frames(picture, t, 1), NULL);
     }
     dev_free(d, &picture);
 }
@@ -379,12 +380,13 @@ void tcdecoder_run(TcStream *s, Tensor latents, VaeVideo condition, VaeVideo fra
         dev_fail(s->d, "the TCDecoder was given latents of %d x %d with %d channels; expected %d x %d with %d",
                  latents.h, latents.w, latents.c, s->h, s->w, s->m->latent_channels);
     }
-    s->sink = frames;
+    s->to.sink = frames;
     for (int i = 0; i < latents.t && dev_ok(s->d); i++, s->latents++) {
         Tensor x = enter(s, tensor_frames(latents, i, 1), condition);
         finish(s, 0, x);
         dev_free(s->d, &x);
     }
+    planar_finish(s->d, &s->to);
 }
 
 bool tcdecoder_memory(TcStream *s, int layer, float *out, int *h, int *w, int *c)

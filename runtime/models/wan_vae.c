@@ -265,7 +265,7 @@ struct WanStream {
     Tensor scale, shift;              /* [1][1][1][16]: the latents' statistics, undone (decoder) or done (encoder) */
     int64_t seen, written;            /* source frames, result frames */
     int64_t block_frames[BLOCKS_MAX]; /* frames that have left each block */
-    VaeVideo sink;
+    PlanarSink to;
     Placement placement;
 };
 
@@ -384,6 +384,7 @@ WanStream *wan_encode_open(WanVae *v, Dev *d, int h, int w)
 void wan_stream_close(WanStream *s)
 {
     if (s == NULL) return;
+    planar_close(s->d, &s->to);
     for (int i = 0; i < CONVS_MAX; i++) dev_state_free(s->d, s->state[i]);
     for (int i = 0; i < BLOCKS_MAX; i++) {
         dev_fold_free(s->d, s->fold[i]);
@@ -514,7 +515,7 @@ static void emit(WanStream *s, Tensor x)
         weights = (PlaneWeights){ramp->rows, ramp->columns, ramp->total};
         weights.total.at += (uint64_t)(p->y * ramp->total.stride_h + p->x) * sizeof(float);
     }
-    planar_write(d, s->sink, &(PlanarPlace){s->written, p->y, p->x, in.h, in.w, p->done_rows, p->done_columns}, in,
+    planar_write(d, &s->to, &(PlanarPlace){s->written, p->y, p->x, in.h, in.w, p->done_rows, p->done_columns}, in,
                  ramp != NULL ? &weights : NULL);
     s->written++;
     dev_free(d, &x);
@@ -592,10 +593,11 @@ void wan_decode(WanStream *s, Tensor latents, VaeVideo frames)
         dev_fail(s->d, "the Wan VAE was given latents of %d x %d with %d channels; expected %d x %d with %d", latents.h,
                  latents.w, latents.c, s->h, s->w, LATENT);
     }
-    s->sink = frames;
+    s->to.sink = frames;
     for (int k = 0; k < latents.t && dev_ok(s->d); k++, s->seen++) {
         decode_from(s, 0, STAGE_LEVEL, decode_middle(s, tensor_frames(latents, k, 1)));
     }
+    planar_finish(s->d, &s->to);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- encoder */
@@ -678,12 +680,13 @@ static void encode_frame(WanStream *s, Tensor x)
 /* Frames first .. first + count - 1 of a rectangle at (y, x). */
 static void encode_frames(WanStream *s, int64_t first, int64_t count, VaeVideo frames, VaeVideo latents, int y, int x)
 {
-    s->sink = latents;
+    s->to.sink = latents;
     for (int64_t k = 0; k < count && dev_ok(s->d); k++, s->seen++) {
         Tensor frame = dev_floats(s->d, 1, s->h, s->w, COLORS);
         planar_read(s->d, frames, first + k, y, x, frame);
         encode_frame(s, frame);
     }
+    planar_finish(s->d, &s->to);
 }
 
 void wan_encode(WanStream *s, int64_t count, VaeVideo frames, VaeVideo latents)
@@ -734,6 +737,7 @@ static void exact_step(WanStream *s, Tensor begun)
     const int top = (s->placement.y - s->placement.top) / SIDE, left = (s->placement.x - s->placement.left) / SIDE;
     decode_from(s, 0, STAGE_LEVEL,
                 copied(s->d, tensor_window(begun, top, left, s->h, s->w))); /* blocks work in place */
+    planar_finish(s->d, &s->to);
     s->seen++;
 }
 
@@ -774,7 +778,7 @@ static void decode_exact(WanVae *v, Dev *d, int h, int w, int count, int tile, V
         for (int x = 0; x < w && dev_ok(d); x += tile) {
             WanStream *t = exact_open(v, d, h, w, span_from(y, tile, h), span_from(x, tile, w));
             if (t == NULL) break;
-            t->sink = frames;
+            t->to.sink = frames;
             while (t->seen < count && dev_ok(d)) exact_step(t, tensor_frames(begun, (int)t->seen, 1));
             wan_stream_close(t);
         }
@@ -825,7 +829,7 @@ void wan_tiled_decode(WanTiledStream *s, Tensor latents, VaeVideo frames)
     for (int k = 0; k < latents.t && dev_ok(s->d); k++, s->front->seen++) {
         Tensor begun = decode_middle(s->front, tensor_frames(latents, k, 1));
         for (int i = 0; i < s->tiles && dev_ok(s->d); i++) {
-            s->tile[i]->sink = frames;
+            s->tile[i]->to.sink = frames;
             exact_step(s->tile[i], begun);
         }
         dev_free(s->d, &begun);
