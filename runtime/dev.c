@@ -258,20 +258,24 @@ void checked_read(const void *checked_weight, int64_t first, int64_t count, floa
     if (!floats_finite(out, count)) atomic_store_explicit(c->bad, true, memory_order_relaxed);
 }
 
+void dev_damaged_weight(Dev *d, const char *name)
+{
+    if (!d->failed) d->damaged = true;
+    dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged, copy or download it again", name);
+}
+
+bool dev_damaged(const Dev *d) { return d->damaged; }
+
 void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad)
 {
-    if (atomic_load_explicit((atomic_bool *)bad, memory_order_relaxed)) {
-        dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->tensor->name);
-    }
+    if (atomic_load_explicit((atomic_bool *)bad, memory_order_relaxed)) dev_damaged_weight(d, w->tensor->name);
 }
 
 const float *dev_vector(Dev *d, const BoundWeight *w, float *to)
 {
     if (w == NULL) return NULL;
     bound_read(w, 0, w->count, to);
-    if (!floats_finite(to, w->count)) {
-        dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->tensor->name);
-    }
+    if (!floats_finite(to, w->count)) dev_damaged_weight(d, w->tensor->name);
     return to;
 }
 

@@ -147,6 +147,7 @@ const char *dev_describe(const Dev *d);              /* "cpu avx512, 2 threads, 
 /* nonzero from the callback makes the next operation fail with "cancelled" (dev_cancelled). */
 void dev_set_cancel(Dev *d, int (*cancel)(void *user), void *user);
 bool dev_cancelled(const Dev *d);
+bool dev_damaged(const Dev *d);                      /* its failure was a weight that holds no number */
 
 /* --------------------------------------------------------------------------------------------------------- arguments */
 

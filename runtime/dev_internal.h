@@ -81,7 +81,7 @@ struct Dev {
     DevTotals totals;
     const WeightTensor **touched; /* open addressing, by address */
     size_t touched_count, touched_size;
-    bool failed, cancelled, no_memory;
+    bool failed, cancelled, no_memory, damaged;
     char error[1024];
     char describe[96];
     int (*cancel)(void *user);
@@ -130,6 +130,7 @@ typedef struct CheckedWeight {
     atomic_bool *bad;
 } CheckedWeight;
 void checked_read(const void *checked_weight, int64_t first, int64_t count, float *out);
+void dev_damaged_weight(Dev *d, const char *name); /* latches that failure */
 void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad);
 
 /* A small vector of a weight as floats at `to`; returns to, or NULL when w is NULL. Fails the device on non-finite values. */

@@ -133,6 +133,15 @@ bool device_is_one(const upres_options *o, const char *work, Fault *f)
     return false;
 }
 
+bool device_fine(const Dev *d, Fault *f)
+{
+    if (f->status != UPRES_OK) return false;
+    if (dev_cancelled(d)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
+    if (dev_ok(d)) return true;
+    const upres_status status = dev_no_memory(d) ? UPRES_E_MEMORY : dev_damaged(d) ? UPRES_E_INPUT : UPRES_E_RUNTIME;
+    return fault(f, status, "%s", dev_error(d)) == UPRES_OK;
+}
+
 void device_name_fault(const Device *d, Fault *f)
 {
     char name[16], text[sizeof f->text];

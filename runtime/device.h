@@ -34,6 +34,9 @@ bool device_choose_all(const upres_options *o, Fault *f);
 /* UPRES_E_UNSUPPORTED where there is a list: for work that one device does. */
 bool device_is_one(const upres_options *o, const char *work, Fault *f);
 
+/* Did all go well on it? Its failure becomes the job's, unless that has one of its own. */
+bool device_fine(const Dev *d, Fault *f);
+
 /* Puts the device's name before the sentence of a failure that lacks it. */
 void device_name_fault(const Device *d, Fault *f);
 

@@ -416,10 +416,8 @@ static ChunkCost run_tiles(FlashNetworks *m, Dev *d, int64_t k, VaeVideo low, Va
 /* Did all go well on the device? A callback's own sentence comes before the device's. */
 static bool fine(const FlashNetworks *m, int device, Fault *f)
 {
-    const Dev *d = m->device[device].dev;
     if (f->status != UPRES_OK) return false;
-    if (dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
-    else if (!dev_ok(d)) fault(f, dev_no_memory(d) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(d));
+    device_fine(m->device[device].dev, f);
     if (m->device_count > 1) device_name_fault(&m->device[device].device, f);
     return f->status == UPRES_OK;
 }

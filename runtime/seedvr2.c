@@ -429,9 +429,7 @@ static bool fine(const Seedvr2 *m, Fault *f)
 {
     if (f->status != UPRES_OK) return false;
     if (!m->dev) return fault(f, UPRES_E_MEMORY, "the GPU's memory could not be had again") == UPRES_OK;
-    if (dev_cancelled(m->dev)) return fault(f, UPRES_E_CANCELLED, "the job was cancelled") == UPRES_OK;
-    return dev_ok(m->dev) ||
-           fault(f, dev_no_memory(m->dev) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(m->dev)) == UPRES_OK;
+    return device_fine(m->dev, f);
 }
 
 /* After a failure: was it for memory of the GPU, and is it open again now, with the same tiles and less memory for weights? */

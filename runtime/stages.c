@@ -266,9 +266,7 @@ static upres_status run(Stage *s, const upres_options *o, int64_t keep, Link *in
                                  : vae_encode_open(s->vae, d, c->work.h, c->work.w, s->frames, c->tiles, source, sink);
     run_job(job, d, s, o, keep ? keep : s->frames, began);
     vae_job_close(job);
-    if (f->status == UPRES_OK && dev_cancelled(d)) fault(f, UPRES_E_CANCELLED, "the job was cancelled");
-    if (f->status == UPRES_OK && !dev_ok(d))
-        fault(f, dev_no_memory(d) ? UPRES_E_MEMORY : UPRES_E_RUNTIME, "%s", dev_error(d));
+    device_fine(d, f);
     const DevTotals totals = dev_totals(d);
     device_log_kernels(o, &totals, &(unsigned){0});
     dev_close(d);

@@ -206,6 +206,11 @@ LC_ALL=C sed 's/"pos_emb"/"neg_emb"/' w.safetensors >negative.safetensors
 refused "the negative text alone" 3 'no text embedding .*holds.* negative text' -i in -o out -m negative.safetensors
 refused "upscale without a decoder" 3 'decoder' -i in -o out -m encoder.safetensors
 refused "two VAEs" 3 'encoder.safetensors.*w.safetensors|w.safetensors.*encoder.safetensors' -i in -o out -m encoder.safetensors "${W[@]}"
+# the first tensor begins with a NaN
+cp w.safetensors damaged.safetensors
+printf '\377\177' | dd of=damaged.safetensors bs=1 seek=$((8 + $(od -An -tu8 -N8 w.safetensors))) conv=notrunc 2>dd.err
+refused "a weight that is no number" 3 'conv_in.weight.*not finite.*damaged' -i in -o out -m damaged.safetensors "${Q[@]}"
+refused "a weight that is no number, of a stage" 3 'not finite.*damaged' encode -i in -o out.safetensors -m damaged.safetensors
 refused "encode to a picture" 2 '.safetensors' encode -i in -o out.png "${W[@]}"
 refused "encode of odd sizes" 2 '20x20.*multiples of 8' encode -i mixed/000002.png -o out.safetensors "${W[@]}"
 refused "info of nothing" 2 'one weight file' info
@@ -366,6 +371,10 @@ refused "decode with an encoder alone" 3 'decoder' decode -i lat.safetensors -o 
 refused "decode of frames" 3 'no tensor .latent' decode -i frames.safetensors -o out "${W[@]}"
 printf '\130\0\0\0\0\0\0\0{"frames":{"dtype":"F32","shape":[3,1,2,2],"data_offsets":[0,48]}}                      ' >odd.safetensors
 head -c 48 /dev/zero >>odd.safetensors
+printf '\120\0\0\0\0\0\0\0{"frames":{"dtype":"F32","shape":[3,2,2],"data_offsets":[0,48]}}                ' >flat.safetensors
+head -c 48 /dev/zero >>flat.safetensors
+refused "encode of a tensor that is no clip" 3 'shape \[3, 2, 2\], expected \[C, T, H, W\]' encode -i flat.safetensors \
+    -o out.safetensors "${W[@]}"
 refused "encode of a file of odd sizes" 3 '2x2.*multiples of 8' encode -i odd.safetensors -o out.safetensors "${W[@]}"
 
 # ------------------------------------------------------------------------------------------------- plan, compare, bench

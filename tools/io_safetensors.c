@@ -41,7 +41,14 @@ bool tensor_source_open(TensorSource *s, const char *path, const char *name, Pro
     s->shape = (TensorShape){t.shape[0], t.shape[1], t.shape[2], t.shape[3]};
     bool sound = t.rank == 4;
     for (int i = 0; i < 4 && sound; i++) sound = t.shape[i] >= 1 && (i == 1 || t.shape[i] <= 16384);
-    if (!sound) return problem(p, EXIT_INPUT, "%s: tensor `%s` has not the shape [C, T, H, W] of a clip", path, name);
+    if (!sound) {
+        char shape[160] = "";
+        for (int i = 0; i < t.rank; i++) {
+            const size_t at = strlen(shape);
+            snprintf(shape + at, sizeof shape - at, "%s%" PRId64, i > 0 ? ", " : "", t.shape[i]);
+        }
+        return problem(p, EXIT_INPUT, "%s: tensor `%s` has shape [%s], expected [C, T, H, W] of a clip", path, name, shape);
+    }
     s->true_frames = true_frames(s->file, info.metadata_count);
     return true;
 }

@@ -235,7 +235,7 @@ static bool are_good(Dev *d, const struct CudaWeights *w, const uint32_t *bad, s
 {
     size_t i = 0;
     while (i < count && !bad[i]) i++;
-    if (i < count) dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged", w->names[i]);
+    if (i < count) dev_damaged_weight(d, w->names[i]);
     return i == count;
 }
 
