@@ -136,7 +136,9 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
                         step_i8<T>(integers, now + a, now + b, first, step);
                     }
                     __syncwarp(); /* or the compiler mixes two groups, which the registers do not hold */
-                    add_i8<T>(sum, integers, now + row_scale, 16 * 4, now + column_scale, first);
+                    RowFloats<T> rows;
+                    load_rows_i8<T>(rows, now + row_scale, 16 * 4);
+                    add_i8<T>(sum, integers, rows, now + column_scale, first);
                 }
             }
         }

@@ -34,18 +34,23 @@ __device__ __forceinline__ void multiply_step_i8(IntegerSums<T> &c, const uint32
     }
 }
 
-/* A finished block of 128 channels, scaled, to the sums. rows, columns: where the scales of this lane's first ones lie; step:
- * bytes from a fragment's rows to the next one's. */
-template <class T>
-__device__ __forceinline__ void add_i8(Sums<T> &sum, const IntegerSums<T> &c, uint32_t rows, uint32_t step, uint32_t columns,
-                                       int first)
+template <class T> using RowFloats = float[T::m_fragments][2];
+
+/* Scales of A's rows. from: where those of this lane's first ones lie; step: bytes to the next fragment's. */
+template <class T> __device__ __forceinline__ void load_rows_i8(RowFloats<T> &row, uint32_t from, uint32_t step)
 {
-    float row[T::m_fragments][2];
 #pragma unroll
     for (int m = 0; m < T::m_fragments; m++) {
-        row[m][0] = load_shared(rows + m * step);
-        row[m][1] = load_shared(rows + m * step + 8 * 4);
+        row[m][0] = load_shared(from + m * step);
+        row[m][1] = load_shared(from + m * step + 8 * 4);
     }
+}
+
+/* A finished block of 128 channels, scaled, to the sums. columns: where the scales of this lane's first ones lie. */
+template <class T>
+__device__ __forceinline__ void add_i8(Sums<T> &sum, const IntegerSums<T> &c, const RowFloats<T> &row, uint32_t columns,
+                                       int first)
+{
 #pragma unroll
     for (int n = 0; n < I8_GROUP<T>; n++) {
         const float2 column = load_shared_2(columns + (first + n) * 8 * 4);
