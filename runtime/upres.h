@@ -373,7 +373,7 @@ typedef struct upres_region {
 /*
  * Where a stage reads from and writes to, by position. read: fill region->data. write: store it, or, when `add` is
  * nonzero, add it to what stands there (overlapping tiles). Each sample is stored once before anything is added to it.
- * Return 0, or nonzero to stop the stage with UPRES_E_RUNTIME (set the sentence yourself before).
+ * Return 0, or nonzero to stop the stage with UPRES_E_RUNTIME and a sentence that names the frame.
  */
 typedef struct upres_video {
     uint32_t struct_size;

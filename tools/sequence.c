@@ -336,7 +336,8 @@ bool sequence_apart(const Sequence *s, const char *path, Problem *p)
 {
     for (size_t i = 0; i < s->count; i++)
         if (same_file(path, s->frames[i].path))
-            return problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path, s->frames[i].path);
+            return problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path,
+                           s->frames[i].path);
     return true;
 }
 
