@@ -568,7 +568,7 @@ static void decode_close(void *user)
     if (m->dev) dev_enter(m->dev);
     vae_job_close(m->decoder);
     m->decoder = NULL;
-    if (m->dev) dev_phase(m->dev);
+    if (m->dev && !m->encoder) dev_phase(m->dev);
     if (m->dev) dev_leave(m->dev);
 }
 

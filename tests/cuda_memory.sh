@@ -153,6 +153,11 @@ for seed in 2 3 4; do
     gpu_run "five_$seed" seed=$seed -i "$work/several" --scale 1 --batch-size 1
     holds "the same pixels in the streams' order $seed" same five "five_$seed"
 done
+# Of batches of three the encoder of the second is at work, with histories of its own, when the first one's decoder is closed.
+gpu_run three "seed=1,calls=$work/three.calls" -i "$work/several" --scale 1 --batch-size 3
+gpu_run three_2 seed=2 -i "$work/several" --scale 1 --batch-size 3
+holds "batches of three, begun one in the other: the same pixels in another order" same three three_2
+holds "results waited for while there was more to do: $(behind three), 5 at least" test "$(behind three)" -ge 5
 gpu_run five_tight memory=11M -i "$work/several" --scale 1 --batch-size 1
 holds "five batches with streamed weights: the same pixels" same five five_tight
 holds "streamed from batch to batch" test "$(reported five_tight cuMemcpyHtoDAsync_v2)" -gt \
