@@ -360,7 +360,8 @@ static void test_pieces(void)
         const int frame = i % 2 == 0 ? FRAME : 0;
         int seen[HEADS][PROBLEMS] = {{0}}, pieces = 0;
         cuda_limit_launches(d, whole / parts[i / 2]);
-        for (CudaFlashPiece p = cuda_flash_begin(d, "flash_bf16_128", grid, frame, flop); cuda_flash_next(d, &p); pieces++) {
+        CudaFlashPiece p = cuda_flash_begin(d, "flash_bf16_128", grid, frame, flop, 0.1); /* whatever is expected of it */
+        for (; cuda_flash_next(d, &p); pieces++) {
             bad += p.heads * p.problems > 1 && p.heads * p.problems * parts[i / 2] > HEADS * PROBLEMS * 1.000001;
             bad += p.grid.y != (unsigned)p.problems || p.grid.z != (unsigned)p.heads || p.grid.x != 1;
             bad += frame > 0 && p.heads > 1 && p.problems < PROBLEMS; /* rows of a mask would not follow each other */
