@@ -30,13 +30,34 @@ check "devices as JSON" "$upres" --list-devices --json
 holds "a line a device" check.out '^\{"type":"result","verb":"list-devices","device":"cpu","name":"cpu.*"memory_bytes":[1-9][0-9]*,'
 refused "an argument of a list" 2 '"--threads" after --list-devices' --list-devices --threads 2
 check "help" "$upres" -h
-for verb in upscale encode decode info convert plan compare bench selftest demo-weights; do check "help of $verb" "$upres" $verb -h; done
+for verb in upscale encode decode info convert plan compare bench selftest demo-weights completion; do check "help of $verb" "$upres" $verb -h; done
 check "help of upscale, once more" "$upres" upscale -h
 holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42' '--vae-tile off\|auto\|N'
 check "help of convert, once more" "$upres" convert -h
 holds "help tells what the verb's output is" check.out '--output OUT.gguf +the file to write'
 refused "unknown verb" 2 'did you mean upscale' upsacle
-refused "completion" 2 'completion is not in this version' completion bash
+refused "a shell that is none" 2 'give bash, zsh or fish' completion tcsh
+refused "no shell" 2 'give bash, zsh or fish' completion
+for shell in bash zsh fish; do
+    check "completion of $shell" "$upres" completion $shell
+    cp check.out completion.$shell
+    if ! command -v $shell >/dev/null; then skip "completion of $shell is read by $shell, which is not there"
+    elif $shell -n completion.$shell 2>check.err; then ok "completion of $shell is read by $shell"
+    else fail "completion of $shell is read by $shell" "$(cat check.err)"; fi
+done
+completed() { # WORD...: what bash offers for the last one
+    bash -c '. ./completion.bash; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _upres; echo "${COMPREPLY[*]}"' complete "$@"
+}
+offers() { # NAME WANTED WORD...
+    local found
+    found=$(completed "${@:3}")
+    if [ "$2" = "$found" ]; then ok "$1"; else fail "$1" "\"$found\" instead of \"$2\""; fi
+}
+offers "verbs are completed" "decode demo-weights" upres de
+offers "options are completed" "--color --color-scope" upres -i in --colo
+offers "words are completed" "wavelet wavelet_adaptive" upres upscale --color wav
+offers "values of a verb are completed" "q8_0" upres convert a --type q
+offers "an option of another verb is not completed" "" upres info --col
 
 # --------------------------------------------------------------------------------------------------- weights and frames
 

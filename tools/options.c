@@ -157,7 +157,7 @@ static const Option options[] = {
     {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
      "tell what was loaded and chosen, and the time of each phase"},
     {"quiet", 'q', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_DEMO_WEIGHTS, JOB(quiet), 0, 0, NULL, "errors only"},
-    {"help", 'h', FORM_FLAG, EVERY, JOB(help), 0, 0, NULL, "this text"},
+    {"help", 'h', FORM_FLAG, EVERY | VERB_COMPLETION, JOB(help), 0, 0, NULL, "this text"},
 
     {"resume", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
     {"shard", 0, FORM_LATER, EVERY, 0, 0, 0, NULL, NULL},
@@ -228,6 +228,9 @@ static const VerbText verbs[] = {
      "slightly sharper (seedvr2) or softer (flashvsr) than bicubic."},
     {VERB_SELFTEST, "selftest", "selftest [PATTERN] [--device all|cpu|cuda[:N]] [--report FILE] [options]",
      "Check every kernel of this machine's devices against plain C."},
+    {VERB_COMPLETION, "completion", "completion bash|zsh|fish",
+     "What a shell needs to complete upres' verbs, options and values, on stdout:\n"
+     "source <(upres completion bash)"},
 };
 
 static const VerbText *find_verb(VerbBit verb)
@@ -257,6 +260,38 @@ void verb_usage(VerbBit verb)
     }
     fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 130/143 stopped.\n",
           stdout);
+}
+
+/* --------------------------------------------------------------------------------------------------------- for shells */
+
+/* The literal ones of what bars part: those without capitals, up to a bracket. */
+static void literal_words(const char *values, char *words, size_t size)
+{
+    size_t used = 0;
+    words[0] = '\0';
+    while (values != NULL && *values != '\0') {
+        const size_t length = strcspn(values, "|"), plain = strcspn(values, "|[");
+        size_t capitals = 0;
+        for (size_t i = 0; i < plain; i++) capitals += isupper((unsigned char)values[i]) != 0;
+        if (capitals == 0 && used + plain + 2 <= size)
+            used += (size_t)snprintf(words + used, size - used, "%s%.*s", used > 0 ? " " : "", (int)plain, values);
+        values += length + (values[length] == '|');
+    }
+}
+
+bool option_text(VerbBit verb, int number, OptionText *text)
+{
+    static char words[128];
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const Option *o = &options[i];
+        if (!(o->verbs & verb) || o->help == NULL || number-- > 0) continue;
+        literal_words(o->values, words, sizeof words);
+        *text = (OptionText){.name = o->name, .help = o->help, .letter = o->letter, .takes_value = o->form != FORM_FLAG,
+                             .takes_file = o->form == FORM_TEXT || o->form == FORM_MODEL, .repeats = o->form == FORM_MODEL,
+                             .words = words};
+        return true;
+    }
+    return false;
 }
 
 /* --------------------------------------------------------------------------------------------------- nearest word */

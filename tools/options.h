@@ -11,7 +11,8 @@
 
 typedef enum VerbBit {
     VERB_UPSCALE = 1, VERB_ENCODE = 2, VERB_DECODE = 4, VERB_INFO = 8, VERB_CONVERT = 16, VERB_PLAN = 32,
-    VERB_COMPARE = 64, VERB_BENCH = 128, VERB_SELFTEST = 256, VERB_DEMO_WEIGHTS = 512
+    VERB_COMPARE = 64, VERB_BENCH = 128, VERB_SELFTEST = 256, VERB_DEMO_WEIGHTS = 512,
+    VERB_COMPLETION = 1024
 } VerbBit;
 
 typedef enum ProgressMode { PROGRESS_AUTO, PROGRESS_PLAIN, PROGRESS_JSON, PROGRESS_NONE } ProgressMode;
@@ -58,6 +59,16 @@ bool job_fits_weights(const Job *job, const upres_weights *w, Problem *p);
 /* Name of a verb; its usage line and the options it takes, on stdout. */
 const char *verb_name(VerbBit verb);
 void verb_usage(VerbBit verb);
+
+/* An option as shells complete it; texts are valid until the next call. */
+typedef struct OptionText {
+    const char *name, *help;
+    char letter; /* 0: none */
+    bool takes_value, takes_file, repeats;
+    const char *words; /* what may be given, with spaces between; "": other things than words */
+} OptionText;
+/* The verb's option of that number, in the order of its usage. False: it has no more. */
+bool option_text(VerbBit verb, int number, OptionText *o);
 
 /* The word of `words` (NULL ends them) that `text` was probably meant to be; NULL when none is near. */
 const char *nearest_word(const char *text, const char *const *words);

@@ -15,5 +15,6 @@ int verb_compare(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_selftest(int argc, char **argv);
 int verb_demo_weights(int argc, char **argv);
+int verb_completion(int argc, char **argv);
 
 #endif
