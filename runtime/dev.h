@@ -122,7 +122,7 @@ Dev *dev_plan_open(const DevSetup *s); /* plans what dev_open would do */
 void dev_close(Dev *d);
 
 bool dev_is_plan(const Dev *d);
-bool dev_works_aside(const Dev *d);                  /* work that was given out goes on while the host does other things; also on a plan */
+bool dev_works_aside(const Dev *d); /* also of a plan: work that was given out goes on while the host does other things */
 bool dev_ok(const Dev *d);
 const char *dev_error(const Dev *d);                 /* sentence of the first failure, "" without one */
 bool dev_no_memory(const Dev *d);                    /* that failure was one of the device's memory */

@@ -335,8 +335,8 @@ UPRES_API int64_t upres_session_wants(const upres_session *s);
  * Hand over source frame upres_session_wants(). The pixels are copied; the frame stays the caller's.
  * Returns UPRES_OK; UPRES_AGAIN when results must be pulled first (the frame was not taken); UPRES_E_INPUT when size or
  * form differ from the clip's (the session stays usable); UPRES_E_ARGUMENT for another number than wanted.
- * A SeedVR2 session on one GPU takes the next batch's frames as well while a batch is at work: who pushes them between results, before
- * pull asks for them, leaves the GPU no pause between batches.
+ * A SeedVR2 session on one GPU takes the next batch's frames as well while a batch is at work: who pushes them between results,
+ * before pull asks for them, leaves the GPU no pause between batches.
  */
 UPRES_API upres_status upres_session_push(upres_session *s, const upres_frame *frame);
 

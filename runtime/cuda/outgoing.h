@@ -14,7 +14,8 @@ typedef struct CudaOutgoing CudaOutgoing;
 CudaOutgoing *cuda_outgoing_open(const CudaDriver *driver, CUstream main); /* NULL: no memory */
 void cuda_outgoing_close(CudaOutgoing *o); /* NULL is allowed; before the memory goes that is copied to */
 
-/* What is there when the main stream has got as far as now. OUTGOING_MOST at once, each forgotten before its memory is used again. */
+/* What is there when the main stream has got as far as now. OUTGOING_MOST at once, each forgotten before its memory is used
+ * again. */
 enum { OUTGOING_MOST = 4 };
 typedef struct OutgoingPart {
     CUdeviceptr from;
