@@ -1,5 +1,6 @@
 #include "runtime/device.h"
 
+#include "kernels/cpu/cpu.h"
 #include "runtime/cuda/budget.h"
 #include "runtime/cuda/policy.h"
 #include "runtime/options.h"
@@ -7,12 +8,22 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool refuse_precision(const char *device, const char *offers, const upres_options *o, Fault *f)
 {
     fault(f, UPRES_E_UNSUPPORTED, "--precision %s is not offered by %s; use %s", options_precision_name(o->precision), device,
           offers);
+    return false;
+}
+
+/* A word that is none would mean the fastest, which nobody who sets it wants. */
+static bool cpu_cap(Fault *f)
+{
+    const char *cap = getenv("UPRES_CPU");
+    if (cap == NULL || *cap == '\0' || cpu_is_cap(cap)) return true;
+    fault(f, UPRES_E_ARGUMENT, "UPRES_CPU is '%.40s'; give scalar, avx2 or avx512, the most to use, or leave it unset", cap);
     return false;
 }
 
@@ -89,7 +100,7 @@ bool device_choose(const upres_options *o, Device *d, Fault *f)
         }
         snprintf(d->note, sizeof d->note, "running on the CPU: %s", error);
     }
-    return cpu_precision(o, d, f);
+    return cpu_cap(f) && cpu_precision(o, d, f);
 }
 
 bool device_agrees(const CudaDevice *first, CudaDevice *d, Fault *f)

@@ -156,6 +156,9 @@ for p in fp8 fp8x3; do
         --device sm_89:128:2.5:1008:24 --precision $p
 done
 for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done
+export UPRES_CPU=sse9
+refused "a set of instructions that is none" 2 "UPRES_CPU is 'sse9'; give scalar, avx2 or avx512" -i in -o out "${W[@]}" --device cpu
+unset UPRES_CPU
 refused "a pipe" 2 'not in this version' -i - -o out "${W[@]}"
 refused "y4m" 2 'y4m.*in this version' -i in -o out.y4m "${W[@]}"
 refused "frames past the end" 2 '--frames 8-9.*1 to 7' -i in -o out "${W[@]}" --frames 8-9

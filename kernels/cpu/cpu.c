@@ -34,11 +34,20 @@ const CpuKernels *cpu_kernels_named(const char *name)
     return NULL;
 }
 
+static const char *const rising[] = {"scalar", "avx2", "avx512"};
+enum { SETS = sizeof rising / sizeof *rising };
+
+bool cpu_is_cap(const char *name)
+{
+    for (int i = 0; i < SETS; i++)
+        if (strcmp(name, rising[i]) == 0) return true;
+    return false;
+}
+
 const CpuKernels *cpu_kernels(const char *cap)
 {
-    static const char *const rising[] = {"scalar", "avx2", "avx512"};
     const CpuKernels *best = &kernels_scalar;
-    for (size_t i = 0; i < sizeof rising / sizeof *rising; i++) {
+    for (int i = 0; i < SETS; i++) {
         const CpuKernels *k = cpu_kernels_named(rising[i]);
         if (k != NULL) best = k;
         if (cap != NULL && strcmp(cap, rising[i]) == 0) break;

@@ -62,6 +62,7 @@ typedef struct CpuKernels {
 
 /* The fastest set this machine has, not above `cap` ("scalar", "avx2", "avx512"; NULL or anything else: no cap). */
 const CpuKernels *cpu_kernels(const char *cap);
+bool cpu_is_cap(const char *name); /* one of those words, whatever this machine has */
 /* One set by name; NULL when this machine or build lacks it. */
 const CpuKernels *cpu_kernels_named(const char *name);
 
