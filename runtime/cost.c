@@ -178,3 +178,23 @@ const char *cost_bytes(uint64_t bytes, char text[32])
     snprintf(text, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
     return text;
 }
+
+void cost_log(const upres_options *o, const JobMemory *m)
+{
+    char arena[32], weights[32], pictures[32], fixed[32], limit[32] = "an unknown amount";
+    cost_bytes(m->arena_bytes, arena);
+    cost_bytes(m->weight_bytes, weights);
+    cost_bytes(m->picture_bytes, pictures);
+    cost_bytes(m->fixed_bytes, fixed);
+    if (m->limit) cost_bytes(m->limit, limit);
+    if (!m->gpu) {
+        options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
+                    fixed, limit);
+        return;
+    }
+    const bool several = m->devices > 1;
+    options_log(o, UPRES_LOG_INFO,
+                "memory of %s: networks %s, weights %s, pictures%s %s; frames and program, in the host's, %s; %s can be had%s",
+                several ? "each GPU" : "the GPU", arena, weights, several ? " (on the first)" : "", pictures, fixed, limit,
+                several ? " of each" : "");
+}

@@ -73,4 +73,14 @@ PhaseCost cost_of(const Dev *d);
 /* "3.2 GiB" in a buffer of the caller's. */
 const char *cost_bytes(uint64_t bytes, char text[32]);
 
+/* What a job takes and may take, for a line of the log. */
+typedef struct JobMemory {
+    uint64_t arena_bytes, weight_bytes, picture_bytes; /* of the GPU, or of each, where there is one */
+    uint64_t fixed_bytes;                              /* of the host */
+    uint64_t limit;                                    /* 0: not known */
+    bool gpu;
+    int devices;
+} JobMemory;
+void cost_log(const upres_options *o, const JobMemory *m);
+
 #endif

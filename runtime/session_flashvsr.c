@@ -118,23 +118,8 @@ static void log_start(const FlashSession *j, const WeightSet *w)
         options_log(o, UPRES_LOG_INFO, "%d tiles of %d, overlap %d", p->tiles, p->tile, p->overlap);
     else
         options_log(o, UPRES_LOG_INFO, "untiled");
-    char arena[32], weights[32], pictures[32], fixed[32], limit[32];
-    cost_bytes(p->arena_bytes, arena);
-    cost_bytes(p->weight_bytes, weights);
-    cost_bytes(p->fixed_bytes, fixed);
-    cost_bytes(j->picture_bytes, pictures);
-    if (p->limit) cost_bytes(p->limit, limit);
-    else snprintf(limit, sizeof limit, "an unknown amount");
-    if (p->weights.all)
-        options_log(o, UPRES_LOG_INFO,
-                    p->devices > 1 ? "memory of each GPU: networks %s, weights %s, pictures (on the first) %s; frames and program, in "
-                                     "the host's, %s; %s can be had of each"
-                                   : "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the host's, %s; "
-                                     "%s can be had",
-                    arena, weights, pictures, fixed, limit);
-    else
-        options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
-                    fixed, limit);
+    cost_log(o, &(JobMemory){.arena_bytes = p->arena_bytes, .weight_bytes = p->weight_bytes, .picture_bytes = j->picture_bytes,
+                             .fixed_bytes = p->fixed_bytes, .limit = p->limit, .gpu = p->weights.all > 0, .devices = p->devices});
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */

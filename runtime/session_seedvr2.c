@@ -237,7 +237,6 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
         options_log(o, UPRES_LOG_INFO, "%s: %s%s: %s", weight_file_path(part->file), weight_network_name(part->network),
                     used ? "" : " (not used)", part->summary ? part->summary : "");
     }
-    char arena[32], weights[32], pictures[32], fixed[32], limit[32];
     for (int i = 0; i < j->device_count; i++)
         options_log(o, UPRES_LOG_INFO, "device %s", seedvr2_describe(j->course[i].networks));
     options_log(o, UPRES_LOG_INFO, "size %dx%d -> resized %dx%d -> written %dx%d, computed %dx%d", clip->width,
@@ -246,22 +245,9 @@ static void log_start(const Seedvr2Session *j, const WeightSet *w)
                 p->batch.frames, o->overlap, o->prepend);
     log_tiles(o, "encode", p->encode_tiles, p->encode_tile_count);
     log_tiles(o, "decode", p->decode_tiles, p->decode_tile_count);
-    cost_bytes(p->arena_bytes, arena);
-    cost_bytes(p->weight_bytes, weights);
-    cost_bytes(p->fixed_bytes, fixed);
-    cost_bytes(j->picture_bytes, pictures);
-    if (p->limit) cost_bytes(p->limit, limit);
-    else snprintf(limit, sizeof limit, "an unknown amount");
-    if (p->weights.all)
-        options_log(o, UPRES_LOG_INFO,
-                    j->device_count > 1 ? "memory of each GPU: networks %s, weights %s, pictures (on the first) %s; frames and "
-                                          "program, in the host's, %s; %s can be had of each"
-                                        : "memory of the GPU: networks %s, weights %s, pictures %s; frames and program, in the "
-                                          "host's, %s; %s can be had",
-                    arena, weights, pictures, fixed, limit);
-    else
-        options_log(o, UPRES_LOG_INFO, "memory: networks %s, weights %s, frames and program %s; %s can be had", arena, weights,
-                    fixed, limit);
+    cost_log(o, &(JobMemory){.arena_bytes = p->arena_bytes, .weight_bytes = p->weight_bytes, .picture_bytes = j->picture_bytes,
+                             .fixed_bytes = p->fixed_bytes, .limit = p->limit, .gpu = p->weights.all > 0,
+                             .devices = j->device_count});
 }
 
 /* ---------------------------------------------------------------------------------------------------- open and close */
