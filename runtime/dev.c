@@ -311,6 +311,14 @@ void pre_touch(Dev *d, const Pre *pre)
     dev_touch(d, pre->beta);
 }
 
+int conv_frames_out(const ConvArgs *a, int frames_in)
+{
+    if (a->whole) return (frames_in - a->kt) / a->stride_t + 1;
+    if (a->kt == 1) return frames_in;
+    int front = a->start ? a->kt - 1 : a->kt - a->stride_t;
+    return (frames_in + front - a->kt) / a->stride_t + 1;
+}
+
 int conv_channels_in(const ConvArgs *a)
 {
     return (int)a->weight->shape[a->weight_channels_last ? a->weight->rank - 1 : 1] / (a->weight_frames_in_channels ? a->kt : 1);

@@ -61,14 +61,6 @@ static void clear_last_slot(Dev *d, const ConvState *s)
 
 /* ------------------------------------------------------------------------------------------------------- convolution */
 
-int conv_frames_out(const ConvArgs *a, int frames_in)
-{
-    if (a->whole) return (frames_in - a->kt) / a->stride_t + 1;
-    if (a->kt == 1) return frames_in;
-    int front = a->start ? a->kt - 1 : a->kt - a->stride_t;
-    return (frames_in + front - a->kt) / a->stride_t + 1;
-}
-
 static void output_of(Dev *d, const ConvArgs *a, int n, GemmJob *j)
 {
     const Post *p = &a->post;
