@@ -111,6 +111,7 @@ whole_way=(--scale 1.25 --batch-size 1 --color lab --strength 0.8 --input-noise 
 for n in 3 4 5; do
     mkdir "$work/first_$n"
     for i in $(seq $n); do cp "$work/several/00000$i.png" "$work/first_$n/"; done
+    [ $n != 3 ] || gpu_run cold seed=1 -i "$work/first_$n" "${whole_way[@]}" # kernels that no cache holds yet are compiled here
     gpu_run "batches_$n" seed=1 -i "$work/first_$n" "${whole_way[@]}"
 done
 
