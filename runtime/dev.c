@@ -484,6 +484,12 @@ void dev_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, 
     if (may_run(d)) d->ops->modulation_row(d, out, add, emb, emb_row, table, table_row);
 }
 
+double block_attention_flop(const BlockAttentionArgs *a)
+{
+    const double keys = (double)a->key_slices * a->keys[0].k.h * a->keys[0].k.w;
+    return 4.0 * a->q.t * a->q.h * a->q.w * keys * a->heads * a->head_dim;
+}
+
 double chosen_share(const BlockAttentionArgs *a)
 {
     if (!a->mask.valid || a->chosen == 0) return 1.0;
@@ -493,9 +499,8 @@ double chosen_share(const BlockAttentionArgs *a)
 
 void dev_block_attention(Dev *d, const BlockAttentionArgs *a)
 {
-    const double keys = (double)a->key_slices * a->keys[0].k.h * a->keys[0].k.w;
     if (!may_run(d)) return;
-    d->totals.flop += 4.0 * a->q.t * a->q.h * a->q.w * keys * a->heads * a->head_dim * chosen_share(a);
+    d->totals.flop += block_attention_flop(a) * chosen_share(a);
     d->ops->block_attention(d, a);
 }
 

@@ -156,7 +156,8 @@ void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_ro
 
 RowAct row_act(Act a);
 
-/* Which part of all pairs of blocks a mask chooses, at most. */
+/* Operations of block attention as if all pairs of blocks were chosen, and which part of them a mask chooses, at most. */
+double block_attention_flop(const BlockAttentionArgs *a);
 double chosen_share(const BlockAttentionArgs *a);
 
 /* Statistics of all frames of x. */

@@ -290,9 +290,5 @@ static bool bench(Job *job, int argc, char **argv, Problem *p)
 
 int verb_bench(int argc, char **argv)
 {
-    Job job;
-    Problem p;
-    int status = bench(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
-    job_free(&job);
-    return status;
+    return job_run(bench, argc, argv);
 }

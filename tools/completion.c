@@ -185,9 +185,5 @@ static bool complete(Job *job, int argc, char **argv, Problem *p)
 
 int verb_completion(int argc, char **argv)
 {
-    Job job;
-    Problem p;
-    int code = complete(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
-    job_free(&job);
-    return code;
+    return job_run(complete, argc, argv);
 }

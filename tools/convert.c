@@ -33,9 +33,5 @@ static bool convert(Job *job, int argc, char **argv, Problem *p)
 
 int verb_convert(int argc, char **argv)
 {
-    Job job;
-    Problem p;
-    int status = convert(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
-    job_free(&job);
-    return status;
+    return job_run(convert, argc, argv);
 }

@@ -85,9 +85,5 @@ static bool make(Job *job, int argc, char **argv, Problem *p)
 
 int verb_demo_weights(int argc, char **argv)
 {
-    Job job;
-    Problem p;
-    int status = make(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
-    job_free(&job);
-    return status;
+    return job_run(make, argc, argv);
 }

@@ -811,3 +811,12 @@ void job_free(Job *job)
     free(job->operands);
     free(job->ranges);
 }
+
+int job_run(bool (*verb)(Job *job, int argc, char **argv, Problem *p), int argc, char **argv)
+{
+    Job job;
+    Problem p;
+    const int status = verb(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
+    job_free(&job);
+    return status;
+}

@@ -51,6 +51,8 @@ typedef struct Job {
  */
 bool job_parse(Job *job, VerbBit verb, int argc, char **argv, Problem *p);
 void job_free(Job *job);
+/* A verb that keeps nothing beside its Job, from job_parse() to job_free(): its exit code, the complaint printed. */
+int job_run(bool (*verb)(Job *job, int argc, char **argv, Problem *p), int argc, char **argv);
 
 bool weights_hold(const upres_weights *w, const char *network); /* "seedvr2_dit", ...: as upres_part_info names them */
 /* Were options given that the system of these weights does not take? EXIT_USAGE naming one. */

@@ -134,9 +134,5 @@ static bool selftest(Job *job, int argc, char **argv, Problem *p)
 
 int verb_selftest(int argc, char **argv)
 {
-    Job job;
-    Problem p;
-    int status = selftest(&job, argc, argv, &p) ? EXIT_FINE : console_fail(&job.console, &p);
-    job_free(&job);
-    return status;
+    return job_run(selftest, argc, argv);
 }

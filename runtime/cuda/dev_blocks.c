@@ -155,7 +155,7 @@ static void attend_in_8_bits(BlockJob *j)
         CudaFlash8 e = {.o = f->o, .mask = f->mask, .q_rows = f->q_rows, .queries = f->queries, .keys = keys,
                         .blocks = f->blocks, .block_tiles = f->block_keys / FLASH8_KEYS, .first_head = first, .scale = f->scale,
                         .last_bias = f->last_bias};
-        cuda_flash8(j->d, &e, &p, a->q.w, heads, a->q.t * a->q.h, 4.0 * q_rows * keys * heads * a->head_dim,
+        cuda_flash8(j->d, &e, &p, a->q.w, heads, a->q.t * a->q.h, block_attention_flop(a) * heads / a->heads,
                     chosen_share(a));
     }
     cuda_scratch_free(j->d, &j->eights);
@@ -173,7 +173,6 @@ void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
                  a->head_dim);
         return;
     }
-    const double flop = 4.0 * a->q.t * a->q.h * a->q.w * keys * a->heads * a->head_dim;
     j.flash = (CudaFlash){.o = cuda_tokens(d, a->o), .mask = cuda_at(d, a->mask), .q_rows = a->q.h, .queries = a->q.w,
                           .blocks = a->mask.valid ? keys / a->block_keys : a->key_slices,
                           .block_keys = a->mask.valid ? a->block_keys : slice_keys, .head_dim = a->head_dim, .scale = a->scale,
@@ -181,7 +180,8 @@ void cuda_block_attention(Dev *d, const BlockAttentionArgs *a)
     if (reads_directly(&j)) use_directly(&j);
     else use_copies(&j);
     if (cuda_attention_in_8_bits(j.form)) attend_in_8_bits(&j);
-    else cuda_flash(d, &j.flash, j.type, a->q.w, a->heads, a->q.t * a->q.h, flop, chosen_share(a));
+    else cuda_flash(d, &j.flash, j.type, a->q.w, a->heads, a->q.t * a->q.h, block_attention_flop(a),
+                    chosen_share(a));
     cuda_zero_padding(d, a->o);
     cuda_scratch_free(d, &j.table);
     cuda_scratch_free(d, &j.operands);
