@@ -207,6 +207,12 @@ refused "a frame of another size" 3 'mixed/000002.png: 20x20.*160x96' -i mixed -
 echo $deep | base64 -d >deep.png
 mkdir forms && cp mixed/000002.png forms/1.png && head -c 33 forms/1.png >forms/2.png
 refused "a PNG cut short" 3 'forms/2.png' -i forms -o out "${W[@]}"
+head -c -12 mixed/000002.png >forms/2.png
+refused "a PNG without its end" 3 'forms/2.png.*ends before its IEND chunk' -i forms -o out "${W[@]}"
+head -c -16 mixed/000002.png >forms/2.png
+refused "a PNG that ends in a chunk" 3 'forms/2.png.*inside a chunk' -i forms -o out "${W[@]}"
+{ head -c 33 mixed/000002.png; tail -c 12 mixed/000002.png; } >forms/2.png
+refused "a PNG without pixels" 3 'forms/2.png.*holds no pixels' -i forms -o out "${W[@]}"
 : >forms/2.png
 refused "an empty picture" 3 'forms/2.png.*empty' -i forms -o out "${W[@]}"
 echo "no picture" >forms/2.png
@@ -343,6 +349,9 @@ if LC_ALL=C grep -qa 'gAMA' deep_out.png && LC_ALL=C grep -qa 'tEXtTitle' deep_o
 else
     fail "metadata is kept" "gAMA or tEXt is lost"
 fi
+{ cat deep.png && echo 'bytes behind its end'; } >behind.png
+check "a PNG with bytes behind its end" "$upres" -i behind.png -o behind_out.png "${W[@]}" --scale 2 --color none --progress none
+check "its pixels are the same" cmp deep_out.png behind_out.png
 (
     trap '' XFSZ
     ulimit -f 4

@@ -106,34 +106,51 @@ static bool parse_header(const char *path, const uint8_t *b, uint64_t size, Head
     return true;
 }
 
+static bool no_pixels(const char *path, Problem *p)
+{
+    return problem(p, EXIT_INPUT, "%s: broken PNG, it holds no pixels; copy it again", path);
+}
+
 static bool can_be_transparent(int colour)
 {
     return colour == GREY || colour == RGB || colour == PALETTE;
 }
 
+/* The length and kind of the chunk at *at, which moves past it. */
+static bool probe_chunk(InputFile *f, uint64_t *at, uint8_t chunk[8], const char *before, Problem *p)
+{
+    if (f->size - *at < CHUNK_OVERHEAD)
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it ends before its %s; copy it again", f->path, before);
+    if (!readfile_at(f, *at, chunk, 8, p)) return false;
+    if (get32(chunk) > f->size - *at - CHUNK_OVERHEAD)
+        return problem(p, EXIT_INPUT, "%s: broken PNG, it ends inside a chunk; copy it again", f->path);
+    *at += CHUNK_OVERHEAD + get32(chunk);
+    return true;
+}
+
+/* Is there an IEND chunk from `at` on? Nearly always it is the last; other bytes may lie behind it, which are no concern. */
+static bool probe_end(InputFile *f, uint64_t at, Problem *p)
+{
+    uint8_t chunk[8];
+    if (!readfile_at(f, f->size - CHUNK_OVERHEAD, chunk, sizeof chunk, p)) return false;
+    while (!kind_is(chunk + 4, "IEND"))
+        if (!probe_chunk(f, &at, chunk, "IEND chunk", p)) return false;
+    return true;
+}
+
 static bool probe(InputFile *f, PngForm *form, Problem *p)
 {
-    uint8_t b[HEADER_BYTES] = {0};
+    uint8_t b[HEADER_BYTES] = {0}, chunk[8] = {0};
     Header h;
     if (!readfile_at(f, 0, b, f->size < sizeof b ? (size_t)f->size : sizeof b, p)) return false;
     if (!parse_header(f->path, b, f->size, &h, p)) return false;
     bool transparent = false;
-    for (uint64_t at = HEADER_BYTES;;) {
-        if (f->size - at < CHUNK_OVERHEAD)
-            return problem(p, EXIT_INPUT, "%s: broken PNG, it ends before its pixels; copy it again", f->path);
-        uint8_t chunk[8];
-        if (!readfile_at(f, at, chunk, sizeof chunk, p)) return false;
-        if (get32(chunk) > f->size - at - CHUNK_OVERHEAD)
-            return problem(p, EXIT_INPUT, "%s: broken PNG, it ends inside a chunk; copy it again", f->path);
-        if (kind_is(chunk + 4, "IDAT")) break;
+    for (uint64_t at = HEADER_BYTES; !kind_is(chunk + 4, "IDAT");) {
+        if (kind_is(chunk + 4, "IEND")) return no_pixels(f->path, p);
+        if (!probe_chunk(f, &at, chunk, "pixels", p)) return false;
         transparent |= kind_is(chunk + 4, "tRNS") && can_be_transparent(h.colour);
-        at += CHUNK_OVERHEAD + get32(chunk);
+        if (kind_is(chunk + 4, "IDAT") && !probe_end(f, at, p)) return false;
     }
-    uint8_t end[CHUNK_OVERHEAD];
-    if (!readfile_at(f, f->size - sizeof end, end, sizeof end, p)) return false;
-    if (!kind_is(end + 4, "IEND"))
-        return problem(p, EXIT_INPUT, "%s: broken PNG, it does not end with an IEND chunk; copy it again, or convert the "
-                       "picture to plain PNG", f->path);
     *form = expanded_form(&h, transparent);
     return true;
 }
@@ -211,8 +228,7 @@ static bool parse_body(const char *path, const uint8_t *file, size_t size, Body 
                            path, (const char *)c.kind);
         }
     }
-    if (b->packed_size == 0) return problem(p, EXIT_INPUT, "%s: broken PNG, it holds no pixels; copy it again", path);
-    return true;
+    return b->packed_size > 0 || no_pixels(path, p);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- pixels */
