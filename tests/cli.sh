@@ -294,30 +294,35 @@ check "every third frame" "$upres" -i in -o steps "${W[@]}" "${Q[@]}" --frames 1
 mkdir thirds && cp whole/000001.png whole/000004.png whole/000007.png thirds/ 2>/dev/null
 same "a list of frames and one run" thirds steps
 
-# stopped half way by SIGTERM, then by SIGKILL, then finished
-"$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --json >stopped.out 2>stopped.err &
-job=$!
-for _ in $(seq 600); do
-    [ -e stopped/000002.png ] && break
-    sleep 0.1
+# stopped half way by a signal, then by SIGKILL, then finished
+signalled() { # SIGNAL FRAME FOLDER OPTION...: sent when FOLDER has that frame; the exit code becomes rc
+    local job
+    "$upres" -i in -o "$3" "${W[@]}" "${Q[@]}" --batch-size 1 "${@:4}" >stopped.out 2>stopped.err &
+    job=$!
+    for _ in $(seq 600); do
+        [ -e "$3/$2.png" ] && break
+        sleep 0.1
+    done
+    kill -s "$1" $job 2>/dev/null
+    wait $job 2>/dev/null
+    rc=$?
+}
+for s in HUP:129:hung TERM:143:stopped; do
+    IFS=: read -r signal code folder <<<"$s"
+    signalled "$signal" 000002 "$folder" --json
+    if [ $rc = "$code" ]; then
+        holds "stopped by SIG$signal: $code" stopped.err 'stopped by a signal after [1-6] of 7 frames'
+    else
+        fail "stopped by SIG$signal: $code" "exit code $rc: $(tail -n 1 stopped.err)"
+    fi
+    if [ -z "$(find "$folder" -name '*.part' 2>&1)" ]; then ok "no half files by SIG$signal"
+    else fail "no half files by SIG$signal" "$(names "$folder")"; fi
 done
-kill -TERM $job 2>/dev/null
-wait $job
-rc=$?
-if [ $rc = 143 ]; then
-    holds "stopped by SIGTERM: 143" stopped.err 'stopped by a signal after [1-6] of 7 frames'
-else
-    fail "stopped by SIGTERM: 143" "exit code $rc: $(tail -n 1 stopped.err)"
-fi
-if [ -z "$(find stopped -name '*.part' 2>&1)" ]; then ok "no half files"; else fail "no half files" "$(names stopped)"; fi
-"$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --skip-existing 2>/dev/null &
-job=$!
-for _ in $(seq 600); do
-    [ -e stopped/000004.png ] && break
-    sleep 0.1
-done
-kill -KILL $job 2>/dev/null
-wait $job 2>/dev/null
+trap '' HUP # as nohup does
+signalled HUP 000002 kept
+trap - HUP
+if [ $rc = 0 ]; then ok "a SIGHUP that is ignored"; else fail "a SIGHUP that is ignored" "exit code $rc: $(tail -n 1 stopped.err)"; fi
+signalled KILL 000004 stopped --skip-existing
 check "go on" "$upres" -i in -o stopped "${W[@]}" "${Q[@]}" --batch-size 1 --skip-existing --json
 holds "the result counts what was kept" check.out '"type":"result".*"skipped":[1-6]'
 rm -f stopped/*.part

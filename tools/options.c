@@ -258,7 +258,7 @@ void verb_usage(VerbBit verb)
                  o->values != NULL ? o->values : "");
         printf("  %-36s%s%s\n", left, strlen(left) > 35 ? "\n                                      " : "", o->help);
     }
-    fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 130/143 stopped.\n",
+    fputs("\nExit codes: 0 done, 1 failed while running, 2 usage, 3 bad input, 33 out of memory, 129/130/143 stopped.\n",
           stdout);
 }
 

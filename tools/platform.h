@@ -59,7 +59,8 @@ bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Prob
 bool writefile_commit(OutputFile *f, Problem *p);
 void writefile_abandon(OutputFile *f); /* nothing stays behind; without effect after commit */
 
-/* From now on SIGINT and SIGTERM only leave word; writing past a limit or into a closed pipe fails instead of killing. */
+/* From now on SIGINT, SIGTERM and, unless it is ignored, SIGHUP only leave word; writing past a limit or into a closed pipe
+ * fails instead of killing. */
 void signals_catch(void);
 int signals_caught(void); /* 0, or the number of the signal */
 

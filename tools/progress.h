@@ -23,7 +23,7 @@ void progress_start(Progress *g, Job *job, int64_t frames_total);
 /* Since the start. */
 double progress_seconds(const Progress *g);
 /*
- * The problem of a stage or session that failed, or of a signal that stopped it: 130 and 143 as shells expect them.
+ * The problem of a stage or session that failed, or of a signal that stopped it: 129, 130 and 143 as shells expect them.
  * own: what a callback of the command met first, status 0 when nothing.
  */
 bool progress_problem(const Progress *g, upres_status status, const Problem *own, Problem *p);
