@@ -2,7 +2,7 @@
  * What can be said of 8-bit kernels on sm_120 by reading their machine code: the main loop has matrix instructions with
  * block scales alone, and of int8 where attention's scores or a product are; as many of all its instructions as
  * tests/sass_limits.txt asks for, no calls and no memory of threads; and issuing it takes at most half of the time that
- * its products take.
+ * its products take. And that registers change hands where they are meant to: ptxas drops setmaxnreg without a warning.
  *
  * ptxas, nvdisasm: see tools/sass.h. Skipped by name without them, or where upres was built without a compiler. Run in the
  * project's root.
@@ -23,11 +23,16 @@ static int passed, failed, skipped;
 
 static char *limits;
 
-static bool limit_of(const char *kernel, int *share, int *barriers)
+typedef struct Limit {
+    int share, barriers, registers;
+} Limit;
+
+static bool limit_of(const char *kernel, Limit *limit)
 {
     for (const char *line = limits; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
         char pattern[200];
-        if (*line != '#' && sscanf(line, "%199s %d %d", pattern, share, barriers) == 3 && fnmatch(pattern, kernel, 0) == 0)
+        if (*line != '#' && sscanf(line, "%199s %d %d %d", pattern, &limit->share, &limit->barriers, &limit->registers) == 4 &&
+            fnmatch(pattern, kernel, 0) == 0)
             return true;
     }
     return false;
@@ -35,8 +40,9 @@ static bool limit_of(const char *kernel, int *share, int *barriers)
 
 static void check_kernel(const char *name, const SassKernel *k)
 {
-    int share, barriers, first = 0, last = k->count, bad = 0;
-    if (!limit_of(name, &share, &barriers)) return;
+    Limit limit;
+    int first = 0, last = k->count, bad = 0;
+    if (!limit_of(name, &limit)) return;
     if (!sass_main_loop(k, &first, &last)) {
         printf("FAIL %s: no loop has matrix instructions\n", name);
         failed++;
@@ -44,13 +50,16 @@ static void check_kernel(const char *name, const SassKernel *k)
     }
     const int mma = sass_products(k, first, last), all = sass_matching(k, first, last, "");
     const int nop = sass_matching(k, first, last, "NOP"), found = sass_matching(k, first, last, "BAR.");
+    const int registers = sass_matching(k, 0, k->count - 1, "USETMAXREG");
     const int loose = sass_matching(k, 0, k->count - 1, "LDL") + sass_matching(k, 0, k->count - 1, "STL");
     const double issue = (double)(all + nop) / (CLOCKS * mma);
     const int integers = fnmatch("attention8.*_i8", name, 0) == 0 ? mma / 2 : fnmatch("gemm_i8_*", name, 0) == 0 ? mma : 0;
     if (sass_matching(k, first, last, "QMMA.SF") != mma - integers || sass_matching(k, first, last, "IMMA.") != integers)
         bad += printf("  %d of %d matrix instructions have to be of int8, the others to have block scales\n", integers, mma);
-    if (100 * mma < share * all) bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, share);
-    if (found != barriers) bad += printf("  %d barriers, not %d\n", found, barriers);
+    if (100 * mma < limit.share * all)
+        bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, limit.share);
+    if (found != limit.barriers) bad += printf("  %d barriers, not %d\n", found, limit.barriers);
+    if (registers != limit.registers) bad += printf("  %d USETMAXREG, not %d\n", registers, limit.registers);
     if (sass_matching(k, first, last, "CALL") + loose > 0) bad += printf("  calls, or memory of threads\n");
     if (issue > 0.5) bad += printf("  issuing takes %.2f of the time of the products\n", issue);
     printf("%s %s: %d of %d instructions multiply (%.0f %%), issue %.2f of their time\n", bad ? "FAIL" : "ok  ", name, mma, all,
