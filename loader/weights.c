@@ -390,7 +390,7 @@ bool weight_bind(const WeightPart *part, const char *name, int rank, const int64
 {
     char full[1100];
     const char *path = weight_file_path(part->file);
-    *out = (BoundWeight){.rank = rank, .count = 1};
+    *out = (BoundWeight){.file = part->file, .rank = rank, .count = 1};
     for (int i = 0; i < rank; i++) {
         out->shape[i] = shape[i];
         out->count *= shape[i];

@@ -148,6 +148,7 @@ bool weight_set_require_vae(const WeightSet *s, bool encoder, bool decoder, VaeP
 
 /* A weight bound to the shape a model needs: what kernels are given. Lives as long as the set. */
 typedef struct BoundWeight {
+    const WeightFile *file;     /* that it is in; NULL: none */
     const WeightTensor *tensor; /* NULL: not bound */
     int rank;
     int64_t shape[WEIGHT_MAX_RANK]; /* as needed, which may group the stored dimensions otherwise */

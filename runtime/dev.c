@@ -258,25 +258,44 @@ void checked_read(const void *checked_weight, int64_t first, int64_t count, floa
     if (!floats_finite(out, count)) atomic_store_explicit(c->bad, true, memory_order_relaxed);
 }
 
-void dev_damaged_weight(Dev *d, const char *name)
+void dev_damaged_weight(Dev *d, const WeightFile *file, const char *name)
 {
     if (!d->failed) d->damaged = true;
-    dev_fail(d, "weight '%s' holds a value that is not finite; the file is damaged, copy or download it again", name);
+    dev_fail(d, "%s%sweight '%s' holds a value that is not finite; the file is damaged, copy or download it again",
+             file == NULL ? "" : weight_file_path(file), file == NULL ? "" : ": ", name);
 }
 
 bool dev_damaged(const Dev *d) { return d->damaged; }
 
 void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad)
 {
-    if (atomic_load_explicit((atomic_bool *)bad, memory_order_relaxed)) dev_damaged_weight(d, w->tensor->name);
+    if (atomic_load_explicit((atomic_bool *)bad, memory_order_relaxed)) dev_damaged_weight(d, w->file, w->tensor->name);
 }
 
 const float *dev_vector(Dev *d, const BoundWeight *w, float *to)
 {
     if (w == NULL) return NULL;
     bound_read(w, 0, w->count, to);
-    if (!floats_finite(to, w->count)) dev_damaged_weight(d, w->tensor->name);
+    if (!floats_finite(to, w->count)) dev_damaged_weight(d, w->file, w->tensor->name);
     return to;
+}
+
+Tensor dev_text(Dev *d, const WeightPart *text, int rows)
+{
+    const WeightTensor *t = text->tensor;
+    const int width = (int)t->shape[t->rank - 1];
+    Tensor x = dev_tensor(d, 1, 1, rows, width);
+    float *to = dev_write(d, x);
+    bool fine = true;
+    for (int i = 0; to != NULL && i < rows; i++) {
+        float *row = to + (int64_t)i * x.c_pad;
+        memset(row, 0, (size_t)x.c_pad * sizeof *row);
+        weight_read(t, (int64_t)i * width, width, row);
+        fine = fine && floats_finite(row, width);
+    }
+    dev_write_end(d, x, to);
+    if (!fine) dev_damaged_weight(d, text->file, t->name);
+    return x;
 }
 
 /* -------------------------------------------------------------------------------------------------------- operations */

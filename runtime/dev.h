@@ -66,6 +66,8 @@ const float *dev_read(Dev *d, Tensor x);
 void dev_read_end(Dev *d, const float *values);
 float *dev_write(Dev *d, Tensor x);
 void dev_write_end(Dev *d, Tensor x, float *values);
+/* The first rows of a text embedding: [1][1][rows][width]. */
+Tensor dev_text(Dev *d, const WeightPart *text, int rows);
 
 /* ---------------------------------------------------------------------------------------------------------- devices */
 

@@ -130,7 +130,7 @@ typedef struct CheckedWeight {
     atomic_bool *bad;
 } CheckedWeight;
 void checked_read(const void *checked_weight, int64_t first, int64_t count, float *out);
-void dev_damaged_weight(Dev *d, const char *name); /* latches that failure */
+void dev_damaged_weight(Dev *d, const WeightFile *file, const char *name); /* latches that failure; file: NULL when in none */
 void dev_check_weight(Dev *d, const BoundWeight *w, const atomic_bool *bad);
 
 /* A small vector of a weight as floats at `to`; returns to, or NULL when w is NULL. Fails the device on non-finite values. */

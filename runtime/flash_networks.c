@@ -81,7 +81,7 @@ static bool bind(FlashNetworks *m, const WeightSet *w, Fault *f)
     m->text_part = m->lq_part ? require(w, NET_TEXT, text_width(m->dit_part), f) : NULL;
     m->decoder_part = m->text_part ? require(w, full ? NET_WAN_VAE : NET_TCDECODER, 0, f) : NULL;
     if (!m->decoder_part) return false;
-    m->transformer = flashvsr_open(m->dit_part, m->lq_part, m->text_part->tensor, error, sizeof error);
+    m->transformer = flashvsr_open(m->dit_part, m->lq_part, m->text_part, error, sizeof error);
     if (m->transformer && full) m->full = wan_vae_open(m->decoder_part, false, true, error, sizeof error);
     if (m->transformer && !full) m->tiny = tcdecoder_open(m->decoder_part, error, sizeof error);
     if (!m->full && !m->tiny) {

@@ -12,7 +12,7 @@ struct Seedvr2 {
     upres_options options;
     Vae *vae;
     Dit *dit;
-    const WeightTensor *text, *negative;
+    const WeightPart *text, *negative;
     Seedvr2Plan plan; /* that the device was opened with */
     bool shrunk;      /* since it had less memory than was planned */
     Device device;
@@ -45,7 +45,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
     const WeightPart *dit = require(w, NET_SEEDVR2_DIT, false, 0, f);
     const WeightPart *text = dit ? require(w, NET_TEXT, false, dit->dit.text_width, f) : NULL;
     if (!text) return false;
-    m->text = text->tensor;
+    m->text = text;
     if (m->options.guidance > 1) {
         const WeightPart *negative = require(w, NET_TEXT, true, dit->dit.text_width, f);
         if (!negative) {
@@ -54,7 +54,7 @@ static bool bind(Seedvr2 *m, const WeightSet *w, Fault *f)
             fault(f, UPRES_E_INPUT, "--guidance %g needs the negative text neg_emb: %.800s", m->options.guidance, why);
             return false;
         }
-        m->negative = negative->tensor;
+        m->negative = negative;
     }
     if (!(m->vae = vae_open(vae, error, sizeof error)) || !(m->dit = dit_open(dit, error, sizeof error))) {
         fault(f, UPRES_E_INPUT, "%s", error);

@@ -236,11 +236,27 @@ LC_ALL=C sed 's/"pos_emb"/"neg_emb"/' w.safetensors >negative.safetensors
 refused "the negative text alone" 3 'no text embedding .*holds.* negative text' -i in -o out -m negative.safetensors
 refused "upscale without a decoder" 3 'decoder' -i in -o out -m encoder.safetensors
 refused "two VAEs" 3 'encoder.safetensors.*w.safetensors|w.safetensors.*encoder.safetensors' -i in -o out -m encoder.safetensors "${W[@]}"
-# the first tensor begins with a NaN
-cp w.safetensors damaged.safetensors
-printf '\377\177' | dd of=damaged.safetensors bs=1 seek=$((8 + $(od -An -tu8 -N8 w.safetensors))) conv=notrunc 2>dd.err
-refused "a weight that is no number" 3 'conv_in.weight.*not finite.*damaged' -i in -o out -m damaged.safetensors "${Q[@]}"
-refused "a weight that is no number, of a stage" 3 'not finite.*damaged' encode -i in -o out.safetensors -m damaged.safetensors
+# tensors that begin with a NaN: the file that holds each is named
+header=$((8 + $(od -An -tu8 -N8 w.safetensors)))
+begin_of() { # TENSOR: its first byte in w.safetensors
+    echo $((header + $(head -c $header w.safetensors | LC_ALL=C grep -ao "\"$1\":{[^}]*" | sed 's/.*"data_offsets":\[\([0-9]*\),.*/\1/')))
+}
+damage() { # TENSOR
+    cp w.safetensors damaged.safetensors
+    printf '\377\177' | dd of=damaged.safetensors bs=1 seek="$(begin_of "$1")" conv=notrunc 2>dd.err
+}
+damage vae.encoder.conv_in.weight
+refused "a weight that is no number, of a stage" 3 'damaged.safetensors: weight .*not finite.*damaged' encode -i in -o out.safetensors \
+    -m damaged.safetensors
+for name in vae.encoder.conv_in.weight vae.decoder.up_blocks.2.upsamplers.0.upscale_conv.bias pos_emb; do
+    damage $name
+    refused "no number in $name" 3 "damaged.safetensors: weight '$name' .*not finite.*damaged" -i in -o out -m damaged.safetensors "${Q[@]}"
+done
+{
+    printf '\102\0\0\0\0\0\0\0{"pos_emb":{"dtype":"F16","shape":[8,64],"data_offsets":[0,1024]}}'
+    tail -c +$(($(begin_of pos_emb) + 1)) damaged.safetensors | head -c 1024
+} >text.safetensors
+refused "no number in the second of two files" 3 "text.safetensors: weight 'pos_emb'" -i in -o out -m notext.safetensors -m text.safetensors "${Q[@]}"
 refused "encode to a picture" 2 '.safetensors' encode -i in -o out.png "${W[@]}"
 refused "encode of odd sizes" 2 '20x20.*multiples of 8' encode -i mixed/000002.png -o out.safetensors "${W[@]}"
 refused "info of nothing" 2 'one weight file' info

@@ -148,7 +148,7 @@ typedef struct Work {
     bool sample;
     float timestep;
     DitSampling sampling;
-    const WeightTensor *text, *negative;
+    const WeightPart *text, *negative;
     float *out;
 } Work;
 
@@ -275,13 +275,13 @@ static bool make_inputs(Golden *g, Work *k)
     return true;
 }
 
-static const WeightTensor *find_text(Golden *g, const WeightSet *set, bool negative)
+static const WeightPart *find_text(Golden *g, const WeightSet *set, bool negative)
 {
     char error[512];
     int width = (int)json_int(json_get(json_get(g->meta, "model"), "text_dim"), 0);
     const WeightPart *text = weight_set_require(set, NET_TEXT, negative, width, error, sizeof error);
     if (!text) golden_fail(g, "%s", error);
-    return text ? text->tensor : NULL;
+    return text;
 }
 
 static void golden_forward(Golden *g, bool sample)

@@ -460,7 +460,7 @@ static bool open_dit(Golden *g, DitCase *k)
     const WeightPart *dit = part(g, set, NET_FLASHVSR_DIT, 0);
     const WeightPart *prompt = dit ? part(g, set, NET_TEXT, config(g, "text_dim")) : NULL;
     k->g = g;
-    k->m = prompt ? flash_dit_open(dit, prompt->tensor, error, sizeof error) : NULL;
+    k->m = prompt ? flash_dit_open(dit, prompt, error, sizeof error) : NULL;
     if (prompt && !k->m) golden_fail(g, "%s", error);
     return k->m != NULL;
 }
@@ -727,7 +727,7 @@ static void golden_stream(Golden *g)
     k.out = count ? malloc((size_t)count * sizeof *k.out) : NULL;
     k.h = (int)(k.noise ? k.shape[3] / 2 : 0);
     k.w = (int)(k.noise ? k.shape[4] / 2 : 0);
-    k.m = k.out ? flashvsr_open(dit, lq, prompt->tensor, error, sizeof error) : NULL;
+    k.m = k.out ? flashvsr_open(dit, lq, prompt, error, sizeof error) : NULL;
     if (k.noise && !k.out)
         golden_fail(g, "out of memory");
     else if (k.noise && !k.m)

@@ -45,7 +45,7 @@ typedef struct NetworkRun {
     FlashLqStream *lq;
     TcStream *tc;
     WanStream *wan;
-    const WeightTensor *text;
+    const WeightPart *text;
     Tensor x, y;
     float row[ROW];
 } NetworkRun;
@@ -142,7 +142,7 @@ static bool transformer(Bench *b, const void *shape)
     NetworkRun r = {.device = b->device, .dit = part ? dit_open(part, error, sizeof error) : NULL};
     const bool ok = r.dit && bench_weight(b, &text, 2, words);
     if (ok) {
-        r.text = &text.stored;
+        r.text = &(WeightPart){.network = NET_TEXT, .tensor = &text.stored};
         r.x = bench_tensor(b, s->latents, s->h, s->w, 33);
         r.y = bench_tensor(b, s->latents, s->h, s->w, 16);
         bench_time(b, dit_body, &r);
@@ -210,7 +210,8 @@ static bool flash_blocks(Bench *b, const void *shape)
     BenchWeight text = {0};
     WeightSet *set = weight_set_blank(&(BlankNetworks){.flash_layers = s->blocks});
     const WeightPart *part = set ? weight_set_require(set, NET_FLASHVSR_DIT, false, 0, error, sizeof error) : NULL;
-    FlashDit *m = part && prompt(b, &text) ? flash_dit_open(part, &text.stored, error, sizeof error) : NULL;
+    const WeightPart words = {.network = NET_TEXT, .tensor = &text.stored};
+    FlashDit *m = part && prompt(b, &text) ? flash_dit_open(part, &words, error, sizeof error) : NULL;
     NetworkRun r = {.device = b->device};
     if (m) r.flash = flash_dit_stream_open(m, b->device, h, w, setup);
     if (r.flash) time_chunks(b, &r, h, w);

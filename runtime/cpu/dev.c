@@ -175,7 +175,7 @@ static void cpu_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int em
     float *to = tensor_at(d, out, 0, 0, 0);
     memset(to, 0, (size_t)out.c_pad * sizeof *to);
     if (table != NULL) bound_read(table, (int64_t)table_row * out.c, out.c, to);
-    if (!floats_finite(to, out.c)) dev_damaged_weight(d, table->tensor->name);
+    if (!floats_finite(to, out.c)) dev_damaged_weight(d, table->file, table->tensor->name);
     const float *from = emb.valid ? tensor_at(d, emb, 0, 0, 0) + (int64_t)emb_row * out.c : NULL;
     for (int c = 0; c < out.c; c++) to[c] += add + (from == NULL ? 0.0f : from[c]);
 }

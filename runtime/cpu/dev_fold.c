@@ -57,7 +57,7 @@ typedef struct FoldTurn {
     ConvPack pack;            /* of K, every tap apart */
     const float *transposed;  /* [sub][depth][channels]: A transposed, A's bias in row `ones` */
     CheckedWeight up;
-    const BoundWeight *up_bias;
+    CheckedWeight up_bias; /* weight NULL: none */
     float *scratch;
     size_t scratch_floats;
 } FoldTurn;
@@ -75,7 +75,7 @@ static void transpose_turn(void *context, int64_t i, int thread)
         for (int k = 0; k < c; k++) to[(int64_t)k * c + o] = row[k];
         for (int k = c; k < t->f->depth; k++) to[(int64_t)k * c + o] = 0.0f;
         float bias = 0.0f;
-        if (t->up_bias != NULL) bound_read(t->up_bias, (int64_t)sub * c + o, 1, &bias);
+        if (t->up_bias.weight != NULL) checked_read(&t->up_bias, (int64_t)sub * c + o, 1, &bias);
         to[(int64_t)(t->f->depth - SIDE) * c + o] = bias;
     }
 }
@@ -186,24 +186,27 @@ FoldedUpsampler *cpu_fold(Dev *d, int stage, const BoundWeight *up, const BoundW
     const int c = f->channels, subs = 4 * rt;
     const double cc = (double)c * c;
     d->totals.flop += 2.0 * cc * (c + 1) * 9 * 4 * (rt == 2 ? 3 * 2 + 3 + 3 : 3);
-    FoldTurn t = {.d = d, .f = f, .up_bias = up_bias};
+    FoldTurn t = {.d = d, .f = f};
     const int k_depth = (c + 3) / 4 * 4;
     t.scratch_floats = (size_t)GEMM_PACK_TEMPORARY + 27 * (size_t)k_depth * GEMM_WIDTH;
     if (t.scratch_floats < (size_t)c) t.scratch_floats = (size_t)c;
     const uint64_t transposed = (uint64_t)subs * (uint64_t)f->depth * (uint64_t)c;
     Scratch s = dev_scratch(d, transposed + (uint64_t)d->threads * t.scratch_floats);
     if (s.floats != NULL) {
-        atomic_bool bad_up, bad_conv;
+        atomic_bool bad_up, bad_bias, bad_conv;
         atomic_init(&bad_up, false);
+        atomic_init(&bad_bias, false);
         atomic_init(&bad_conv, false);
         const CheckedWeight k = {conv, &bad_conv};
         t.up = (CheckedWeight){up, &bad_up};
+        t.up_bias = (CheckedWeight){up_bias, &bad_bias};
         t.pack = (ConvPack){{&k, checked_read}, c, 3, 9, k_depth, false, false, TIME_ALL};
         t.transposed = s.floats;
         t.scratch = s.floats + transposed;
         pool_run(d->pool, (int64_t)subs * ((c + 63) / 64), transpose_turn, &t);
         pool_run(d->pool, 4LL * ((c + GEMM_WIDTH - 1) / GEMM_WIDTH), fold_turn, &t);
         dev_check_weight(d, up, &bad_up);
+        dev_check_weight(d, up_bias, &bad_bias);
         dev_check_weight(d, conv, &bad_conv);
     }
     dev_scratch_free(d, &s);

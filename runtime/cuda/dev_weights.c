@@ -36,6 +36,12 @@ typedef struct Key {
     int32_t type, ci, taps, flags;
 } Key;
 
+/* What a weight is called in its file; NULL: in none. */
+typedef struct Named {
+    const WeightFile *file;
+    const char *tensor;
+} Named;
+
 typedef struct Entry {
     Key key; /* tensor NULL: empty */
     CudaWeight weight;
@@ -56,7 +62,7 @@ struct CudaWeights {
     uint64_t unread;           /* the operation that what is made aside next has to wait for, as side.h has it */
     bool aside;
     uint64_t upload;           /* bytes of floats and of a landing place; on a plan without bounds: as many as were needed */
-    const char *names[WEIGHT_WORDS]; /* of the weights whose words have not been looked at since. Word 0 is of those made again */
+    Named named[WEIGHT_WORDS]; /* the weights whose words have not been looked at since. Word 0 is of those made again */
     size_t word_count;
     uint64_t round; /* of words, each looked at in its end */
 };
@@ -76,7 +82,7 @@ static void lay_out(Dev *d, struct CudaWeights *w, uint64_t upload)
 {
     w->upload = upload;
     w->word_count = 1;
-    w->names[0] = "one that was read before";
+    w->named[0] = (Named){NULL, "one that was read before"};
     if (!w->aside) w->unread = SIDE_AFTER_ALL; /* the words' zeros among it */
     cuda_fill(d, words_of(w), 0, WEIGHT_WORDS * sizeof(uint32_t));
     cuda_upload_places(d, large_of(w) + upload, upload);
@@ -227,7 +233,7 @@ static CUdeviceptr word_for(Dev *d, const BoundWeight *b, bool again)
     if (!again && w->word_count == WEIGHT_WORDS) cuda_wait(d); /* which looks at them */
     if (d->failed) return 0;
     if (again) return words_of(w);
-    w->names[w->word_count] = b->tensor->name;
+    w->named[w->word_count] = (Named){b->file, b->tensor->name};
     return words_of(w) + sizeof(uint32_t) * w->word_count++;
 }
 
@@ -235,7 +241,7 @@ static bool are_good(Dev *d, const struct CudaWeights *w, const uint32_t *bad, s
 {
     size_t i = 0;
     while (i < count && !bad[i]) i++;
-    if (i < count) dev_damaged_weight(d, w->names[i]);
+    if (i < count) dev_damaged_weight(d, w->named[i].file, w->named[i].tensor);
     return i == count;
 }
 

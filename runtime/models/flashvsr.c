@@ -22,7 +22,7 @@ struct FlashvsrStream {
     FlashLqStream *lq;
 };
 
-Flashvsr *flashvsr_open(const WeightPart *dit, const WeightPart *lq, const WeightTensor *prompt, char *error,
+Flashvsr *flashvsr_open(const WeightPart *dit, const WeightPart *lq, const WeightPart *prompt, char *error,
                         size_t error_size)
 {
     Flashvsr *m = calloc(1, sizeof *m);

@@ -15,7 +15,7 @@ typedef struct Flashvsr Flashvsr;
 
 /* dit, lq: the two parts; prompt: [1, L, width] or [L, width]. All must outlive it. NULL and a sentence on a
  * missing tensor or wrong shape. */
-Flashvsr *flashvsr_open(const WeightPart *dit, const WeightPart *lq, const WeightTensor *prompt, char *error,
+Flashvsr *flashvsr_open(const WeightPart *dit, const WeightPart *lq, const WeightPart *prompt, char *error,
                         size_t error_size);
 void flashvsr_close(Flashvsr *m); /* NULL is allowed */
 

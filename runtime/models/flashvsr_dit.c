@@ -43,7 +43,7 @@ struct FlashDit {
     LinearWeights head;            /* [4 C, D] */
     int width, layers, hidden, time_width, text_width, channels;
     BlockWeights *block;
-    const WeightTensor *prompt;
+    const WeightPart *prompt;
     int text_rows, equal_rows; /* rows of the prompt that are kept; how many equal ones the last of them stands for */
     FlashvsrTap tap;
 };
@@ -90,13 +90,14 @@ static void read_sizes(FlashDit *m, const Binder *b)
  */
 static bool collapse_prompt(FlashDit *m)
 {
-    const int64_t width = m->text_width, rows = m->prompt->count / width;
+    const WeightTensor *prompt = m->prompt->tensor;
+    const int64_t width = m->text_width, rows = prompt->count / width;
     float *last = malloc(2 * (size_t)width * sizeof *last), *row = last + width;
     if (last == NULL) return false;
-    weight_read(m->prompt, (rows - 1) * width, width, last);
+    weight_read(prompt, (rows - 1) * width, width, last);
     int64_t kept = rows;
     while (kept > 1) {
-        weight_read(m->prompt, (kept - 2) * width, width, row);
+        weight_read(prompt, (kept - 2) * width, width, row);
         if (memcmp(row, last, (size_t)width * sizeof *row) != 0) break;
         kept--;
     }
@@ -106,7 +107,7 @@ static bool collapse_prompt(FlashDit *m)
     return true;
 }
 
-FlashDit *flash_dit_open(const WeightPart *part, const WeightTensor *prompt, char *error, size_t error_size)
+FlashDit *flash_dit_open(const WeightPart *part, const WeightPart *prompt, char *error, size_t error_size)
 {
     FlashDit *m = calloc(1, sizeof *m);
     if (m != NULL) m->block = calloc(BLOCKS_MAX, sizeof *m->block);
@@ -131,12 +132,11 @@ FlashDit *flash_dit_open(const WeightPart *part, const WeightTensor *prompt, cha
     if (m->layers == 0) binder_fail(&b, "the FlashVSR transformer has no blocks");
     if (m->time_width % 2 != 0) binder_fail(&b, "the time embedding takes %d values, which is not even", m->time_width);
     m->prompt = prompt;
-    if (!b.failed && (prompt->rank < 1 || prompt->count < 1 || prompt->shape[prompt->rank - 1] != m->text_width)) {
-        binder_fail(
-            &b,
-            "the prompt '%s' has rows of %lld values, the FlashVSR transformer takes %d; give the prompt file that "
-            "belongs to it",
-            prompt->name, (long long)(prompt->rank < 1 ? 0 : prompt->shape[prompt->rank - 1]), m->text_width);
+    const WeightTensor *t = prompt->tensor;
+    if (!b.failed && (t->rank < 1 || t->count < 1 || t->shape[t->rank - 1] != m->text_width)) {
+        b.part = prompt;
+        binder_fail(&b, "the prompt has rows of %lld values, the FlashVSR transformer takes %d; give the one made for it",
+                    (long long)(t->rank < 1 ? 0 : t->shape[t->rank - 1]), m->text_width);
     }
     if (!b.failed && !collapse_prompt(m)) binder_fail(&b, "out of memory");
     if (b.failed) {
@@ -274,14 +274,8 @@ static void text_constants(FlashDitStream *s)
         s->block[i].text =
             (KeySlice){dev_tensor(d, 1, 1, m->text_rows, m->width), dev_tensor(d, 1, 1, m->text_rows, m->width)};
     }
-    Tensor words = dev_tensor(d, 1, 1, m->text_rows, m->text_width);
+    Tensor words = dev_text(d, m->prompt, m->text_rows);
     Tensor hidden = dev_tensor(d, 1, 1, m->text_rows, m->width), context = dev_tensor(d, 1, 1, m->text_rows, m->width);
-    float *to = dev_write(d, words);
-    for (int i = 0; to != NULL && i < m->text_rows; i++) {
-        memset(to + (int64_t)i * words.c_pad, 0, (size_t)words.c_pad * sizeof *to);
-        weight_read(m->prompt, (int64_t)i * m->text_width, m->text_width, to + (int64_t)i * words.c_pad);
-    }
-    dev_write_end(d, words, to);
     linear(d, STAGE_EMBED, words, hidden, &m->text[0], (Pre){0}, (Post){.act = ACT_GELU_TANH});
     linear(d, STAGE_EMBED, hidden, context, &m->text[1], (Pre){0}, (Post){0});
     for (int i = 0; i < m->layers && dev_ok(d); i++) {

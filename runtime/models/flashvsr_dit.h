@@ -43,7 +43,7 @@ typedef struct FlashDit FlashDit;
 
 /* prompt: [1, L, text width] or [L, text width]. Part and prompt must outlive it. NULL and a sentence on a missing
  * tensor or a wrong shape. */
-FlashDit *flash_dit_open(const WeightPart *part, const WeightTensor *prompt, char *error, size_t error_size);
+FlashDit *flash_dit_open(const WeightPart *part, const WeightPart *prompt, char *error, size_t error_size);
 void flash_dit_close(FlashDit *m);      /* NULL is allowed */
 int flash_dit_width(const FlashDit *m); /* channels of a token */
 void flash_dit_set_tap(FlashDit *m, FlashvsrTap tap);

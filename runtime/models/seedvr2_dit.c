@@ -425,23 +425,14 @@ static void block(Dit *m, Dev *d, int i, const Grid *g, Tensor emb, Tensor vid, 
     }
 }
 
-/* Tokens of a text tensor [L][width] or [1][L][width]. */
-static int text_tokens(const WeightTensor *t) { return (int)(t->count / t->shape[t->rank - 1]); }
-
-static Tensor read_text(Dev *d, const WeightTensor *t)
+/* Tokens of a text [L][width] or [1][L][width]. */
+static int text_tokens(const WeightPart *text)
 {
-    const int tokens = text_tokens(t), width = (int)t->shape[t->rank - 1];
-    Tensor x = dev_tensor(d, 1, 1, tokens, width);
-    float *to = dev_write(d, x);
-    for (int i = 0; to != NULL && i < tokens; i++) {
-        memset(to + (int64_t)i * x.c_pad, 0, (size_t)x.c_pad * sizeof *to);
-        weight_read(t, (int64_t)i * width, width, to + (int64_t)i * x.c_pad);
-    }
-    dev_write_end(d, x, to);
-    return x;
+    const WeightTensor *t = text->tensor;
+    return (int)(t->count / t->shape[t->rank - 1]);
 }
 
-void dit_forward(Dit *m, Dev *d, Tensor x, const WeightTensor *embedding, float timestep, Tensor y)
+void dit_forward(Dit *m, Dev *d, Tensor x, const WeightPart *embedding, float timestep, Tensor y)
 {
     const DitConfig *c = &m->config;
     if (x.h % PATCH != 0 || x.w % PATCH != 0 || x.c != c->in_channels || embedding == NULL) {
@@ -461,7 +452,7 @@ void dit_forward(Dit *m, Dev *d, Tensor x, const WeightTensor *embedding, float 
                               .weight_channels_last = true, .bias = &m->vid_in.bias, .kt = 1, .kh = PATCH, .kw = PATCH,
                               .stride_t = 1, .stride_h = PATCH, .stride_w = PATCH});
     tap(m, d, "vid_in", vid);
-    Tensor words = read_text(d, embedding);
+    Tensor words = dev_text(d, embedding, text_tokens(embedding));
     Tensor txt = dev_tensor(d, 1, 1, words.w, c->width);
     linear(d, STAGE_EMBED, words, txt, &m->txt_in, (Pre){0}, (Post){0});
     tap(m, d, "txt_in", txt);
@@ -497,7 +488,7 @@ void dit_forward(Dit *m, Dev *d, Tensor x, const WeightTensor *embedding, float 
 
 /* ------------------------------------------------------------------------------------------------------------ sampler */
 
-void dit_sample(Dit *m, Dev *d, Tensor x, Tensor condition, const WeightTensor *embedding, const WeightTensor *negative,
+void dit_sample(Dit *m, Dev *d, Tensor x, Tensor condition, const WeightPart *embedding, const WeightPart *negative,
                 DitSampling s, void (*progress)(void *user, double done), void *user)
 {
     const Tensor none = {0};

@@ -20,10 +20,10 @@ typedef void (*DitTap)(void *user, const char *where, const float *rows, int row
 void dit_set_tap(Dit *m, DitTap tap, void *user);
 
 /*
- * Velocity prediction. x [t][h][w][in_channels] (noise 16, condition 16, mask 1), h and w even; text: a tensor
- * [L][text_width] of a weight file; timestep 0..1000. y [t][h][w][out_channels].
+ * Velocity prediction. x [t][h][w][in_channels] (noise 16, condition 16, mask 1), h and w even; text:
+ * [L][text_width]; timestep 0..1000. y [t][h][w][out_channels].
  */
-void dit_forward(Dit *m, Dev *d, Tensor x, const WeightTensor *text, float timestep, Tensor y);
+void dit_forward(Dit *m, Dev *d, Tensor x, const WeightPart *text, float timestep, Tensor y);
 
 typedef struct DitSampling {
     int steps;               /* 1 */
@@ -35,7 +35,7 @@ typedef struct DitSampling {
  * Restore a latent: x (in/out) [t][h][w][16] holds the noise x_T and receives x_0; condition [t][h][w][17] the
  * low-quality latent * 0.9152 and the mask. progress (may be NULL) is told 0..1.
  */
-void dit_sample(Dit *m, Dev *d, Tensor x, Tensor condition, const WeightTensor *text, const WeightTensor *negative,
+void dit_sample(Dit *m, Dev *d, Tensor x, Tensor condition, const WeightPart *text, const WeightPart *negative,
                 DitSampling s, void (*progress)(void *user, double done), void *user);
 
 /* Window partition of a token grid (spec 5). size: wt, wh, ww. Returns the count; rows may be NULL. */
