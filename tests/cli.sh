@@ -415,6 +415,11 @@ holds "tiles are near the whole" check.out '^mean PSNR ([3-9][0-9]\.[0-9]+|inf) 
 if cmp -s lat.safetensors closed.safetensors; then ok "encode with closed streams"; else fail "encode with closed streams" "other latents"; fi
 "$upres" encode -i in -o closed.safetensors "${W[@]}" -v --overwrite 2>&-
 if cmp -s lat.safetensors closed.safetensors; then ok "encode with stderr closed"; else fail "encode with stderr closed" "other latents"; fi
+cp lat.safetensors spoilt.safetensors # [16, 3, 12, 20]
+printf '\0\0\300\177' | dd of=spoilt.safetensors bs=1 seek=$(($(wc -c <lat.safetensors) - 46080 + 4 * ((5 * 3 * 12 + 1) * 20 + 3))) \
+    conv=notrunc 2>dd.err
+refused "latents that are no numbers" 3 'spoilt.safetensors: tensor `latent` .*not finite, in frame 0 at \(3, 1\) of channel 5' decode \
+    -i spoilt.safetensors -o out "${W[@]}"
 refused "decode onto latents" 2 'replace the input' decode -i lat.safetensors -o lat.safetensors "${W[@]}" --overwrite
 refused "decode, existing output" 2 'exists already' decode -i lat.safetensors -o frames.safetensors "${W[@]}"
 check "decode, existing kept" "$upres" decode -i lat.safetensors -o frames.safetensors "${W[@]}" --skip-existing

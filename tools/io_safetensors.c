@@ -1,6 +1,7 @@
 #include "tools/io_safetensors.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ static int64_t true_frames(const upres_weights *w, size_t count)
 
 bool tensor_source_open(TensorSource *s, const char *path, const char *name, Problem *p)
 {
-    *s = (TensorSource){.path = path};
+    *s = (TensorSource){.path = path, .name = name};
     upres_status status = upres_weights_open(&s->file, &path, 1);
     if (status != UPRES_OK) return problem_library(p, status);
     upres_file_info info = {.struct_size = sizeof info};
@@ -62,6 +63,11 @@ bool tensor_source_read(const TensorSource *s, const upres_region *r, Problem *p
             float *row = r->data + c * r->plane_stride + y * r->row_stride;
             upres_status status = upres_weights_read(s->file, 0, s->index, (uint64_t)first, (uint64_t)r->width, row);
             if (status != UPRES_OK) return problem_library(p, status);
+            for (int32_t x = 0; x < r->width; x++)
+                if (!isfinite(row[x]))
+                    return problem(p, EXIT_INPUT, "%s: tensor `%s` holds a value that is not finite, in frame %" PRId64
+                                   " at (%d, %d) of channel %d; make the file again", s->path, s->name, r->frame, r->x + x,
+                                   r->y + y, c);
         }
     }
     return true;

@@ -21,7 +21,7 @@ typedef struct TensorSource {
     size_t index;
     TensorShape shape;
     int64_t true_frames; /* metadata `frames`: pictures behind the latents; 0: not said */
-    const char *path;
+    const char *path, *name; /* the caller's */
 } TensorSource;
 
 /* Find tensor `name` in the file at `path`. EXIT_INPUT. tensor_source_close() in any case. */

@@ -42,8 +42,9 @@ static inline float exp_poly(float x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r;
     p = p + 1.0f;
-    int32_t exponent = float_to_bits(shifted) - float_to_bits(shifter);
-    return p * bits_to_float((exponent + 127) * (1 << 23));
+    const int32_t exponent = float_to_bits(shifted) - float_to_bits(shifter);
+    const uint32_t power = (uint32_t)(exponent + 127) << 23; /* of a NaN some bits or other: p is one then */
+    return p * bits_to_float((int32_t)power);
 }
 
 #endif
