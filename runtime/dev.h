@@ -234,7 +234,8 @@ ConvState *dev_conv_state(Dev *d, const ConvArgs *a, int frames);
  * ones take over the place of those they displace, some rows at a time. */
 ConvState *dev_conv_state_thrifty(Dev *d, const ConvArgs *a);
 void dev_state_free(Dev *d, ConvState *s);
-/* The remembered frames, oldest first, unpadded channels: [kt - stride_t][h + pads][w + pads][c] floats. For tests. */
+/* The remembered frames, oldest first, unpadded channels: [kt - stride_t][h + pads][w + pads][c] floats. Not
+ * of 8 bits. For tests. */
 int dev_state_read(Dev *d, const ConvState *s, float *out, int *h, int *w, int *c);
 
 /*

@@ -91,8 +91,8 @@ struct Dev {
 enum { FRAMES_MAX = 64 }; /* new frames of one call */
 
 struct ConvState {
-    Tensor ring;          /* [slots][h + pads + gap][w + pads][c]; borders and padded channels stay zero */
-    Tensor scales;        /* rings of 8 bits: words of four bytes [slots][h + pads][w + pads][cuda_words], if they have any */
+    Tensor ring;          /* [slots][h + pads + gap][w + pads][c], less what the device pads itself; borders stay zero */
+    Tensor scales;        /* rings of 8 bits: words of four bytes [slots][rows][columns][cuda_words], if they have any */
     int slots, pad_top, pad_left;
     bool single;          /* calls of several frames are worked off one by one */
     int bands;            /* single: more than 1: cuda/dev_conv.c writes frames over those they displace, in so many bands */

@@ -394,6 +394,7 @@ typedef struct Thrifty {
     WeightTensor tensor[5];
     BoundWeight bound[5];
     float out[THRIFTY_FRAMES][TH * TW * TC], kept[2 * (TH + 2) * (TW + 2) * TC];
+    bool reads; /* what is remembered: not of 8 bits, which say nothing without their scales */
     uint64_t peak;
 } Thrifty;
 
@@ -462,7 +463,8 @@ static void blocks(Dev *d, Thrifty *l, bool thrifty)
         dev_free(d, &x);
     }
     int h, w, c;
-    CHECK(dev_is_plan(d) || (dev_state_read(d, state[1], l->kept, &h, &w, &c) == 2 && h == TH + 2 && w == TW + 2 && c == TC));
+    CHECK(!l->reads || dev_is_plan(d) ||
+          (dev_state_read(d, state[1], l->kept, &h, &w, &c) == 2 && h == TH + 2 && w == TW + 2 && c == TC));
     for (int n = 0; n < 2; n++) dev_state_free(d, state[n]);
 }
 
@@ -489,9 +491,10 @@ static void thrifty_as_roomy(DevPrecision precision)
     static Thrifty roomy, thrifty;
     bind_thrifty(&roomy);
     bind_thrifty(&thrifty);
+    roomy.reads = thrifty.reads = precision < DEV_INT8;
     CHECK(blocks_in(&roomy, precision, false) && blocks_in(&thrifty, precision, true));
     CHECK(memcmp(roomy.out, thrifty.out, sizeof roomy.out) == 0);
-    CHECK(precision >= DEV_INT8 || memcmp(roomy.kept, thrifty.kept, sizeof roomy.kept) == 0); /* 8 bits are not read back */
+    CHECK(memcmp(roomy.kept, thrifty.kept, sizeof roomy.kept) == 0);
     CHECK(thrifty.peak < roomy.peak);
     printf("  %llu bytes in place of %llu\n", (unsigned long long)thrifty.peak, (unsigned long long)roomy.peak);
 }

@@ -13,6 +13,7 @@
 #ifdef __CUDACC_RTC__
 typedef signed char int8_t;
 typedef unsigned char uint8_t;
+typedef short int16_t;
 typedef unsigned short uint16_t;
 typedef int int32_t;
 typedef unsigned int uint32_t;
@@ -40,8 +41,10 @@ enum { CUDA_FP8_UNIT = 0x7f7f7f7f }; /* four ue8m0 scales of 1 */
  * One operand pair of a product. A is gathered from pictures of this part: pixel of A for output (image i, row oy, column
  * ox) and tap t = frame[i][tap_frame[t]] + tap[t] + oy * step_y + ox * step_x. B is packed [n][taps][depth], rows of `depth`
  * elements of the same type as A. depth: elements of a pixel that are multiplied, a multiple of 16 bytes.
- * width, height: of all of A's pictures, one above the other; 0: not told. window, e4m3: taps, a divisor of all, that go over each
- * 128 bytes of a pixel before the next come; K runs through windows, 128 bytes, taps of a window.
+ * width, height: of each of A's pictures; 0: not told. picture: pixels from one to the next. margin_x, margin_y: columns and rows
+ * on either side of each that all these numbers count although they are not in memory: zeros, which the copy engine makes (CudaGemmBoxes).
+ * window: taps, a divisor of all, that go over each 128 bytes of a pixel before the next come; with 8 bits K runs through windows,
+ * 128 bytes, taps of a window.
  */
 typedef struct CudaGemmPart {
     uint64_t a, a_scale;  /* a_scale, int8: float [pixel][blocks], blocks = ceil(depth / 128) */
@@ -51,7 +54,7 @@ typedef struct CudaGemmPart {
     int32_t frame[CUDA_GEMM_IMAGES][4];
     int32_t tap[CUDA_GEMM_TAPS];
     uint8_t tap_frame[CUDA_GEMM_TAPS];
-    int32_t width, height, window;
+    int32_t width, height, picture, pictures, margin_x, margin_y, window;
 } CudaGemmPart;
 
 /*
@@ -99,11 +102,14 @@ typedef struct CudaTensorMap {
 
 /*
  * The same product with tiles that are boxes, 2^box pixels wide, of A's pictures, fetched by the copy engine. Steps are those of
- * the pictures' rows and pixels: step_y = width, step_x = 1. Frames count rows of pixels, not pixels; a tap is its row << 16 and
- * its pixel within that. a: [height][width][depth] bytes, in boxes of 128 bytes and the tile; b: [n][taps * depth].
+ * the pictures' rows and pixels: step_y = width, step_x = 1. a: [pictures][height][width][depth] bytes as they lie in memory,
+ * which width, height and picture tell of here, in boxes of 128 bytes and the tile, with zeros for what lies outside a picture;
+ * b: [n][taps * depth]. A frame is its picture << CUDA_BOX_ROW_BITS and a row of that; a tap its row << 16 and its pixel in that,
+ * 16 bits with a sign each: those of margins are below 0.
  * halo_*: taps of a window are a rectangle of pixels, row by row, of one frame, and a's boxes are that much larger than the tile
  * that all of them find their pixels in one.
  */
+enum { CUDA_BOX_ROW_BITS = 20 };
 typedef struct CudaGemmBoxes {
     CudaTensorMap a[CUDA_GEMM_PARTS], b[CUDA_GEMM_PARTS];
     CudaGemm gemm;

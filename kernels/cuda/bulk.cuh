@@ -65,11 +65,12 @@ __device__ __forceinline__ void copy_box_2(uint32_t to, const CudaTensorMap &map
                  : "memory");
 }
 
-__device__ __forceinline__ void copy_box_3(uint32_t to, const CudaTensorMap &map, int x, int y, int z, uint32_t barrier)
+/* Coordinates below 0 or past the end are of zeros. */
+__device__ __forceinline__ void copy_box_4(uint32_t to, const CudaTensorMap &map, int x, int y, int z, int w, uint32_t barrier)
 {
-    asm volatile("cp.async.bulk.tensor.3d." BOX_TO ".global.tile.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(to),
-                 "l"(&map), "r"(x), "r"(y), "r"(z), "r"(barrier)
+    asm volatile("cp.async.bulk.tensor.4d." BOX_TO ".global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
+                 "l"(&map), "r"(x), "r"(y), "r"(z), "r"(w), "r"(barrier)
                  : "memory");
 }
 

@@ -170,18 +170,6 @@ template <class T> struct Ring {
     }
 };
 
-/* Scales of a slab: a lane's rows are lane, lane + 32 ...; first: the tap's pixel. */
-template <class T>
-__device__ __forceinline__ void fetch_box_scales(const CudaGemmPart &p, const uint32_t (&pixel)[T::bm / 32], int first, int slab,
-                                                 uint32_t to)
-{
-#pragma unroll
-    for (int i = 0; i < T::bm / 32; i++) {
-        const int64_t word = (int64_t)(first + (int)pixel[i]) * p.blocks + slab;
-        copy_async_4(to + i * 32 * 4, p.a_scale + (uint64_t)word * 4, 4);
-    }
-}
-
 /* One part's slabs into the ring, by one warp. */
 template <class T>
 __device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Ring<T> &ring)
@@ -189,25 +177,23 @@ __device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, 
     const CudaGemm &g = boxes.gemm;
     const CudaGemmPart &p = g.part[part];
     const int slabs = slabs_of(p, T::element_bytes), row_bytes = p.depth * T::element_bytes;
-    uint32_t pixel[T::bm / 32];
-#pragma unroll
-    for (int i = 0; i < T::bm / 32; i++) { /* rows that do not exist take the first pixel's */
-        const int row = lane + i * 32, y = at.first_row + (row >> g.box), x = at.first_x + (row & ((1 << g.box) - 1));
-        pixel[i] = y < g.rows && x < g.columns ? (uint32_t)(y * p.width + x) : 0;
-    }
     int tap = 0, slab = 0, of_window = 0;
 #pragma unroll 1
     for (int i = 0; i < p.taps * slabs; i++) {
-        const int y = p.frame[at.image][p.tap_frame[tap]] + (p.tap[tap] >> 16), x = p.tap[tap] & 0xffff;
+        const BoxPlace from = box_place(p, at, tap);
         barrier_wait(ring.empty(), ring.parity ^ 1);
         if (lane == 0) {
             const int byte = slab * TILE_ROW_BYTES;
             barrier_expect(ring.full(), T::stage_bytes);
-            copy_box_3(ring.tile(), boxes.a[part], byte, at.first_x + x, at.first_row + y, ring.full());
+            copy_box_4(ring.tile(), boxes.a[part], byte, from.x, from.y, from.picture, ring.full());
             copy_box_2(ring.tile() + T::b_at, boxes.b[part], tap * row_bytes + byte, at.first_column, ring.full());
         }
         if (p.a_scale != 0) {
-            fetch_box_scales<T>(p, pixel, y * p.width + x, slab, ring.scales() + lane * 4);
+#pragma unroll
+            for (int row = 0; row < T::bm; row += 32) { /* a lane's: lane, lane + 32 ... */
+                const int own = row + lane;
+                fetch_scale(p, from, own >> g.box, own & ((1 << g.box) - 1), slab, ring.scales() + own * 4);
+            }
             barrier_arrive_after_copies(ring.full());
         } else if (lane == 0) {
             barrier_arrive(ring.full(), Ring<T>::arrivals - 1);

@@ -72,27 +72,45 @@ template <class T> struct Patches {
     }
 };
 
+/* Where a tap finds the first pixel of a tile: in which picture, row and column; these may lie outside. */
+struct BoxPlace {
+    int picture, y, x;
+};
+
+__device__ __forceinline__ BoxPlace box_place(const CudaGemmPart &p, const Place &at, int tap)
+{
+    const int frame = p.frame[at.image][p.tap_frame[tap]], where = p.tap[tap];
+    const int row = frame & ((1 << CUDA_BOX_ROW_BITS) - 1);
+    return {frame >> CUDA_BOX_ROW_BITS, at.first_row + row + (where >> 16), at.first_x + (int16_t)(where & 0xffff)};
+}
+
+/* Copies a slab's scale of the pixel that lies so far from there. What lies outside is multiplied with nothing: any will do. */
+__device__ __forceinline__ void fetch_scale(const CudaGemmPart &p, const BoxPlace &from, int row, int column, int slab,
+                                            uint32_t to)
+{
+    const int y = min(max(from.y + row, 0), p.height - 1), x = min(max(from.x + column, 0), p.width - 1);
+    const int64_t word = (int64_t)(from.picture * p.picture + y * p.width + x) * p.blocks + slab;
+    copy_async_4(to, p.a_scale + (uint64_t)word * 4, 4);
+}
+
 /* One patch, by one warp: slab `slab` of window `window`, its scales with it. */
 template <class T>
 __device__ __forceinline__ void fill_patch(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, int window,
                                            int slab, Patches<T> &to)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
-    const int taps = p.window, tap = p.tap[window * taps];
     const int width = Patches<T>::width + boxes.window_w[part] - 1;
     const int rows = (Patches<T>::height + boxes.window_h[part] - 1) * width;
-    const int y = p.frame[at.image][p.tap_frame[window * taps]] + (tap >> 16) + at.first_row, x = (tap & 0xffff) + at.first_x;
+    const BoxPlace from = box_place(p, at, window * p.window);
     barrier_wait(to.empty_a(), to.patch_parity() ^ 1);
     if (lane == 0) {
         barrier_expect(to.full_a(), rows * TILE_ROW_BYTES);
-        copy_box_3(to.a(), boxes.a[part], slab * TILE_ROW_BYTES, x, y, to.full_a());
+        copy_box_4(to.a(), boxes.a[part], slab * TILE_ROW_BYTES, from.x, from.y, from.picture, to.full_a());
     }
     if (p.a_scale != 0) {
 #pragma unroll 1
-        for (int row = lane; row < rows; row += 32) { /* what lies outside is multiplied with nothing: any scale will do */
-            const int64_t pixel = (int64_t)min(y + row / width, p.height - 1) * p.width + min(x + row % width, p.width - 1);
-            copy_async_4(to.scales() + row * 4, p.a_scale + (uint64_t)(pixel * p.blocks + slab) * 4, 4);
-        }
+        for (int row = lane; row < rows; row += 32)
+            fetch_scale(p, from, row / width, row % width, slab, to.scales() + row * 4);
         barrier_arrive_after_copies(to.full_a());
     } else if (lane == 0) {
         barrier_arrive(to.full_a(), Patches<T>::arrivals - 1);

@@ -541,7 +541,7 @@ void cuda_tensor_map(Dev *d, CudaTensorMap *map, CUdeviceptr at, int rank, const
                      const uint32_t *box)
 {
     enum { UINT8 = 0, NO_INTERLEAVE = 0, SWIZZLE_128 = 3, PROMOTE_128 = 2, FILL_ZERO = 0 };
-    static const uint32_t ones[] = {1, 1, 1};
+    static const uint32_t ones[] = {1, 1, 1, 1};
     if (d->plan || d->failed) return;
     struct Cuda *c = d->cuda;
     enter(c);

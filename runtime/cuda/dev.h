@@ -133,12 +133,16 @@ struct CudaWeights **cuda_weights_of(const Dev *d); /* where dev_weights.c keeps
 /* Enqueue a product; type: of both operands. Picks the tile. True: the moments that were asked for (stat_groups) are made. */
 bool cuda_gemm(Dev *d, const CudaGemm *g, Element type);
 
-/* Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. */
+/*
+ * Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. margin_x, margin_y: columns and
+ * rows of zeros on either side that h, w and frame_pixels count and that are not in memory.
+ */
 typedef struct CudaFrames {
     CUdeviceptr data, scale; /* scale: 8 bits, 0: all are 1 */
     Element type;
     int h, w, c, pitch, blocks; /* with borders */
-    int frame_pixels, pictures;
+    int margin_x, margin_y;
+    int frame_pixels, pictures; /* frame_pixels: from slot to slot */
 } CudaFrames;
 
 /* pre(x): frame t of x goes to picture slot[t] of `to`, from row top, column left on. */
@@ -172,6 +176,10 @@ int cuda_blocks(int depth); /* of 128 channels */
 /* Does pre give values whose range is known well enough for 8-bit floats to go without scales? */
 bool cuda_is_bounded(const Pre *pre);
 CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales);
+/* Pictures of x with borders of zeros so wide that are not in it. */
+CudaFrames cuda_frames_within(const Dev *d, Tensor x, Tensor scales, int margin_x, int margin_y);
+/* Do all tiles for products of that type, over pixels side by side, have the copy engine make zeros around pictures? */
+bool cuda_engine_pads(Element type);
 /* Can products of that type read x as it lies in memory? */
 bool cuda_reads_directly(Tensor x, Element type);
 

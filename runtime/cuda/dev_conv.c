@@ -45,6 +45,19 @@ CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales)
                         .pictures = x.t};
 }
 
+CudaFrames cuda_frames_within(const Dev *d, Tensor x, Tensor scales, int margin_x, int margin_y)
+{
+    CudaFrames f = cuda_frames_of(d, x, scales);
+    f.margin_x = margin_x;
+    f.margin_y = margin_y;
+    f.w += 2 * margin_x;
+    f.h += 2 * margin_y;
+    f.frame_pixels = f.h * f.w;
+    return f;
+}
+
+bool cuda_engine_pads(Element type) { return type == ELEMENT_E4M3 || type == ELEMENT_E4M3_PAIR; }
+
 bool cuda_reads_directly(Tensor x, Element type)
 {
     const int unit = 16 / element_bytes(type);
@@ -88,7 +101,11 @@ void cuda_gemm_operand(CudaGemmPart *part, const CudaFrames *a, const CudaWeight
     part->depth = b->depth;
     part->blocks = a->blocks;
     part->width = a->w;
-    part->height = a->pictures * a->h;
+    part->height = a->h;
+    part->pictures = a->pictures;
+    part->picture = a->pictures > 1 ? a->frame_pixels : a->h * a->w; /* slots of a single picture may be its rows */
+    part->margin_x = a->margin_x;
+    part->margin_y = a->margin_y;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- results */
@@ -151,14 +168,44 @@ static Element compute_of(const Dev *d, const ConvArgs *a)
     return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c, a->weight);
 }
 
-/* Zeroed room for `slots` frames with the borders that the convolution wants, and gaps, as products read them. */
+/* Does the copy engine make what pads pictures? */
+static bool engine_pads(const ConvArgs *a, Element type)
+{
+    return cuda_engine_pads(type) && !a->pad_edge && a->stride_h == 1 && a->stride_w == 1 && a->pad_top == a->pad_bottom &&
+           a->pad_left == a->pad_right;
+}
+
+/* Frames that lie in slots with gaps are one picture to it: above and below each stand rows that are not zeros unless kept. */
+static int margin_x(const ConvArgs *a, Element type) { return engine_pads(a, type) ? a->pad_left : 0; }
+static int margin_y(const ConvArgs *a, Element type, int gap) { return gap == 0 && engine_pads(a, type) ? a->pad_top : 0; }
+
+/* Room for `slots` frames with the borders that the convolution wants, and gaps, as products read them. Borders are zeroed. */
 static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, int gap, Tensor *scales)
 {
-    Tensor x = dev_typed(d, type, slots, a->x.h + a->pad_top + a->pad_bottom + gap, a->x.w + a->pad_left + a->pad_right, a->x.c);
+    const int rows = a->pad_top + a->pad_bottom + gap - 2 * margin_y(a, type, gap);
+    const int columns = a->pad_left + a->pad_right - 2 * margin_x(a, type);
+    Tensor x = dev_typed(d, type, slots, a->x.h + rows, a->x.w + columns, a->x.c);
     *scales = scales_for(d, type, &a->pre, x);
+    if (rows == 0 && columns == 0) return x;
     cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes(type));
     if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
     return x;
+}
+
+static CudaFrames frames_of(const Dev *d, const ConvArgs *a, Tensor x, Tensor scales)
+{
+    const Element type = (Element)x.type;
+    return cuda_frames_within(d, x, scales, margin_x(a, type), margin_y(a, type, 0));
+}
+
+/* Slots with gaps as one picture, whose rows are counted: a frame begins at any of them. */
+static CudaFrames rows_of(const Dev *d, const ConvArgs *a, const ConvState *s)
+{
+    CudaFrames f = cuda_frames_within(d, s->ring, s->scales, margin_x(a, (Element)s->ring.type), 0);
+    f.h *= f.pictures;
+    f.pictures = 1;
+    f.frame_pixels = f.w;
+    return f;
 }
 
 /*
@@ -411,10 +458,8 @@ static void conv_in_bands(Dev *d, const ConvArgs *a, Telling *telling)
     int sequence[4], fresh;
     state_advance(s, a->kt, a->start, 1, sequence, &fresh);
     const bool displaces = !a->start && sequence[0] == fresh, up = displaces && s->row[fresh] == 0;
-    BandRun r = {.conv = {.a = a, .telling = telling, .type = (Element)s->ring.type,
-                          .in = cuda_frames_of(d, s->ring, s->scales)},
+    BandRun r = {.conv = {.a = a, .telling = telling, .type = (Element)s->ring.type, .in = rows_of(d, a, s)},
                  .height = s->ring.h - s->gap};
-    r.conv.in.frame_pixels = s->ring.w;
     r.conv.sequence = r.rows;
     for (int dt = 0; dt < a->kt - 1; dt++) r.rows[dt] = sequence[dt] * s->ring.h + s->row[sequence[dt]];
     s->row[fresh] = up ? s->gap : 0;
@@ -451,11 +496,11 @@ static void conv_at_once(Dev *d, const ConvArgs *a, Telling *telling)
     const bool direct = a->state == NULL && !padded && pre_is_identity(&a->pre) && cuda_reads_directly(a->x, r.type);
 
     Tensor own = {0}, own_scales = {0}; /* padded or converted frames that nothing remembers */
-    if (a->state != NULL) r.in = cuda_frames_of(d, a->state->ring, a->state->scales);
+    if (a->state != NULL) r.in = frames_of(d, a, a->state->ring, a->state->scales);
     else if (direct) r.in = cuda_frames_of(d, a->x, (Tensor){0});
     else {
         own = padded_frames(d, r.type, a, frames, 0, &own_scales);
-        r.in = cuda_frames_of(d, own, own_scales);
+        r.in = frames_of(d, a, own, own_scales);
     }
     if (!direct) {
         cuda_pre(d, a->x, &a->pre, &r.in, fresh, a->pad_top, a->pad_left);

@@ -319,11 +319,15 @@ FoldedUpsampler *cuda_fold_nearest(Dev *d, int stage, const BoundWeight *grow, i
 
 /* --------------------------------------------------------------------------------------------------------- using them */
 
-/* Zeroed pictures with a border of one pixel. */
+/* Pictures have a border of one pixel, which is kept where the copy engine does not make it. */
+static int margin(const FoldedUpsampler *f) { return cuda_engine_pads(f->type) ? 1 : 0; }
+
 static Tensor bordered(Dev *d, const FoldedUpsampler *f, int pictures, Tensor x, Tensor *scales)
 {
-    const Tensor ring = dev_typed(d, f->type, pictures, x.h + 2, x.w + 2, f->inputs);
+    const int kept = 2 - 2 * margin(f);
+    const Tensor ring = dev_typed(d, f->type, pictures, x.h + kept, x.w + kept, f->inputs);
     *scales = cuda_scales(d, f->type, (int64_t)ring.t * ring.h * ring.w, ring.c_pad);
+    if (kept == 0) return ring;
     cuda_fill(d, cuda_at(d, ring), 0, (uint64_t)(ring.t * ring.stride_t) * (uint64_t)element_bytes(f->type));
     if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
     return ring;
@@ -362,7 +366,8 @@ static Inside inside_take(Dev *d, const FoldedUpsampler *f, Tensor x)
     const int depth = INSIDE_BYTES / element_bytes(f->type);
     const CUdeviceptr scale = f->type == ELEMENT_I8 ? at + (uint64_t)corners * INSIDE_BYTES : 0; /* 0: 1 */
     in.part = (CudaGemmPart){.a = at, .a_scale = scale, .pitch = depth, .depth = depth, .taps = 1, .blocks = 1,
-                             .step_y = x.w + 1, .step_x = 1, .width = x.w + 1, .height = x.h + 1};
+                             .step_y = x.w + 1, .step_x = 1, .width = x.w + 1, .height = x.h + 1,
+                             .picture = (int)corners, .pictures = 1};
     const CudaFoldInside a = {.to = in.part.a, .scale = in.part.a_scale, .h = x.h, .w = x.w};
     cuda_launch(d, "fold", functions[f->type], "", grid_over(corners), &a);
     return in;
@@ -440,7 +445,7 @@ static void upsample_nearest(Dev *d, const UpsampleArgs *a)
     Tensor scales, picture = bordered(d, f, 1, a->x, &scales);
     const int only = 0;
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * 4.0 * f->inputs;
-    UpsampleRun r = {.a = a, .frames = cuda_frames_of(d, picture, scales), .sequence = &only, .shape = shape_of(d, a)};
+    UpsampleRun r = {.a = a, .frames = cuda_frames_within(d, picture, scales, margin(f), margin(f)), .sequence = &only, .shape = shape_of(d, a)};
     for (int t = 0; t < a->x.t; t++) {
         cuda_pre(d, tensor_frames(a->x, t, 1), &none, &r.frames, &only, 1, 1);
         UpsampleArgs one = *a;
@@ -462,7 +467,7 @@ static void upsample_video(Dev *d, const UpsampleArgs *a)
     int sequence[FRAMES_MAX + 2], fresh[FRAMES_MAX];
     const int64_t seen = state_upsample(s, f->rt, a, sequence, fresh);
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * (f->rt == 2 ? 8.0 : 12.0) * f->channels;
-    UpsampleRun r = {.a = a, .frames = cuda_frames_of(d, s->ring, s->scales), .sequence = sequence,
+    UpsampleRun r = {.a = a, .frames = cuda_frames_within(d, s->ring, s->scales, margin(f), margin(f)), .sequence = sequence,
                      .front = f->rt == 2 ? 1 : 2, .part = a->part, .start = f->rt == 2 && seen == 0, .shape = shape_of(d, a)};
     r.inside = inside_take(d, f, a->x);
     if (a->part != UPSAMPLE_SECOND) cuda_pre(d, a->x, &none, &r.frames, fresh, 1, 1);

@@ -70,8 +70,18 @@ static bool is_boxable(const CudaGemm *g)
     for (int i = 0; i < g->parts; i++) {
         const CudaGemmPart *p = &g->part[i];
         if (p->height == 0 || p->step_x != 1 || (g->rows > 1 && p->step_y != p->width)) return false;
+        if (p->picture / p->width >> CUDA_BOX_ROW_BITS > 0 || p->pictures >= 1 << (31 - CUDA_BOX_ROW_BITS)) return false;
     }
     return g->batch <= 1;
+}
+
+/* Zeros that are not in memory are made by the engine that copies boxes alone. */
+static bool has_margins(const CudaGemm *g)
+{
+    for (int i = 0; i < g->parts; i++) {
+        if (g->part[i].margin_x > 0 || g->part[i].margin_y > 0) return true;
+    }
+    return false;
 }
 
 /* Are all taps such windows, h x w pixels of one frame? */
@@ -90,14 +100,15 @@ static int window_of(const CudaGemmPart *p)
     return p->height > 0 && has_windows(p, 3, 3) ? 3 : p->height > 0 && has_windows(p, 2, 2) ? 2 : 1;
 }
 
+/* Of pictures as they lie in memory. */
 static CudaTensorMap map_of_pictures(Dev *d, const CudaGemmPart *p, int bytes, int box_w, int box_h)
 {
     CudaTensorMap map = {{0}};
-    const uint64_t pixel = (uint64_t)(p->pitch * bytes);
-    const uint64_t sizes[] = {(uint64_t)(p->depth * bytes), (uint64_t)p->width, (uint64_t)p->height};
-    const uint64_t strides[] = {pixel, pixel * (uint64_t)p->width};
-    const uint32_t boxes[] = {ROW_BYTES, (uint32_t)box_w, (uint32_t)box_h};
-    cuda_tensor_map(d, &map, p->a, 3, sizes, strides, boxes);
+    const uint64_t pixel = (uint64_t)(p->pitch * bytes), sizes[] = {(uint64_t)(p->depth * bytes), (uint64_t)p->width,
+                                                                    (uint64_t)p->height, (uint64_t)p->pictures};
+    const uint64_t strides[] = {pixel, pixel * (uint64_t)p->width, pixel * (uint64_t)p->picture};
+    const uint32_t boxes[] = {ROW_BYTES, (uint32_t)box_w, (uint32_t)box_h, 1};
+    cuda_tensor_map(d, &map, p->a, 4, sizes, strides, boxes);
     return map;
 }
 
@@ -110,6 +121,25 @@ static CudaTensorMap map_of_weights(Dev *d, const CudaGemmPart *p, int bytes, in
     return map;
 }
 
+/* Positions become coordinates in memory, and what is told of pictures is told without their margins. */
+static void to_coordinates(CudaGemmPart *p, int images)
+{
+    const int margins = p->width * p->height - (p->width - 2 * p->margin_x) * (p->height - 2 * p->margin_y);
+    for (int t = 0; t < p->taps; t++) {
+        const int y = p->tap[t] / p->width - p->margin_y, x = p->tap[t] % p->width - p->margin_x;
+        p->tap[t] = (int32_t)((uint32_t)y << 16 | (uint16_t)x);
+    }
+    for (int i = 0; i < images; i++) {
+        for (int f = 0; f < 4; f++) {
+            const int at = p->frame[i][f];
+            p->frame[i][f] = at / p->picture << CUDA_BOX_ROW_BITS | at % p->picture / p->width;
+        }
+    }
+    p->picture -= margins;
+    p->width -= 2 * p->margin_x;
+    p->height -= 2 * p->margin_y;
+}
+
 static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
     const int bytes = element_bytes(t->type), box = g->box;
@@ -118,12 +148,9 @@ static CudaGemmBoxes in_boxes(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
         CudaGemmPart *p = &b.gemm.part[i];
         const int window = window_of(p), more = t->halo ? window - 1 : 0;
         b.window_h[i] = b.window_w[i] = window;
+        to_coordinates(p, g->images);
         b.a[i] = map_of_pictures(d, p, bytes, (1 << box) + more, (t->rows >> box) + more);
         b.b[i] = map_of_weights(d, p, bytes, packed_columns(g), t->columns);
-        for (int tap = 0; tap < p->taps; tap++) p->tap[tap] = p->tap[tap] / p->width << 16 | p->tap[tap] % p->width;
-        for (int image = 0; image < g->images; image++) {
-            for (int frame = 0; frame < 4; frame++) p->frame[image][frame] /= p->width;
-        }
     }
     return b;
 }
@@ -186,7 +213,7 @@ bool cuda_gemm_has(const CudaDevice *d, const CudaGemmTile *t)
 
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
 {
-    if (t->halo && window_of(&g->part[0]) == 1) return false;
+    if ((t->halo && window_of(&g->part[0]) == 1) || (t->producers == 0 && has_margins(g))) return false;
     return (!g->glu || t->columns >= 16) && (t->producers == 0 || is_boxable(g));
 }
 

@@ -107,8 +107,10 @@ void cuda_pre(Dev *d, Tensor x, const Pre *pre, const CudaFrames *to, const int 
                  .to_pitch = to->pitch,
                  .to_pad = to->pitch,
                  .blocks = to->blocks,
-                 .to_row = to->w};
-    for (int t = 0; t < x.t; t++) a.to_frame[t] = slot[t] * to->frame_pixels + top * to->w + left;
+                 .to_row = to->w - 2 * to->margin_x};
+    const int slot_rows = to->frame_pixels / to->w - 2 * to->margin_y;
+    for (int t = 0; t < x.t; t++)
+        a.to_frame[t] = (slot[t] * slot_rows + top - to->margin_y) * a.to_row + left - to->margin_x;
     produce(d, x, pre, &a);
 }
 

@@ -40,7 +40,7 @@ static int pictures_of(const CudaGemm *g, const CudaGemmPart *p)
 static double operand_bytes(const CudaGemm *g, const CudaGemmPart *p, Element type, double packed)
 {
     const double size = element_bytes(type), words = type == ELEMENT_I8 ? 4.0 * p->blocks : 0;
-    const double pixels = g->rows > 1 ? (double)g->rows * p->step_y : (double)g->columns * p->step_x;
+    const double pixels = g->rows > 1 ? (double)g->rows * (p->step_y - 2 * p->margin_x) : (double)g->columns * p->step_x;
     return pictures_of(g, p) * pixels * (p->depth * size + words) + packed * p->taps * (p->depth * size + words);
 }
 

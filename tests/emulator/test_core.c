@@ -240,7 +240,7 @@ static void test_tensor_map(void)
         struct {
             struct core_tensor_map map;
             void *out;
-            int32_t x, y;
+            int32_t at[4], four;
         } params;
         memset(&params, 0, sizeof(params));
         params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC,
@@ -257,8 +257,8 @@ static void test_tensor_map(void)
         struct core_error error = {0};
         for (int32_t x = -20; x < 100 && ok; x += 23)
             for (int32_t y = -3; y < 5 && ok; y += 2) {
-                params.x = x;
-                params.y = y;
+                params.at[0] = x;
+                params.at[1] = y;
                 ok = run_file("tensor", NULL, &d, 1, 64, &params, 1, &error) == CORE_OK;
                 for (uint32_t r = 0; r < rows && ok; r++)
                     for (uint32_t c = 0; c < row && ok; c++) {
@@ -276,6 +276,45 @@ static void test_tensor_map(void)
         test_case(name, ok, error.text[0] ? error.text : "a wrong byte");
         device_free(&d);
     }
+}
+
+/* Pictures, rows, pixels and bytes of them: 3 x 4 x 5 x 48 of 64, a picture every 1344. Boxes of 2 x 4 x 4 x 32 bytes. */
+static void test_tensor_map_of_pictures(void)
+{
+    enum { PICTURE = 1344, PICTURES = 3, ROWS = 4, PIXELS = 5, BYTES = 48, PIXEL = 64 };
+    struct device d = {0};
+    uint8_t *in = device_alloc(&d, PICTURE * PICTURES, true), *out = device_alloc(&d, 1024, false);
+    for (int k = 0; k < PICTURE * PICTURES; k++) in[k] = (uint8_t)(k * 7 + k / 256 + 1);
+    struct {
+        struct core_tensor_map map;
+        void *out;
+        int32_t at[4], four;
+    } params;
+    memset(&params, 0, sizeof(params));
+    params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC,
+                                          .rank = 4,
+                                          .element_bytes = 1,
+                                          .base = (uint64_t)(uintptr_t)in,
+                                          .stride = {1, PIXEL, PIXEL * PIXELS, PICTURE},
+                                          .size_minus_1 = {BYTES - 1, PIXELS - 1, ROWS - 1, PICTURES - 1},
+                                          .box = {32, 4, 4, 2},
+                                          .element_stride = {1, 1, 1, 1}};
+    params.out = out;
+    params.four = 1;
+    bool ok = true;
+    struct core_error error = {0};
+    for (int32_t n = 0; n < 3 * 3 * 3 && ok; n++) {
+        const int32_t x = n % 3 * 2 - 1, y = n / 3 % 3 * 2 - 2, picture = n / 9 * 2 - 1, byte = n % 2 * 16;
+        memcpy(params.at, (int32_t[]){byte, x, y, picture}, sizeof params.at);
+        ok = run_file("tensor", NULL, &d, 1, 64, &params, 1, &error) == CORE_OK;
+        for (int32_t i = 0; i < 1024 && ok; i++) {
+            const int32_t b = byte + i % 32, px = x + i / 32 % 4, py = y + i / 128 % 4, p = picture + i / 512;
+            const bool inside = b < BYTES && px >= 0 && px < PIXELS && py >= 0 && py < ROWS && p >= 0 && p < PICTURES;
+            ok = out[i] == (inside ? in[p * PICTURE + (py * PIXELS + px) * PIXEL + b] : 0);
+        }
+    }
+    test_case("tensor map of pictures, zeros around each of them", ok, error.text[0] ? error.text : "a wrong byte");
+    device_free(&d);
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
@@ -468,6 +507,7 @@ int main(void)
 {
     test_twins();
     test_tensor_map();
+    test_tensor_map_of_pictures();
     test_refusals();
     test_faults();
     test_damage();

@@ -32,30 +32,35 @@ typedef struct Case {
     int batch;
     float alpha;
     int groups;      /* whose moments are told; 0: none */
+    int margin_x, margin_y; /* outermost columns and rows of A's pictures that are zeros and not in memory, in boxes alone */
 } Case;
 
 static const Case cases[] = {
-    {"linear", 1, 1, 37, 33, 1, 1, 1, 1, 40, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"one_row", 1, 1, 1, 70, 1, 1, 1, 1, 136, 0, 0, CUDA_ACT_SILU, 1, 1, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"three", 2, 5, 7, 3, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
-    {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 2, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
-    {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 144, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
-    {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
-    {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 0},
-    {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"shuffle", 2, 4, 5, 64, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 8, 1, 0, 0, 1, 1, 0},
-    {"shuffle_odd", 2, 4, 5, 20, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_BF16, 4, 1, 0, 0, 1, 1, 0},
-    {"shuffle_floats", 1, 4, 5, 48, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 4, 0, 4, 0, 1, 1, 0},
-    {"skewed", 1, 3, 5, 40, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 2, ELEMENT_BF16, 0, 0, 0, 4, 1, 1, 0},
-    {"batch", 1, 1, 35, 44, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 3, 0.125f, 0},
-    {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0},
-    {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0},
-    {"moments", 2, 11, 47, 96, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 24},
-    {"moments_across", 1, 8, 60, 64, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 8},
-    {"moments_wide", 1, 8, 16, 272, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 17},
-    {"moments_floats", 1, 5, 20, 64, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 32},
+    {"linear", 1, 1, 37, 33, 1, 1, 1, 1, 40, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"one_row", 1, 1, 1, 70, 1, 1, 1, 1, 136, 0, 0, CUDA_ACT_SILU, 1, 1, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"three", 2, 5, 7, 3, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"narrow_taps", 3, 5, 5, 16, 3, 3, 3, 1, 8, 0, 0, CUDA_ACT_RELU, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"taps_27", 2, 6, 5, 40, 3, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 2, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"stride_two_parts", 2, 4, 6, 33, 1, 3, 3, 2, 48, 80, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"two_parts", 2, 9, 21, 33, 2, 3, 3, 1, 144, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"glu", 1, 1, 41, 33, 1, 1, 1, 1, 152, 0, 1, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"gelu_in_place", 1, 3, 11, 48, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_GELU_TANH, 1, 1, 3, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 0, 0, 0},
+    {"in_place_floats", 1, 3, 11, 20, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_TANH3, 1, 1, 3, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"shuffle", 2, 4, 5, 64, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 8, 1, 0, 0, 1, 1, 0, 0, 0},
+    {"shuffle_odd", 2, 4, 5, 20, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_BF16, 4, 1, 0, 0, 1, 1, 0, 0, 0},
+    {"shuffle_floats", 1, 4, 5, 48, 1, 1, 1, 1, 32, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 4, 0, 4, 0, 1, 1, 0, 0, 0},
+    {"skewed", 1, 3, 5, 40, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 2, ELEMENT_BF16, 0, 0, 0, 4, 1, 1, 0, 0, 0},
+    {"batch", 1, 1, 35, 44, 1, 1, 1, 1, 64, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 3, 0.125f, 0, 0, 0},
+    {"many_rows", 1, 33, 71, 24, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 0, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"many_columns", 1, 1, 9, 290, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 0, 0},
+    {"moments", 2, 11, 47, 96, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 24, 0, 0},
+    {"moments_across", 1, 8, 60, 64, 1, 2, 2, 1, 24, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 8, 0, 0},
+    {"moments_wide", 1, 8, 16, 272, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_SILU, 0, 0, 0, ELEMENT_BF16, 0, 0, 8, 0, 1, 1, 17, 0, 0},
+    {"moments_floats", 1, 5, 20, 64, 1, 1, 1, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 1, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 32, 0, 0},
+    {"margins", 2, 9, 21, 33, 2, 3, 3, 1, 144, 136, 0, CUDA_ACT_NONE, 1, 0, 2, ELEMENT_BF16, 0, 0, 0, 0, 1, 1, 0, 1, 1},
+    {"margins_across", 2, 12, 7, 40, 1, 3, 3, 1, 72, 0, 0, CUDA_ACT_NONE, 0, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 1, 0},
+    {"margins_of_two", 2, 8, 16, 16, 1, 5, 5, 1, 16, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 2, 2},
+    {"margins_of_one_pixel", 2, 1, 1, 16, 1, 3, 3, 1, 48, 0, 0, CUDA_ACT_NONE, 1, 0, 0, ELEMENT_F32, 0, 0, 0, 0, 1, 1, 0, 1, 1},
 };
 
 /* ------------------------------------------------------------------------------------------------------------ operands */
@@ -74,7 +79,7 @@ typedef struct Operand {
 typedef struct Part {
     Operand a, b;
     int taps, depth, pitch, frames, h, w; /* pictures of A */
-    int kt, kh, kw, stride;
+    int kt, kh, kw, stride, margin_x, margin_y;
 } Part;
 
 typedef struct Product {
@@ -170,10 +175,30 @@ static Operand random_fp8(bool pair, size_t rows, int pitch, int depth, int toge
     return o;
 }
 
+static bool in_margin(const Part *p, int y, int x)
+{
+    return y < p->margin_y || y >= p->h - p->margin_y || x < p->margin_x || x >= p->w - p->margin_x;
+}
+
+/* As the product sees them; what stands for them on the device is left out. */
+static void clear_margins(Part *p)
+{
+    for (int row = 0; row < p->frames * p->h; row++) {
+        for (int x = 0; x < p->w; x++) {
+            const size_t at = (size_t)(row * p->w + x) * (size_t)p->pitch;
+            if (!in_margin(p, row % p->h, x)) continue;
+            memset(p->a.value + at, 0, (size_t)p->pitch * sizeof *p->a.value);
+            if (p->a.low != NULL) memset(p->a.low + at, 0, (size_t)p->pitch * sizeof *p->a.low);
+        }
+    }
+}
+
 static Part random_part(const Case *k, Element type, bool scaled, int second, int packed, int batch)
 {
     Part p = {.kt = 1, .kh = 1, .kw = 1, .stride = 1};
-    if (!second) p = (Part){.kt = k->kt, .kh = k->kh, .kw = k->kw, .stride = k->stride};
+    if (!second) {
+        p = (Part){.kt = k->kt, .kh = k->kh, .kw = k->kw, .stride = k->stride, .margin_x = k->margin_x, .margin_y = k->margin_y};
+    }
     p.taps = p.kt * p.kh * p.kw;
     p.depth = pad_of(type, second ? k->part1_depth : k->depth);
     p.pitch = p.depth + (second ? 32 : 0);
@@ -185,11 +210,12 @@ static Part random_part(const Case *k, Element type, bool scaled, int second, in
         const bool pair = type == ELEMENT_E4M3_PAIR;
         p.a = random_fp8(pair, pixels, p.pitch, p.depth, 0, scaled, 1.0f);
         p.b = random_fp8(pair, rows, p.depth, p.depth, p.taps, true, 0.2f);
-        return p;
+    } else {
+        p.a = random_operand(type, pixels, p.pitch, 1.0f);
+        p.a.blocks = (p.depth + 127) / 128;
+        p.b = random_operand(type, rows, p.depth, 0.2f);
     }
-    p.a = random_operand(type, pixels, p.pitch, 1.0f);
-    p.a.blocks = (p.depth + 127) / 128;
-    p.b = random_operand(type, rows, p.depth, 0.2f);
+    clear_margins(&p);
     return p;
 }
 
@@ -343,14 +369,29 @@ static CUdeviceptr put_column_scales(Room *r, const Product *p, const Part *q)
     return put(r, to, columns * each * sizeof *to);
 }
 
+/* What `bytes` each stands for the pixels of A that are in memory. */
+static CUdeviceptr put_pixels(Room *r, const Part *p, const void *from, size_t bytes)
+{
+    uint8_t *to = check_bytes((size_t)(p->frames * p->h * p->w) * bytes);
+    size_t pixels = 0;
+    for (int i = 0; i < p->frames * p->h * p->w; i++) {
+        if (!in_margin(p, i / p->w % p->h, i % p->w)) memcpy(to + pixels++ * bytes, (const uint8_t *)from + (size_t)i * bytes, bytes);
+    }
+    return put(r, to, pixels * bytes);
+}
+
 static void fill_part(Room *r, const Product *p, const Part *q, CudaGemmPart *to)
 {
     const size_t size = (size_t)size_of(p->type);
     *to = (CudaGemmPart){.pitch = q->pitch, .depth = q->depth, .taps = q->taps, .blocks = q->a.blocks,
-                         .step_y = q->stride * q->w, .step_x = q->stride, .width = q->w, .height = q->frames * q->h};
-    to->a = put(r, q->a.bytes, q->a.elements * size);
+                         .step_y = q->stride * q->w, .step_x = q->stride, .width = q->w, .height = q->h,
+                         .picture = q->h * q->w, .pictures = q->frames,
+                         .margin_x = q->margin_x, .margin_y = q->margin_y};
+    const bool margins = q->margin_x > 0 || q->margin_y > 0;
+    const size_t scales = (size_t)q->a.blocks * sizeof(float);
+    to->a = margins ? put_pixels(r, q, q->a.bytes, (size_t)q->pitch * size) : put(r, q->a.bytes, q->a.elements * size);
     to->b = put(r, q->b.bytes, q->b.elements * size);
-    if (q->a.scales > 0) to->a_scale = put(r, q->a.scale, q->a.scales * sizeof(float));
+    if (q->a.scales > 0) to->a_scale = margins ? put_pixels(r, q, q->a.scale, scales) : put(r, q->a.scale, q->a.scales * sizeof(float));
     if (p->type == ELEMENT_I8) to->b_scale = put_column_scales(r, p, q);
     else if (q->b.scales > 0) to->b_scale = put(r, q->b.scale, q->b.scales * sizeof(float));
     for (int i = 0; i < p->k->images; i++) {
@@ -586,6 +627,10 @@ static void check_told(DevPrecision precision)
         check_true(dev_ok(d), "%s", dev_error(d));
         check_true(cuda_gemm_tells(&watch.product, &watch.tile), "%d channels, %d x %d: %s tells no moments", c, w, h,
                    watch.tile.function);
+        const CudaGemmPart *p = &watch.product.part[0];
+        const int margin = cuda_engine_pads(watch.tile.type) ? 1 : 0, across = layers[i].thrifty ? 0 : margin;
+        check_true(p->margin_x == margin && p->margin_y == across, "%s: margins of %d x %d in place of %d x %d", watch.tile.function,
+                   p->margin_x, p->margin_y, margin, across);
         dev_close(d);
     }
     check_end();
@@ -650,6 +695,7 @@ void test_cuda_gemm(void)
         for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
             if (cases[c].glu && tile.columns < 16) continue;
             if (cases[c].stride > 1 && tile.producers > 0) continue; /* boxes have all pixels */
+            if (cases[c].margin_x > 0 && tile.producers == 0) continue;
             if (tile.type >= ELEMENT_I8 && cases[c].batch > 1) continue; /* attention is not made of these */
             check_case(d, &cases[c], &tile);
         }
@@ -661,6 +707,7 @@ void test_cuda_gemm(void)
     check_bands(DEV_BF16, 24);
     check_bands(DEV_BF16, 21); /* two of three bands begin within a patch, and tell nothing */
     check_bands(DEV_INT8, 24);
+    if (test_cuda()->target == CUDA_TARGET_120F) check_bands(DEV_FP8, 24);
     for (int type = ELEMENT_E4M3; type <= ELEMENT_E4M3_PAIR && test_cuda()->target == CUDA_TARGET_120F; type++) {
         check_order(d, (Element)type);
     }
