@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONVERT_OK, CONVERT_INPUT, CONVERT_OUTPUT }; /* what weight_convert returns */
+enum { CONVERT_OK, CONVERT_INPUT, CONVERT_OUTPUT, CONVERT_ARGUMENT }; /* what weight_convert returns */
 enum { PIECE = 1 << 16 };                           /* elements converted at a time; a multiple of every block */
 
 typedef struct Item {
@@ -276,6 +276,26 @@ static int check_written(Job *j)
     return whole ? CONVERT_OK : fail(j, CONVERT_OUTPUT, "%s was not written well: %s", j->out, fault);
 }
 
+/* Neither the output nor the name it has while it is written may be an input: that is read until the end. */
+static int check_apart(Job *j, const char *const *paths, size_t count)
+{
+    size_t length = strlen(j->out);
+    char *part = malloc(length + sizeof GGUF_UNFINISHED);
+    if (!part) return no_memory(j);
+    memcpy(part, j->out, length);
+    memcpy(part + length, GGUF_UNFINISHED, sizeof GGUF_UNFINISHED);
+    int status = CONVERT_OK;
+    for (size_t i = 0; i < count && status == CONVERT_OK; i++) {
+        if (map_same_file(paths[i], j->out))
+            status = fail(j, CONVERT_ARGUMENT, "%s would replace the input %s; give the merged file another name", j->out, paths[i]);
+        else if (map_same_file(paths[i], part))
+            status = fail(j, CONVERT_ARGUMENT, "%s is written as %s first, which would replace the input %s; give the merged file "
+                          "another name", j->out, part, paths[i]);
+    }
+    free(part);
+    return status;
+}
+
 static int write_file(Job *j)
 {
     if (!gguf_writer_open(&j->writer, j->out)) return cannot_write(j);
@@ -303,9 +323,11 @@ int weight_convert(const char *const *paths, size_t count, const char *out, cons
     if (j.type == WT_COUNT) {
         return fail(&j, CONVERT_INPUT, "type '%s' is not one of f32, f16, bf16, q8_0", show_name(type).text);
     }
+    int status = check_apart(&j, paths, count);
+    if (status != CONVERT_OK) return status;
     j.set = weight_set_open(paths, count, error, error_size);
     if (!j.set) return CONVERT_INPUT;
-    int status = collect(&j);
+    status = collect(&j);
     if (status == CONVERT_OK) status = write_file(&j);
     for (size_t i = 0; i < j.count; i++) free(j.items[i].name);
     free(j.items);

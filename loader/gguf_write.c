@@ -96,13 +96,13 @@ bool gguf_writer_open(GgufWriter *w, const char *path)
 {
     *w = (GgufWriter){.path = path};
     size_t length = strlen(path);
-    w->part = malloc(length + 6);
+    w->part = malloc(length + sizeof GGUF_UNFINISHED);
     if (!w->part) {
         errno = ENOMEM;
         return false;
     }
     memcpy(w->part, path, length);
-    memcpy(w->part + length, ".part", 6);
+    memcpy(w->part + length, GGUF_UNFINISHED, sizeof GGUF_UNFINISHED);
     w->file = create_file(w->part);
     if (w->file) return true;
     int reason = errno;

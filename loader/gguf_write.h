@@ -3,7 +3,7 @@
  * tensor's data in the order they were added. Tensors of more than four dimensions are stored flat, with their shape
  * under `<name>.raw_shape`.
  *
- * The file is written as <path>.part; only gguf_writer_finish gives it its name, so an interrupted run leaves no file
+ * The file is written as <path>.part; only gguf_writer_commit gives it its name, so an interrupted run leaves no file
  * that looks whole. Errors stay: look at the result of finish.
  */
 #ifndef UPRES_LOADER_GGUF_WRITE_H
@@ -13,6 +13,8 @@
 #include "loader/weights.h"
 
 #include <stdio.h>
+
+#define GGUF_UNFINISHED ".part" /* behind the name */
 
 typedef struct GgufWriter {
     FILE *file;

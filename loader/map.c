@@ -68,6 +68,30 @@ void map_forget(const uint8_t *bytes, uint64_t size)
     (void)size;
 }
 
+/* Held open, so that its number stays its own. INVALID_HANDLE_VALUE: it is not there. */
+static HANDLE open_identity(const char *path, BY_HANDLE_FILE_INFORMATION *identity)
+{
+    wchar_t wide[WIDE_MOST];
+    HANDLE h = wide_text(path, wide) ? CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                                                   OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL)
+                                     : INVALID_HANDLE_VALUE;
+    if (h == INVALID_HANDLE_VALUE || GetFileInformationByHandle(h, identity)) return h;
+    CloseHandle(h);
+    return INVALID_HANDLE_VALUE;
+}
+
+bool map_same_file(const char *a, const char *b)
+{
+    BY_HANDLE_FILE_INFORMATION x, y;
+    HANDLE first = open_identity(a, &x), second = open_identity(b, &y);
+    bool same = first != INVALID_HANDLE_VALUE && second != INVALID_HANDLE_VALUE &&
+                x.dwVolumeSerialNumber == y.dwVolumeSerialNumber && x.nFileIndexHigh == y.nFileIndexHigh &&
+                x.nFileIndexLow == y.nFileIndexLow;
+    if (first != INVALID_HANDLE_VALUE) CloseHandle(first);
+    if (second != INVALID_HANDLE_VALUE) CloseHandle(second);
+    return same;
+}
+
 #else
 
 #include <errno.h>
@@ -123,6 +147,12 @@ void map_forget(const uint8_t *bytes, uint64_t size)
     uintptr_t first = ((uintptr_t)bytes + page - 1) / page * page;
     uintptr_t end = ((uintptr_t)bytes + (uintptr_t)size) / page * page;
     if (first < end) madvise((void *)first, (size_t)(end - first), MADV_DONTNEED);
+}
+
+bool map_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 #endif

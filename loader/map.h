@@ -23,4 +23,7 @@ void map_close(Map *m);
  */
 void map_forget(const uint8_t *bytes, uint64_t size);
 
+/* Are both paths there and of one file, by whatever links? */
+bool map_same_file(const char *a, const char *b);
+
 #endif

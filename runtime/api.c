@@ -214,8 +214,9 @@ upres_status upres_convert(const char *const *paths, size_t count, const char *o
     if (strcmp(type, "f32") && strcmp(type, "f16") && strcmp(type, "bf16") && strcmp(type, "q8_0"))
         return fault(f, UPRES_E_ARGUMENT, "--type %.40s cannot be written; use f32, f16, bf16 or q8_0", type);
     char error[sizeof f->text];
-    int failed = weight_convert(paths, count, out, type, error, sizeof error);
-    return failed ? fault(f, failed == 1 ? UPRES_E_INPUT : UPRES_E_RUNTIME, "%s", error) : UPRES_OK;
+    static const upres_status statuses[] = {UPRES_OK, UPRES_E_INPUT, UPRES_E_RUNTIME, UPRES_E_ARGUMENT};
+    const upres_status status = statuses[weight_convert(paths, count, out, type, error, sizeof error)];
+    return status == UPRES_OK ? status : fault(f, status, "%s", error);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- session */

@@ -136,7 +136,8 @@ UPRES_API upres_status upres_weights_part(const upres_weights *w, size_t index, 
 
 /*
  * Merge files into one GGUF with standard prefixes. type: "f32", "f16", "bf16", "q8_0". Written to out.part, checked,
- * renamed. Errors: UPRES_E_INPUT for a bad input or two tensors of one name, UPRES_E_RUNTIME when `out` cannot be written.
+ * renamed. Errors: UPRES_E_INPUT for a bad input or two tensors of one name, UPRES_E_ARGUMENT when `out` is one of the
+ * files, by whatever links, UPRES_E_RUNTIME when it cannot be written.
  */
 UPRES_API upres_status upres_convert(const char *const *paths, size_t count, const char *out, const char *type);
 

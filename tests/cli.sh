@@ -265,6 +265,14 @@ refused "info of a page" 3 'page.gguf' info page.gguf
 refused "convert without output" 2 'no output' convert w.safetensors
 refused "convert to an unknown type" 2 '"q4_0" for --type' convert w.safetensors -o out --type q4_0
 refused "convert onto the input" 2 'replace the input' convert w.safetensors -o w.safetensors
+ln w.safetensors hard.safetensors
+refused "convert onto a link to the input" 2 'replace the input' convert w.safetensors -o hard.safetensors --overwrite
+mkdir half && mv hard.safetensors half/w.gguf.part
+"$upres" convert half/w.gguf.part -o half/w.gguf >refused.out 2>refused.err
+rc=$?
+if [ $rc = 2 ] && cmp -s w.safetensors half/w.gguf.part; then holds "convert a half-written file's name" refused.err 'w.gguf.part first'
+else fail "convert a half-written file's name" "exit code $rc: $(cat refused.err)"; fi
+rm -r half
 refused "compare of one" 2 'two' compare in
 refused "compare of unlike counts" 3 'two has 2' compare in two
 refused "plan of no job" 2 'no job' plan downscale -i in "${W[@]}"

@@ -843,10 +843,51 @@ static void test_convert_samples(Test *t)
     end(t);
 }
 
+static size_t read_start(const char *path, char *bytes, size_t size)
+{
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(bytes, 1, size, f) : 0;
+    if (f) fclose(f);
+    return n;
+}
+
 static bool is_file(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0;
+}
+
+/* By each of its names the input is left alone, and so is what the output is called while it is written. */
+static void test_convert_apart(Test *t)
+{
+    static const float some[4] = {1, 2, 3, 4};
+    char error[2400] = "", other[1200], before[256], after[256];
+    begin(t, "convert/onto an input");
+    Writer *w = writer();
+    add(w, "some", "F32", "[2,2]", some, sizeof some);
+    const char *path = finish(t, w, 0, "some"), *out = made(t, 3, "half.gguf");
+    size_t size = read_start(path, before, sizeof before);
+    const char *folder = t->folder, *name = strrchr(path, '/') + 1;
+    snprintf(other, sizeof other, "%s/./%s", folder, name);
+    EXPECT(weight_convert(&path, 1, path, "f16", error, sizeof error) == 3 && strstr(error, "replace the input"), "%s", error);
+    EXPECT(weight_convert(&path, 1, other, "f16", error, sizeof error) == 3, "another spelling: %s", error);
+#ifndef _WIN32
+    const char *link_path = made(t, 2, "link");
+    EXPECT(symlink(name, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", error, sizeof error) == 3, "a link: %s",
+           error);
+    unlink(link_path);
+    EXPECT(link(path, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", error, sizeof error) == 3,
+           "a second name: %s", error);
+    unlink(link_path);
+#endif
+    EXPECT(read_start(path, after, sizeof after) == size && memcmp(before, after, size) == 0, "the input has changed");
+    snprintf(other, sizeof other, "%s.part", out);
+    const char *half = other;
+    EXPECT(rename(path, half) == 0 && weight_convert(&half, 1, out, "f16", error, sizeof error) == 3 &&
+               strstr(error, "half.gguf.part first"), "%s", error);
+    EXPECT(read_start(half, after, sizeof after) == size && memcmp(before, after, size) == 0, "the half file has changed");
+    unlink(half);
+    end(t);
 }
 
 static void test_convert_refusals(Test *t)
@@ -951,6 +992,7 @@ int main(int argc, char **argv)
     test_texts(t);
     test_convert(t);
     test_convert_samples(t);
+    test_convert_apart(t);
     test_convert_refusals(t);
     test_real(t);
     test_sample_files(t);

@@ -375,10 +375,10 @@ bool outputs_check(Outputs *o, const Job *job, const SequenceFrame *frames, size
     return true;
 }
 
-/* Is the file at `path` one of the inputs, or in a folder that is one? */
+/* Is the file at `path`, or what it is called while it is written, one of the inputs, or in a folder that is one? */
 static bool check_file_apart(const char *path, const Job *job, Problem *p)
 {
-    char *result = path_real(path);
+    char *result = path_real(path), *part = result != NULL ? new_text("%s.part", result) : NULL;
     bool fine = true;
     for (size_t i = 0; i <= job->model_count + job->operand_count && fine && result != NULL; i++) {
         const char *source = job->input;
@@ -391,10 +391,14 @@ static bool check_file_apart(const char *path, const Job *job, Problem *p)
             real != NULL && i >= job->model_count && path_kind(real) == PATH_FOLDER && lies_within(result, real);
         if (real != NULL && strcmp(real, result) == 0)
             fine = problem(p, EXIT_USAGE, "-o %s would replace the input %s; results must go elsewhere", path, source);
+        else if (real != NULL && strcmp(real, part) == 0)
+            fine = problem(p, EXIT_USAGE, "-o %s is written as %s.part first, which would replace the input; results must go "
+                           "elsewhere", path, path);
         else if (inside)
             fine = problem(p, EXIT_USAGE, "-o %s lies in the input %s; results must go elsewhere", path, source);
         free(real);
     }
+    free(part);
     free(result);
     return fine;
 }
