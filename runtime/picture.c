@@ -377,7 +377,7 @@ const void *pictures_finish(Pictures *p, const void *source, int64_t number, flo
     return NULL;
 }
 
-uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool inputs)
+uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool inputs, Prediction *frame)
 {
     static const float some_alpha;
     Pictures p = {.setup = *s};
@@ -387,7 +387,8 @@ uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool in
         const PictureSource input = source_of(&p, &p.input, NULL), style = source_of(&p, &p.style, NULL);
         const PictureColors slice = colors_of(&p, (int)color_frames(s), NULL);
         const PictureResult result = result_of(&p, &style, 0, NULL, pictures_has_alpha(s) ? &some_alpha : NULL);
-        const PictureJob all = {inputs ? &input : NULL, color_by_slice(s) ? &slice : NULL, &result}, first = {.input = &input};
+        const PictureJob all = {inputs ? &input : NULL, color_by_slice(s) ? &slice : NULL, &result, frame};
+        const PictureJob first = {.input = &input, .frame = frame};
         need = picture_device_need(d, s->inputs_only ? &first : &all);
     }
     free_tables(&p);

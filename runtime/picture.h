@@ -35,8 +35,8 @@ Pictures *pictures_open(const PictureSetup *s, Fault *f);
 void pictures_close(Pictures *p);
 uint64_t pictures_bytes(const PictureSetup *s); /* what one holds, about */
 /* What the setup's device takes of such a GPU's memory for it (picture_device_need). inputs: pictures_input is asked for, of
- * inputs_only nothing else. */
-uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool inputs);
+ * inputs_only nothing else. frame: as PictureJob has it. */
+uint64_t pictures_device_bytes(const PictureSetup *s, const DevSetup *d, bool inputs, Prediction *frame);
 
 bool pictures_has_alpha(const PictureSetup *s);    /* results have a fourth plane */
 bool pictures_whole_slices(const PictureSetup *s); /* results depend on all frames of a slice */

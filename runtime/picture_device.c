@@ -193,16 +193,20 @@ static bool finish(Dev *d, const void *work)
     return out != NULL;
 }
 
-/* The arena that work takes; UINT64_MAX: it cannot be told. */
-static uint64_t planned(const DevSetup *s, Work *work, const void *what)
+/* The arena that work takes; UINT64_MAX: it cannot be told. Its time is added to that of a frame, of so many frames it is. */
+static uint64_t foreseen(const DevSetup *s, Work *work, const void *what, int frames, Prediction *frame)
 {
     Dev *plan = dev_plan_open(s);
     if (plan == NULL) return UINT64_MAX;
     work(plan, what);
     const uint64_t bytes = dev_totals(plan).arena_peak;
+    const Prediction *time = cuda_prediction(plan);
+    if (frame != NULL && time != NULL) prediction_add(frame, time, 1.0 / frames);
     dev_close(plan);
     return bytes;
 }
+
+static uint64_t planned(const DevSetup *s, Work *work, const void *what) { return foreseen(s, work, what, 1, NULL); }
 
 /* A device with memory for this much work; one that is too small makes way. */
 static bool ready(PictureDevice *p, Work *work, const void *what)
@@ -297,10 +301,10 @@ uint64_t picture_device_need(const DevSetup *s, const PictureJob *j)
     const PictureResult *r = j->result;
     uint64_t need = 0;
     if (s->cuda == NULL) return 0;
-    if (j->input != NULL && may_make(j->input)) need = planned(s, input, &(Input){.source = j->input});
-    if (j->slice != NULL) need = larger(need, planned(s, color, j->slice));
-    if (r != NULL && may_finish(r)) need = larger(need, planned(s, finish, &(Finish){r, &out}));
-    else if (r != NULL && r->colors.method != COLOR_NONE) need = larger(need, planned(s, color, &r->colors));
+    if (j->input != NULL && may_make(j->input)) need = foreseen(s, input, &(Input){.source = j->input}, 1, j->frame);
+    if (j->slice != NULL) need = larger(need, foreseen(s, color, j->slice, j->slice->frames, j->frame));
+    if (r != NULL && may_finish(r)) need = larger(need, foreseen(s, finish, &(Finish){r, &out}, 1, j->frame));
+    else if (r != NULL && r->colors.method != COLOR_NONE) need = larger(need, foreseen(s, color, &r->colors, 1, j->frame));
     return need;
 }
 

@@ -5,6 +5,7 @@
 #ifndef UPRES_RUNTIME_PICTURE_DEVICE_H
 #define UPRES_RUNTIME_PICTURE_DEVICE_H
 
+#include "runtime/cuda/prediction.h"
 #include "runtime/dev.h"
 
 typedef struct PictureDevice PictureDevice;
@@ -66,6 +67,7 @@ typedef struct PictureJob {
     const PictureSource *input;
     const PictureColors *slice;   /* colours by slices */
     const PictureResult *result;  /* or, where it cannot be finished there, its colours */
+    Prediction *frame;            /* what is predicted for a frame is added to it */
 } PictureJob;
 
 /* Bytes that this takes at most; 0 on the CPU. */

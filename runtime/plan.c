@@ -108,8 +108,9 @@ static void describe_model(upres_plan_report *r, const upres_options *o)
     Fault ignored = {0}; /* the job itself will say it */
     if (!device_choose(o, &d, &ignored)) return;
     if (cuda_counted())
-        snprintf(r->model, sizeof r->model, "%.3f GHz, no limit of power; %s %.0f FLOP a clock and SM (%s); L2 %.0f bytes a "
-                 "clock and SM (%s); DRAM at %.0f %%; latency %.0f ns; %.0f us a launch", d.cuda.clock_ghz, rate_name(RATE_INT8),
+        snprintf(r->model, sizeof r->model, "%.3f GHz, no limit of power; %s %.0f, %s %.0f FLOP a clock and SM (%s); L2 %.0f "
+                 "bytes a clock and SM (%s); DRAM at %.0f %%; latency %.0f ns; %.0f us a launch", d.cuda.clock_ghz,
+                 rate_name(RATE_BF16), rate_per_clock(&d.cuda, RATE_BF16), rate_name(RATE_INT8),
                  rate_per_clock(&d.cuda, RATE_INT8), rate_source(&d.cuda, RATE_INT8), rate_l2_bytes(&d.cuda),
                  rate_l2_source(&d.cuda), 100 * PREDICT_DRAM_REACH, PREDICT_LATENCY * 1e9, PREDICT_LAUNCH * 1e6);
     else
@@ -125,14 +126,17 @@ void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *mem
         r->longest_seconds = memory->prediction.longest.seconds;
         snprintf(r->longest_kernel, sizeof r->longest_kernel, "%.31s", memory->prediction.longest.function);
     }
-    if (r->model[0] && memory->flop > 0) add_prediction(r, p, &memory->prediction, flop / memory->flop);
+    if (r->model[0]) add_prediction(r, p, &memory->prediction, memory->flop > 0 ? flop / memory->flop : 1);
     r->flop += flop;
     r->seconds += p->seconds;
 }
 
-void plan_add_pictures(upres_plan_report *r)
+void plan_add_pictures(upres_plan_report *r, const Prediction *frame)
 {
-    if (r->picture_bytes > 0) plan_add_phase(r, "pictures", &(PhaseCost){.arena_bytes = r->picture_bytes}, 0);
+    PhaseCost cost = {.arena_bytes = r->picture_bytes};
+    if (r->picture_bytes == 0) return;
+    prediction_add(&cost.prediction, frame, (double)r->frames);
+    plan_add_phase(r, "pictures", &cost, 0);
 }
 
 void plan_share(upres_plan_report *r, size_t phase, int64_t pieces, int devices)

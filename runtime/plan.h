@@ -17,8 +17,8 @@ double plan_measure_rate(const upres_options *o, char *describe, size_t size);
 /* For whoever fills a report in: one more phase with its share of memory and its operations; the tiles of one half of
  * the autoencoder (none when there is but one a frame). */
 void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop);
-/* Another for the image work, where a GPU has memory for it (r->picture_bytes). */
-void plan_add_pictures(upres_plan_report *r);
+/* Another for the image work, where a GPU has memory for it (r->picture_bytes). frame: what is predicted for each. */
+void plan_add_pictures(upres_plan_report *r, const Prediction *frame);
 /* Time of a phase whose equal pieces several devices share. */
 void plan_share(upres_plan_report *r, size_t phase, int64_t pieces, int devices);
 void plan_set_tiles(int32_t *tile, int32_t *overlap, int32_t *tiles, VaeTiles used, int count);

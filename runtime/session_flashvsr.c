@@ -145,10 +145,10 @@ static upres_status make_setup(const upres_options *o, const upres_clip *clip, S
     return UPRES_OK;
 }
 
-/* What is beside the networks in a GPU's memory: for results. */
-static uint64_t picture_bytes(const StreamPipelineSetup *s, const DevSetup *d, const FlashPlan *plan)
+/* What is beside the networks in a GPU's memory: for results. frame: as PictureJob has it. */
+static uint64_t picture_bytes(const StreamPipelineSetup *s, const DevSetup *d, const FlashPlan *plan, Prediction *frame)
 {
-    return picture_device_beside(stream_pictures_device_bytes(&s->picture, d), plan->limit, plan->peak_bytes);
+    return picture_device_beside(stream_pictures_device_bytes(&s->picture, d, frame), plan->limit, plan->peak_bytes);
 }
 
 /* And beside so much of that, for what a device of several reads. */
@@ -157,7 +157,7 @@ static uint64_t reader_bytes(const StreamPipelineSetup *s, const DevSetup *d, co
     StreamPictureSetup low = s->picture;
     low.low_only = true;
     if (plan->devices == 1) return 0;
-    return picture_device_beside(stream_pictures_device_bytes(&low, d), plan->limit, plan->peak_bytes + taken);
+    return picture_device_beside(stream_pictures_device_bytes(&low, d, NULL), plan->limit, plan->peak_bytes + taken);
 }
 
 static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
@@ -168,7 +168,7 @@ static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
 static void open_picture_devices(FlashSession *j)
 {
     const DevSetup *first = flash_networks_setup(j->networks, 0);
-    const uint64_t results = picture_bytes(&j->setup, first, &j->plan);
+    const uint64_t results = picture_bytes(&j->setup, first, &j->plan, NULL);
     j->picture_bytes = results + reader_bytes(&j->setup, first, &j->plan, results);
     j->setup.picture.device = j->pictures = open_pictures(first, results);
     if (j->plan.devices == 1) return;
@@ -312,13 +312,14 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
 {
     StreamPipelineSetup setup;
     FlashPlan p;
+    Prediction frame = {.count = 0};
     int64_t results, last;
     if (make_setup(o, clip, &setup, f) != UPRES_OK || !find_last(o, clip, &results, &last, f)) return f->status;
     if (results == 0) return session_no_frames(clip, f);
     FlashNetworks *m = flash_networks_open(w, o, f);
     bool planned = m && flash_networks_plan(m, &setup, &p, f);
     if (planned) fill_notes(r, o, m, &p);
-    if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m, 0), &p);
+    if (planned) r->picture_bytes = picture_bytes(&setup, flash_networks_setup(m, 0), &p, &frame);
     if (planned) r->picture_bytes += reader_bytes(&setup, flash_networks_setup(m, 0), &p, r->picture_bytes);
     flash_networks_close(m);
     if (!planned) return f->status;
@@ -353,7 +354,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     plan_add_phase(r, "transformer", &transformer, transformer.flop);
     plan_add_phase(r, "decode", &decode, decode.flop);
     for (size_t i = 0; p.devices > 1 && i < r->phase_count; i++) plan_share(r, i, p.tiles, p.devices);
-    plan_add_pictures(r);
+    plan_add_pictures(r, &frame);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

@@ -324,18 +324,19 @@ static bool count_batches(const PipelineSetup *s, const upres_clip *clip, int64_
     return fine;
 }
 
-/* What is beside the networks in the first GPU's memory, for the caller's thread. */
-static uint64_t picture_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, bool apart)
+/* What is beside the networks in the first GPU's memory, for the caller's thread. frame: as PictureJob has it. */
+static uint64_t picture_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, bool apart, Prediction *frame)
 {
-    return picture_device_beside(pictures_device_bytes(&s->picture, d, !apart), plan->limit, plan->peak_bytes);
+    return picture_device_beside(pictures_device_bytes(&s->picture, d, !apart, frame), plan->limit, plan->peak_bytes);
 }
 
 /* And beside so much of that, for the inputs of a device that works apart. */
-static uint64_t input_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, uint64_t taken)
+static uint64_t input_bytes(const PipelineSetup *s, const DevSetup *d, const Seedvr2Plan *plan, uint64_t taken,
+                            Prediction *frame)
 {
     PictureSetup inputs = s->picture;
     inputs.inputs_only = true;
-    return picture_device_beside(pictures_device_bytes(&inputs, d, true), plan->limit, plan->peak_bytes + taken);
+    return picture_device_beside(pictures_device_bytes(&inputs, d, true, frame), plan->limit, plan->peak_bytes + taken);
 }
 
 static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
@@ -346,14 +347,14 @@ static PictureDevice *open_pictures(const DevSetup *d, uint64_t bytes)
 static void open_picture_devices(Seedvr2Session *j)
 {
     const DevSetup *first = seedvr2_setup(first_of(j));
-    const uint64_t results = picture_bytes(&j->setup, first, &j->plan, j->apart);
+    const uint64_t results = picture_bytes(&j->setup, first, &j->plan, j->apart, NULL);
     j->picture_bytes = results;
     j->setup.picture.device = j->pictures = open_pictures(first, results);
     if (!j->apart) return;
-    j->picture_bytes += input_bytes(&j->setup, first, &j->plan, results);
+    j->picture_bytes += input_bytes(&j->setup, first, &j->plan, results, NULL);
     for (int i = 0; i < j->device_count; i++) {
         const DevSetup *d = seedvr2_setup(j->course[i].networks);
-        j->setup.input_device[i] = open_pictures(d, input_bytes(&j->setup, d, &j->plan, i == 0 ? results : 0));
+        j->setup.input_device[i] = open_pictures(d, input_bytes(&j->setup, d, &j->plan, i == 0 ? results : 0, NULL));
     }
 }
 
@@ -510,6 +511,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
 {
     PipelineSetup setup;
     Seedvr2Plan p;
+    Prediction frame = {.count = 0};
     int64_t batches, results;
     bool ends;
     if (make_setup(o, clip, &setup, f) != UPRES_OK || !count_batches(&setup, clip, &batches, &results, &ends, f))
@@ -522,8 +524,8 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     setup.other_count = count - 1;
     const bool planned = opened == count && seedvr2_plan(m, count, &setup, &p, f);
     const bool apart = count > 1 && batches != 1;
-    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, apart);
-    if (planned && apart) r->picture_bytes += input_bytes(&setup, seedvr2_setup(m[0]), &p, r->picture_bytes);
+    if (planned) r->picture_bytes = picture_bytes(&setup, seedvr2_setup(m[0]), &p, apart, &frame);
+    if (planned && apart) r->picture_bytes += input_bytes(&setup, seedvr2_setup(m[0]), &p, r->picture_bytes, &frame);
     while (opened > 0) seedvr2_close(m[--opened]);
     if (!planned) return f->status;
     const SizePlan *z = &setup.picture.size;
@@ -548,7 +550,7 @@ static upres_status plan(const WeightSet *w, const upres_options *o, const upres
     plan_add_phase(r, "transformer", &transformer, whole * p.batch.transformer.flop + last->transformer.flop);
     plan_add_phase(r, "decode", &decode, whole * p.batch.decode.flop + last->decode.flop);
     const size_t networks = r->phase_count;
-    plan_add_pictures(r);
+    plan_add_pictures(r, &frame);
     r->arena_bytes = p.arena_bytes;
     r->weight_bytes = p.weight_bytes;
     r->fixed_bytes = p.fixed_bytes;

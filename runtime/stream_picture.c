@@ -249,7 +249,7 @@ const void *stream_pictures_finish(StreamPictures *p, const void *source, int64_
     return NULL;
 }
 
-uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetup *d)
+uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetup *d, Prediction *frame)
 {
     static const float some_alpha;
     StreamPictures p = {.setup = *s};
@@ -258,7 +258,7 @@ uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetu
     if (make_axes(&p)) {
         const PictureSource source = source_of(&p, NULL);
         const PictureResult result = result_of(&p, &source, 0, NULL, stream_pictures_has_alpha(s) ? &some_alpha : NULL);
-        need = picture_device_need(d, &(PictureJob){&source, NULL, s->low_only ? NULL : &result});
+        need = picture_device_need(d, &(PictureJob){&source, NULL, s->low_only ? NULL : &result, frame});
     }
     resize_axis_free(&p.x);
     resize_axis_free(&p.y);

@@ -26,7 +26,7 @@ typedef struct StreamPictures StreamPictures;
 StreamPictures *stream_pictures_open(const StreamPictureSetup *s, Fault *f);
 void stream_pictures_close(StreamPictures *p);
 uint64_t stream_pictures_bytes(const StreamPictureSetup *s); /* what one holds */
-uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetup *d); /* as pictures_device_bytes */
+uint64_t stream_pictures_device_bytes(const StreamPictureSetup *s, const DevSetup *d, Prediction *frame); /* as pictures_device_bytes */
 bool stream_pictures_has_alpha(const StreamPictureSetup *s); /* results have a fourth plane */
 
 /* What the networks see of source frame `number`: signed [3][padded_h][padded_w], not clamped; valid until another

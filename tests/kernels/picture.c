@@ -444,7 +444,7 @@ static uint64_t frames_beside(const DevSetup *setup, PictureDevice *p, bool done
             quantize_row(c == 3 ? alpha + row * GROWN_W : decoded + c * PLANE + (TOP + row) * SIDE + LEFT, GROWN_W, 8, true, 77,
                          FRAME, c, row, want_codes + row * GROWN_W * 4 + c, 4);
     if (finished) check_equal("codes", want_codes, codes, sizeof codes);
-    const uint64_t need = picture_device_need(setup, &(PictureJob){&s, NULL, &r});
+    const uint64_t need = picture_device_need(setup, &(PictureJob){.input = &s, .result = &r});
     resize_axis_free(&x);
     resize_axis_free(&y);
     return need;
