@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------------------------------------------- paths
- */
+/* ------------------------------------------------------------------------------------------------------------- paths */
 
 PathKind path_kind(const char *path)
 {
@@ -51,8 +49,7 @@ size_t path_length(const char *path)
     return n;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- folders
- */
+/* ----------------------------------------------------------------------------------------------------------- folders */
 
 bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
 {
@@ -69,31 +66,7 @@ bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
     return true;
 }
 
-void free_names(char **names, size_t count)
-{
-    for (size_t i = 0; i < count; i++) free(names[i]);
-    free(names);
-}
-
-bool folder_writable(const char *folder, Problem *p)
-{
-    char *trimmed = new_text("%s", folder);
-    for (size_t n = strlen(trimmed); n > 1 && trimmed[n - 1] == '/'; n--) trimmed[n - 1] = '\0';
-    char *parent = path_folder(trimmed);
-    PathKind kind = path_kind(trimmed);
-    const char *where = kind == PATH_MISSING ? parent : trimmed;
-    bool fine = true;
-    if (path_kind(where) == PATH_MISSING)
-        fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
-    else if (path_kind(where) != PATH_FOLDER)
-        fine = problem(p, EXIT_FAILED, "%s: no folder that results could be put in; give another path", where);
-    else if (access(where, W_OK | X_OK) != 0)
-        fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a path where files may be made", where,
-                       strerror(errno));
-    free(parent);
-    free(trimmed);
-    return fine;
-}
+bool folder_can_write(const char *folder) { return access(folder, W_OK | X_OK) == 0; }
 
 bool folder_make(const char *folder, bool *made, Problem *p)
 {
@@ -107,8 +80,7 @@ void folder_remove_if_empty(const char *folder)
     rmdir(folder); /* refuses a folder that holds anything */
 }
 
-/* ----------------------------------------------------------------------------------------------------------- reading
- */
+/* ------------------------------------------------------------------------------------------------------------- files */
 
 bool readfile_open(InputFile *f, const char *path, Problem *p)
 {
@@ -124,118 +96,42 @@ bool readfile_open(InputFile *f, const char *path, Problem *p)
     return true;
 }
 
-bool readfile_at(InputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
+intptr_t file_create(const char *path) { return open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); }
+
+intptr_t file_scratch(const char *folder)
 {
-    for (char *at = data; size > 0;) {
-        ssize_t n = pread((int)f->handle, at, size, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return problem(p, EXIT_INPUT, "%s: cannot be read (%s)", f->path, strerror(errno));
-        if (n == 0) return problem(p, EXIT_INPUT, "%s: ends in the middle of its data; copy it again", f->path);
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
+    char *path = path_join(folder, "upres-XXXXXX.part");
+    const int handle = mkostemps(path, (int)strlen(".part"), O_CLOEXEC);
+    if (handle >= 0) unlink(path);
+    free(path);
+    return handle;
 }
 
-void readfile_close(InputFile *f)
+int64_t file_read(intptr_t handle, void *data, size_t size, uint64_t offset)
 {
-    if (f->handle >= 0) close((int)f->handle);
-    f->handle = -1;
+    ssize_t n;
+    do n = pread((int)handle, data, size, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- writing
- */
-
-static bool write_failed(const OutputFile *f, Problem *p)
+int64_t file_write(intptr_t handle, const void *data, size_t size, uint64_t offset)
 {
-    const char *next = "give another path";
-    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) next = "make room there, or give another path";
-    return problem(p, EXIT_FAILED, "%s: cannot be written (%s); %s", f->path, strerror(errno), next);
+    ssize_t n;
+    do n = pwrite((int)handle, data, size, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    return n;
 }
 
-bool writefile_create(OutputFile *f, const char *path, Problem *p)
-{
-    f->path = new_text("%s", path);
-    f->part = new_text("%s.part", path);
-    f->handle = open(f->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (f->handle >= 0) return true;
-    write_failed(f, p);
-    writefile_abandon(f);
-    return false;
-}
+bool file_to_disk(intptr_t handle) { return fsync((int)handle) == 0; }
+bool file_close(intptr_t handle) { return close((int)handle) == 0; }
+bool file_rename(const char *from, const char *to) { return rename(from, to) == 0; }
+void file_remove(const char *path) { unlink(path); }
 
-bool writefile_scratch(OutputFile *f, const char *folder, Problem *p)
-{
-    f->path = path_join(folder, "upres-XXXXXX.part");
-    f->part = NULL;
-    f->handle = mkostemps(f->path, (int)strlen(".part"), O_CLOEXEC);
-    if (f->handle >= 0) {
-        unlink(f->path);
-        return true;
-    }
-    write_failed(f, p);
-    writefile_abandon(f);
-    return false;
-}
+const char *system_reason(void) { return strerror(errno); }
+bool system_is_full(void) { return errno == ENOSPC || errno == EDQUOT || errno == EFBIG; }
 
-bool writefile_put(OutputFile *f, uint64_t offset, const void *data, size_t size, Problem *p)
-{
-    for (const char *at = data; size > 0;) {
-        ssize_t n = pwrite((int)f->handle, at, size, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return write_failed(f, p);
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
-{
-    for (char *at = data; size > 0;) {
-        ssize_t n = pread((int)f->handle, at, size, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return problem(p, EXIT_FAILED, "%s: cannot be read back (%s)", f->path, strerror(errno));
-        if (n == 0) {
-            memset(at, 0, size);
-            return true;
-        }
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-bool writefile_commit(OutputFile *f, Problem *p)
-{
-    bool fine = fsync((int)f->handle) == 0;
-    /* close() may be the call that reports a full disk on network file systems */
-    fine = close((int)f->handle) == 0 && fine;
-    f->handle = -1;
-    fine = fine && rename(f->part, f->path) == 0;
-    if (!fine) write_failed(f, p);
-    if (fine) {
-        free(f->part);
-        f->part = NULL;
-    }
-    writefile_abandon(f);
-    return fine;
-}
-
-void writefile_abandon(OutputFile *f)
-{
-    if (f->handle >= 0) close((int)f->handle);
-    if (f->part != NULL) unlink(f->part);
-    free(f->part);
-    free(f->path);
-    *f = (OutputFile){.handle = -1};
-}
-
-/* ------------------------------------------------------------------------------------------------- signals, clock,
- * rest */
+/* ------------------------------------------------------------------------------------------------- signals, clock, rest */
 
 static volatile sig_atomic_t caught_signal; /* a signal handler can reach nothing else */
 

@@ -1,7 +1,7 @@
 /*
  * What the command needs from the operating system: folders, files written by position and renamed when whole, stopping
- * by signal, the clock. platform.c for POSIX and platform_windows.c are all of tools/ that differs between systems. Names
- * are UTF-8 on Windows, and may have either slash there.
+ * by signal, the clock. platform.c for POSIX and platform_windows.c are all of tools/ that differs between systems; path.c and
+ * file.c stand on them. Names are UTF-8 on Windows, and may have either slash there.
  */
 #ifndef UPRES_TOOLS_PLATFORM_H
 #define UPRES_TOOLS_PLATFORM_H
@@ -58,6 +58,20 @@ bool writefile_put(OutputFile *f, uint64_t offset, const void *data, size_t size
 bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Problem *p); /* beyond the end: zeros */
 bool writefile_commit(OutputFile *f, Problem *p);
 void writefile_abandon(OutputFile *f); /* nothing stays behind; without effect after commit */
+
+/* What file.c makes the above of. Handles -1, bytes -1, false: the call failed, for the system's reason. */
+intptr_t file_create(const char *path);    /* empty, to be read as well */
+intptr_t file_scratch(const char *folder); /* without a name */
+int64_t file_read(intptr_t handle, void *data, size_t size, uint64_t offset); /* some bytes, at least one; 0: the file ends */
+int64_t file_write(intptr_t handle, const void *data, size_t size, uint64_t offset);
+bool file_to_disk(intptr_t handle);
+bool file_close(intptr_t handle);
+bool file_rename(const char *from, const char *to); /* over what is there */
+void file_remove(const char *path);
+bool folder_can_write(const char *folder);
+/* Of the last call that failed; the text lasts until the next. */
+const char *system_reason(void);
+bool system_is_full(void);
 
 /* From now on SIGINT, SIGTERM and, unless it is ignored, SIGHUP only leave word; writing past a limit or into a closed pipe
  * fails instead of killing. */

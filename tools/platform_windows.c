@@ -25,8 +25,8 @@ static bool narrow_text(const wchar_t *wide, char *text, size_t size)
     return WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, (int)size, NULL, NULL) != 0;
 }
 
-/* The system's sentence about the last call that failed, without the full stop and the line's end it comes with. */
-static const char *why(void)
+/* Without the full stop and the line's end it comes with. */
+const char *system_reason(void)
 {
     static char text[512];
     wchar_t wide[256];
@@ -37,6 +37,12 @@ static const char *why(void)
     wide[n] = L'\0';
     if (n == 0 || !narrow_text(wide, text, sizeof text)) snprintf(text, sizeof text, "Windows error %lu", code);
     return text;
+}
+
+bool system_is_full(void)
+{
+    const DWORD code = GetLastError();
+    return code == ERROR_DISK_FULL || code == ERROR_HANDLE_DISK_FULL;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- paths */
@@ -116,7 +122,7 @@ bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
     *names = NULL;
     *count = 0;
     if (search == INVALID_HANDLE_VALUE)
-        return problem(p, EXIT_INPUT, "%s: the folder cannot be read (%s)", folder, why());
+        return problem(p, EXIT_INPUT, "%s: the folder cannot be read (%s)", folder, system_reason());
     do {
         if (!narrow_text(found.cFileName, name, sizeof name)) continue;
         if (*count == room) *names = need_more(*names, (room = room * 2 + 64) * sizeof **names);
@@ -124,12 +130,6 @@ bool folder_names(const char *folder, char ***names, size_t *count, Problem *p)
     } while (FindNextFileW(search, &found));
     FindClose(search);
     return true;
-}
-
-void free_names(char **names, size_t count)
-{
-    for (size_t i = 0; i < count; i++) free(names[i]);
-    free(names);
 }
 
 /* Rights are many and inherited: what tells is a file that is made, and gone at once. */
@@ -148,7 +148,7 @@ static HANDLE passing_file(const char *folder)
     return h;
 }
 
-static bool can_write(const char *folder)
+bool folder_can_write(const char *folder)
 {
     HANDLE h = passing_file(folder);
     if (h == INVALID_HANDLE_VALUE) return false;
@@ -156,30 +156,12 @@ static bool can_write(const char *folder)
     return true;
 }
 
-bool folder_writable(const char *folder, Problem *p)
-{
-    char *trimmed = new_text("%.*s", (int)without_slashes(folder, strlen(folder)), folder);
-    char *parent = path_folder(trimmed);
-    const char *where = path_kind(trimmed) == PATH_MISSING ? parent : trimmed;
-    bool fine = true;
-    if (path_kind(where) == PATH_MISSING)
-        fine = problem(p, EXIT_FAILED, "%s: cannot be made, since %s does not exist; make it first", folder, where);
-    else if (path_kind(where) != PATH_FOLDER)
-        fine = problem(p, EXIT_FAILED, "%s: no folder that results could be put in; give another path", where);
-    else if (!can_write(where))
-        fine = problem(p, EXIT_FAILED, "%s: the output cannot be written (%s); give a path where files may be made", where,
-                       why());
-    free(parent);
-    free(trimmed);
-    return fine;
-}
-
 bool folder_make(const char *folder, bool *made, Problem *p)
 {
     wchar_t wide[WIDE_MOST];
     *made = wide_text(folder, wide) && CreateDirectoryW(wide, NULL);
     if (*made || path_kind(folder) == PATH_FOLDER) return true;
-    return problem(p, EXIT_FAILED, "%s: the output folder cannot be made (%s)", folder, why());
+    return problem(p, EXIT_FAILED, "%s: the output folder cannot be made (%s)", folder, system_reason());
 }
 
 void folder_remove_if_empty(const char *folder)
@@ -188,22 +170,13 @@ void folder_remove_if_empty(const char *folder)
     if (wide_text(folder, wide)) RemoveDirectoryW(wide); /* refuses a folder that holds anything */
 }
 
-/* ----------------------------------------------------------------------------------------------------------- reading */
+/* ------------------------------------------------------------------------------------------------------------- files */
 
 enum { PORTION = 1 << 30 }; /* the system takes sizes of 32 bits */
 
 static OVERLAPPED place(uint64_t offset)
 {
     return (OVERLAPPED){.Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
-}
-
-/* -1: it failed. 0: the file ends here. */
-static int64_t read_some(intptr_t handle, void *data, size_t size, uint64_t offset)
-{
-    OVERLAPPED at = place(offset);
-    DWORD n = 0;
-    if (ReadFile((HANDLE)handle, data, size < PORTION ? (DWORD)size : PORTION, &n, &at)) return n;
-    return GetLastError() == ERROR_HANDLE_EOF ? 0 : -1;
 }
 
 bool readfile_open(InputFile *f, const char *path, Problem *p)
@@ -216,7 +189,7 @@ bool readfile_open(InputFile *f, const char *path, Problem *p)
     HANDLE h = wide_text(path, wide) ? CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE |
                                                    FILE_SHARE_DELETE, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL)
                                      : INVALID_HANDLE_VALUE;
-    if (h == INVALID_HANDLE_VALUE) return problem(p, EXIT_INPUT, "%s: cannot be opened (%s)", path, why());
+    if (h == INVALID_HANDLE_VALUE) return problem(p, EXIT_INPUT, "%s: cannot be opened (%s)", path, system_reason());
     f->handle = (intptr_t)h;
     if (GetFileType(h) != FILE_TYPE_DISK || !GetFileSizeEx(h, &size)) {
         readfile_close(f);
@@ -226,90 +199,36 @@ bool readfile_open(InputFile *f, const char *path, Problem *p)
     return true;
 }
 
-bool readfile_at(InputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
-{
-    for (char *at = data; size > 0;) {
-        const int64_t n = read_some(f->handle, at, size, offset);
-        if (n < 0) return problem(p, EXIT_INPUT, "%s: cannot be read (%s)", f->path, why());
-        if (n == 0) return problem(p, EXIT_INPUT, "%s: ends in the middle of its data; copy it again", f->path);
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-void readfile_close(InputFile *f)
-{
-    if (f->handle != -1) CloseHandle((HANDLE)f->handle);
-    f->handle = -1;
-}
-
-/* ----------------------------------------------------------------------------------------------------------- writing */
-
-static bool write_failed(const OutputFile *f, Problem *p)
-{
-    return problem(p, EXIT_FAILED, "%s: cannot be written (%s)", f->path, why());
-}
-
-bool writefile_create(OutputFile *f, const char *path, Problem *p)
+intptr_t file_create(const char *path)
 {
     wchar_t wide[WIDE_MOST];
-    f->path = new_text("%s", path);
-    f->part = new_text("%s.part", path);
-    f->handle = -1;
-    if (wide_text(f->part, wide))
-        f->handle = (intptr_t)CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
-                                          CREATE_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
-    if (f->handle != -1) return true;
-    write_failed(f, p);
-    writefile_abandon(f);
-    return false;
+    if (!wide_text(path, wide)) return -1;
+    return (intptr_t)CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_ALWAYS,
+                                 FILE_ATTRIBUTE_NORMAL, NULL);
 }
 
-bool writefile_scratch(OutputFile *f, const char *folder, Problem *p)
+intptr_t file_scratch(const char *folder) { return (intptr_t)passing_file(folder); }
+
+int64_t file_read(intptr_t handle, void *data, size_t size, uint64_t offset)
 {
-    f->path = new_text("%s", folder);
-    f->part = NULL;
-    f->handle = (intptr_t)passing_file(folder);
-    if (f->handle != -1) return true;
-    write_failed(f, p);
-    writefile_abandon(f);
-    return false;
+    OVERLAPPED at = place(offset);
+    DWORD n = 0;
+    if (ReadFile((HANDLE)handle, data, size < PORTION ? (DWORD)size : PORTION, &n, &at)) return n;
+    return GetLastError() == ERROR_HANDLE_EOF ? 0 : -1;
 }
 
-bool writefile_put(OutputFile *f, uint64_t offset, const void *data, size_t size, Problem *p)
+int64_t file_write(intptr_t handle, const void *data, size_t size, uint64_t offset)
 {
-    for (const char *from = data; size > 0;) {
-        OVERLAPPED at = place(offset);
-        DWORD n = 0;
-        if (!WriteFile((HANDLE)f->handle, from, size < PORTION ? (DWORD)size : PORTION, &n, &at) || n == 0)
-            return write_failed(f, p);
-        from += n;
-        offset += n;
-        size -= n;
-    }
-    return true;
+    OVERLAPPED at = place(offset);
+    DWORD n = 0;
+    return WriteFile((HANDLE)handle, data, size < PORTION ? (DWORD)size : PORTION, &n, &at) ? (int64_t)n : -1;
 }
 
-bool writefile_get(OutputFile *f, uint64_t offset, void *data, size_t size, Problem *p)
-{
-    for (char *at = data; size > 0;) {
-        const int64_t n = read_some(f->handle, at, size, offset);
-        if (n < 0) return problem(p, EXIT_FAILED, "%s: cannot be read back (%s)", f->path, why());
-        if (n == 0) {
-            memset(at, 0, size);
-            return true;
-        }
-        at += n;
-        offset += (uint64_t)n;
-        size -= (size_t)n;
-    }
-    return true;
-}
+bool file_to_disk(intptr_t handle) { return FlushFileBuffers((HANDLE)handle); }
+bool file_close(intptr_t handle) { return CloseHandle((HANDLE)handle); }
 
 /* Virus scanners and indexers open files as soon as they are there, and let go of them soon. */
-static bool rename_over(const char *from, const char *to)
+bool file_rename(const char *from, const char *to)
 {
     enum { TRIES = 40, MILLISECONDS = 50 };
     wchar_t old[WIDE_MOST], new[WIDE_MOST];
@@ -323,29 +242,10 @@ static bool rename_over(const char *from, const char *to)
     return false;
 }
 
-bool writefile_commit(OutputFile *f, Problem *p)
-{
-    bool fine = FlushFileBuffers((HANDLE)f->handle);
-    fine = CloseHandle((HANDLE)f->handle) && fine;
-    f->handle = -1;
-    fine = fine && rename_over(f->part, f->path);
-    if (!fine) write_failed(f, p);
-    if (fine) {
-        free(f->part);
-        f->part = NULL;
-    }
-    writefile_abandon(f);
-    return fine;
-}
-
-void writefile_abandon(OutputFile *f)
+void file_remove(const char *path)
 {
     wchar_t wide[WIDE_MOST];
-    if (f->handle != -1) CloseHandle((HANDLE)f->handle);
-    if (f->part != NULL && wide_text(f->part, wide)) DeleteFileW(wide);
-    free(f->part);
-    free(f->path);
-    *f = (OutputFile){.handle = -1};
+    if (wide_text(path, wide)) DeleteFileW(wide);
 }
 
 /* -------------------------------------------------------------------------------------------- signals, clock, rest */
