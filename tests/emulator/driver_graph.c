@@ -246,12 +246,23 @@ CUresult cuStreamBeginCapture_v2(CUstream handle, int mode)
     return leave(CUDA_SUCCESS);
 }
 
+/* A failure that was asked for: a capture does not outlast the call that ends it. */
+static CUresult end_without_graph(CUstream handle, CUresult status)
+{
+    struct context *context = current_context();
+    struct stream *s;
+    if (context != NULL && handle_is(context, HANDLE_CONTEXT) && stream_resolve(context, handle, &s) == CUDA_SUCCESS)
+        capture_drop_stream(s);
+    return leave(status);
+}
+
 CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph)
 {
     struct context *context;
     struct stream *s;
     CUresult status = enter(&context);
-    if (status == CUDA_SUCCESS && graph == NULL) status = CUDA_ERROR_INVALID_VALUE;
+    if (status != CUDA_SUCCESS) return end_without_graph(handle, status);
+    if (graph == NULL) status = CUDA_ERROR_INVALID_VALUE;
     if (status == CUDA_SUCCESS) status = stream_resolve(context, handle, &s);
     if (status != CUDA_SUCCESS) return leave(status);
     *graph = NULL;

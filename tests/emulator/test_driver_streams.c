@@ -467,6 +467,25 @@ static void graph_by_hand(void)
     CHECK(fetch(p) == 10);
 }
 
+static void capture_end_fails(void)
+{
+    CUstream s;
+    CUgraph graph;
+    int status;
+    start();
+    CUfunction scale = load(scale_ptx, "scale");
+    CUdeviceptr p = filled(4, 1);
+    OK(cu.cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+    OK(cu.cuStreamBeginCapture_v2(s, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    scale_by(scale, s, p, 2);
+    CHECK_STATUS(cu.cuStreamEndCapture(s, &graph), CUDA_ERROR_OUT_OF_MEMORY);
+    OK(cu.cuStreamIsCapturing(s, &status));
+    CHECK(status == CU_STREAM_CAPTURE_STATUS_NONE);
+    scale_by(scale, s, p, 4);
+    OK(cu.cuStreamSynchronize(s));
+    CHECK(fetch(p) == 5); /* what was captured did not run */
+}
+
 static void capture_rules(void)
 {
     CUstream s, other;
@@ -545,4 +564,5 @@ void test_streams(void)
     test_case("graphs: updates", NULL, graph_updates);
     test_case("graphs: built by hand", NULL, graph_by_hand);
     test_case("graphs: what a capture forbids", NULL, capture_rules);
+    test_case("graphs: no capture outlasts its end that fails", "fail_call=cuStreamEndCapture:1", capture_end_fails);
 }
