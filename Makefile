@@ -70,7 +70,7 @@ flags = $(BASE) $(if $(filter kernels/% loader/dequant.c tests/emulator/core%,$(
         $(if $(filter tools/io_png.c,$(1)),$(if $(WINDOWS),-isystem $(B)/include)) $(CFLAGS)
 
 LIB_SRC := $(wildcard loader/*.c kernels/cpu/*.c runtime/*.c runtime/bench/*.c runtime/cpu/*.c runtime/cuda/*.c runtime/models/*.c runtime/selftest/*.c)
-TOOL_SRC := $(filter-out tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
+TOOL_SRC := $(filter-out tools/build_file.c tools/embed_kernels.c tools/count_sass.c tools/sass.c,$(wildcard tools/*.c))
 CUDA_HEADERS := $(wildcard kernels/cuda/*.h kernels/cuda/*.cuh)
 CUDA_SRC := $(wildcard kernels/cuda/*.cu kernels/ptx/*.ptx)
 KERNEL_TEST_SRC := $(wildcard tests/kernels/*.c)
@@ -126,10 +126,14 @@ $(B)/include/stb:
 endif
 
 # Sources and PTX of the kernels. A file is compiled anew when it, a header, or the compiler changes.
-$(GEN)/embed_kernels: tools/embed_kernels.c runtime/cuda/nvrtc.c runtime/cuda/nvrtc.h runtime/cuda/library.c runtime/cuda/library.h
+define build_program
 	@mkdir -p $(@D)
-	@echo "  CC   tools/embed_kernels.c"
+	@echo "  CC   tools/$(@F).c"
 	@$(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O1 -Wall -Wextra -Werror -pthread -o $@ $(filter %.c,$^) -ldl
+endef
+BUILD_PROGRAM_SRC := tools/build_file.c tools/build_file.h runtime/cuda/library.c runtime/cuda/library.h
+$(GEN)/embed_kernels: tools/embed_kernels.c runtime/cuda/nvrtc.c runtime/cuda/nvrtc.h $(BUILD_PROGRAM_SRC)
+	$(build_program)
 $(GEN)/compiler: $(GEN)/embed_kernels FORCE
 	@$< compiler > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
@@ -149,10 +153,8 @@ $(GEN)/kernel_list: FORCE
 $(GEN)/kernel_table.c: $(CUDA_HEADERS) $(GEN)/embed_kernels $(GEN)/kernel_list
 	@$(GEN)/embed_kernels table $@ $(CUDA_SRC) $(CUDA_HEADERS)
 # What they are in machine code, where ptxas and nvdisasm are found; else nothing.
-$(GEN)/count_sass: tools/count_sass.c tools/sass.c tools/sass.h runtime/cuda/counts.h runtime/cuda/library.c runtime/cuda/library.h
-	@mkdir -p $(@D)
-	@echo "  CC   tools/count_sass.c"
-	@$(HOSTCC) -std=c11 -D_GNU_SOURCE -I. -O1 -Wall -Wextra -Werror -pthread -o $@ $(filter %.c,$^) -ldl
+$(GEN)/count_sass: tools/count_sass.c tools/sass.c tools/sass.h runtime/cuda/counts.h $(BUILD_PROGRAM_SRC)
+	$(build_program)
 $(GEN)/disassembler: $(GEN)/count_sass FORCE
 	@$< tools > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@

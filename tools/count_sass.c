@@ -8,50 +8,24 @@
  *
  * Where there is no ptxas or no nvdisasm, nothing is counted; that is no failure.
  */
+#include "tools/build_file.h"
 #include "tools/sass.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char *const targets[] = {"80", "89", "90a", "120f"}; /* in the order of CudaTarget */
-enum { TARGETS = sizeof targets / sizeof targets[0] };
-
-static void die(const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    fputs("count_sass: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    exit(1);
-}
+const char build_program[] = "count_sass";
 
 /* ------------------------------------------------------------------------------------------------------------- reading */
-
-static char *read_text(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    if (f == NULL || fseek(f, 0, SEEK_END) != 0) die("%s cannot be read", path);
-    const long length = ftell(f);
-    char *text = malloc((size_t)length + 1);
-    if (text == NULL) die("out of memory");
-    rewind(f);
-    if (fread(text, 1, (size_t)length, f) != (size_t)length) die("%s cannot be read", path);
-    fclose(f);
-    text[length] = '\0';
-    return text;
-}
 
 /* The C string literals from `from` to the semicolon, as the text they stand for. */
 static char *unquote(const char *from)
 {
     char *text = malloc(strlen(from) + 1), *to = text;
     bool inside = false;
-    if (text == NULL) die("out of memory");
+    if (text == NULL) build_fail("out of memory");
     for (const char *c = from; *c && (inside || *c != ';'); c++) {
         if (*c == '"') {
             inside = !inside;
@@ -75,7 +49,7 @@ static char *unquote(const char *from)
 static char *ptx_of(const char *generated, int target)
 {
     char name[64];
-    snprintf(name, sizeof name, "static const char ptx_%s[] =", targets[target]);
+    snprintf(name, sizeof name, "static const char ptx_%s[] =", build_targets[target]);
     const char *at = strstr(generated, name);
     const bool written = strstr(generated, ", text, true, {") != NULL;
     if (at == NULL && written) at = strstr(generated, "static const char text[] =");
@@ -84,19 +58,7 @@ static char *ptx_of(const char *generated, int target)
 
 /* ------------------------------------------------------------------------------------------------------------- output */
 
-static FILE *begin(const char *path, char *part, size_t size)
-{
-    snprintf(part, size, "%s.%ld", path, (long)getpid());
-    FILE *f = fopen(part, "w");
-    if (f == NULL) die("%s cannot be written", part);
-    fputs("/* Made by the build. */\n#include \"runtime/cuda/counts.h\"\n\n", f);
-    return f;
-}
-
-static void end(FILE *f, const char *part, const char *path)
-{
-    if (fclose(f) != 0 || rename(part, path) != 0) die("%s cannot be written", path);
-}
+static const char head[] = "/* Made by the build. */\n#include \"runtime/cuda/counts.h\"\n\n";
 
 static void write_part(FILE *f, const CountPart *p)
 {
@@ -111,7 +73,7 @@ static void write_part(FILE *f, const CountPart *p)
 static int count_target(FILE *f, const SassTools *tools, const char *ptx, int target)
 {
     int n = 0;
-    char *log, *text = sass_disassemble(tools, ptx, targets[target], &log);
+    char *log, *text = sass_disassemble(tools, ptx, build_targets[target], &log);
     SassKernel k = {.line = NULL};
     for (const char *at = text; at && sass_next(&at, &k); n++) {
         const KernelCount c = sass_kernel(&k, log);
@@ -129,45 +91,36 @@ static int count_target(FILE *f, const SassTools *tools, const char *ptx, int ta
     return n;
 }
 
-/* The part of a path between its last slash and its last dot. */
-static const char *stem(const char *path)
-{
-    static char name[128];
-    const char *slash = strrchr(path, '/');
-    snprintf(name, sizeof name, "%s", slash ? slash + 1 : path);
-    char *dot = strrchr(name, '.');
-    if (dot) *dot = '\0';
-    return name;
-}
-
 static void write_file(const char *generated, const char *out)
 {
     SassTools tools;
-    char part[1100], *source = read_text(generated);
+    char part[1100], *source = build_read(generated);
     const bool can = sass_tools(&tools) == NULL;
     int n = 0;
-    FILE *f = begin(out, part, sizeof part);
+    FILE *f = build_begin(out, part, sizeof part);
+    fputs(head, f);
     fputs("static const KernelCount kernels[] = {\n", f);
-    for (int t = 1; t < TARGETS && can; t++) { /* sm_80's code is nearly sm_89's, and costs as much time to make */
+    for (int t = 1; t < BUILD_TARGETS && can; t++) { /* sm_80's code is nearly sm_89's, and costs as much time to make */
         char *ptx = ptx_of(source, t);
         if (ptx) n += count_target(f, &tools, ptx, t);
         free(ptx);
     }
-    fprintf(f, "    {.function = 0}};\nextern const KernelCounts cuda_counts_%s;\n", stem(generated));
-    fprintf(f, "const KernelCounts cuda_counts_%s = {\"%s\", kernels, %d};\n", stem(generated), stem(generated), n);
-    end(f, part, out);
+    fprintf(f, "    {.function = 0}};\nextern const KernelCounts cuda_counts_%s;\n", build_stem(generated));
+    fprintf(f, "const KernelCounts cuda_counts_%s = {\"%s\", kernels, %d};\n", build_stem(generated), build_stem(generated), n);
+    build_end(f, part, out);
     free(source);
 }
 
 static void write_table(const char *out, char **names, int count)
 {
     char part[1100];
-    FILE *f = begin(out, part, sizeof part);
-    for (int i = 0; i < count; i++) fprintf(f, "extern const KernelCounts cuda_counts_%s;\n", stem(names[i]));
+    FILE *f = build_begin(out, part, sizeof part);
+    fputs(head, f);
+    for (int i = 0; i < count; i++) fprintf(f, "extern const KernelCounts cuda_counts_%s;\n", build_stem(names[i]));
     fputs("const KernelCounts *const cuda_built_in_counts[] = {", f);
-    for (int i = 0; i < count; i++) fprintf(f, "&cuda_counts_%s, ", stem(names[i]));
+    for (int i = 0; i < count; i++) fprintf(f, "&cuda_counts_%s, ", build_stem(names[i]));
     fputs("NULL};\n", f);
-    end(f, part, out);
+    build_end(f, part, out);
 }
 
 enum { MOST_SECONDS = 600 }; /* of one file: a tool that does not come to an end must not hold up the build */
@@ -184,7 +137,7 @@ int main(int count, char **arguments)
     } else if (count >= 3 && strcmp(arguments[1], "table") == 0) {
         write_table(arguments[2], arguments + 3, count - 3);
     } else {
-        die("tools | file GENERATED.c OUT.c | table OUT.c NAME...");
+        build_fail("tools | file GENERATED.c OUT.c | table OUT.c NAME...");
     }
     return 0;
 }

@@ -10,8 +10,8 @@
  * file that does not compile is named, and the library does without its PTX.
  */
 #include "runtime/cuda/nvrtc.h"
+#include "tools/build_file.h"
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,71 +19,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+const char build_program[] = "embed_kernels";
+
 enum { MOST_HEADERS = 16 };
-
-static const char *const targets[] = {"80", "89", "90a", "120f"}; /* in the order of CudaTarget */
-enum { TARGETS = sizeof targets / sizeof targets[0] };
-
-static void die(const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    fputs("embed_kernels: ", stderr);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    exit(1);
-}
-
-/* ------------------------------------------------------------------------------------------------------------- files */
-
-static char *read_text(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = NULL;
-    size_t length = 0, capacity = 0;
-    if (f == NULL) die("%s cannot be opened", path);
-    for (;;) {
-        if (length + 1 >= capacity) text = realloc(text, capacity = capacity * 2 + 65536);
-        if (text == NULL) die("out of memory");
-        size_t n = fread(text + length, 1, capacity - 1 - length, f);
-        if (n == 0) break;
-        length += n;
-    }
-    fclose(f);
-    text[length] = '\0';
-    return text;
-}
-
-/* The part of a path between its last slash and its last dot. */
-static const char *stem(const char *path)
-{
-    static char name[128];
-    const char *slash = strrchr(path, '/');
-    snprintf(name, sizeof name, "%s", slash ? slash + 1 : path);
-    char *dot = strrchr(name, '.');
-    if (dot) *dot = '\0';
-    return name;
-}
 
 static bool ends_in(const char *text, const char *end)
 {
     size_t a = strlen(text), b = strlen(end);
     return a >= b && strcmp(text + a - b, end) == 0;
-}
-
-/* Written beside and renamed, so that builds at the same time do not see halves. */
-static FILE *begin(const char *path, char *part, size_t size)
-{
-    snprintf(part, size, "%s.%ld", path, (long)getpid());
-    FILE *f = fopen(part, "w");
-    if (f == NULL) die("%s cannot be written", part);
-    return f;
-}
-
-static void end(FILE *f, const char *part, const char *path)
-{
-    if (fclose(f) != 0 || rename(part, path) != 0) die("%s cannot be written", path);
 }
 
 /* text as a C string literal, a line each. */
@@ -139,11 +82,11 @@ static char *compile_by_nvcc(const char *nvcc, const char *file, const char *out
     snprintf(command, sizeof command,
              "'%s' -ptx -std=c++17 -arch=compute_%s -Werror all-warnings -o '%s' '%s' >'%s' 2>&1", nvcc, target, ptx, file,
              log);
-    char *text = system(command) == 0 ? read_text(ptx) : NULL;
+    char *text = system(command) == 0 ? build_read(ptx) : NULL;
     if (text) {
         nvrtc_lower_version(text);
     } else {
-        char *said = read_text(log);
+        char *said = build_read(log);
         snprintf(error, error_size, "%s", said);
         free(said);
     }
@@ -192,19 +135,19 @@ static void print_compiler(void)
 static void write_file(const char *file, const char *out, char **header_paths, int header_count)
 {
     NvrtcHeader headers[MOST_HEADERS];
-    bool is_ptx = ends_in(file, ".ptx"), built[TARGETS] = {false};
-    char part[1100], *text = read_text(file);
-    if (header_count > MOST_HEADERS) die("more than %d headers", MOST_HEADERS);
+    bool is_ptx = ends_in(file, ".ptx"), built[BUILD_TARGETS] = {false};
+    char part[1100], *text = build_read(file);
+    if (header_count > MOST_HEADERS) build_fail("more than %d headers", MOST_HEADERS);
     for (int i = 0; i < header_count; i++) {
         const char *slash = strrchr(header_paths[i], '/');
-        headers[i] = (NvrtcHeader){slash ? slash + 1 : header_paths[i], read_text(header_paths[i])};
+        headers[i] = (NvrtcHeader){slash ? slash + 1 : header_paths[i], build_read(header_paths[i])};
     }
-    FILE *f = begin(out, part, sizeof part);
+    FILE *f = build_begin(out, part, sizeof part);
     fprintf(f, "/* Made from %s by the build. */\n#include \"runtime/cuda/kernels.h\"\n", file);
-    for (int t = 0; t < TARGETS && !is_ptx; t++) {
-        char *ptx = compile(file, text, headers, header_count, out, targets[t]);
+    for (int t = 0; t < BUILD_TARGETS && !is_ptx; t++) {
+        char *ptx = compile(file, text, headers, header_count, out, build_targets[t]);
         if (ptx == NULL) break; /* the later targets need no older compiler */
-        fprintf(f, "\nstatic const char ptx_%s[] =", targets[t]);
+        fprintf(f, "\nstatic const char ptx_%s[] =", build_targets[t]);
         write_literal(f, ptx);
         fputs(";\n", f);
         free(ptx);
@@ -212,12 +155,13 @@ static void write_file(const char *file, const char *out, char **header_paths, i
     }
     fputs("\nstatic const char text[] =", f);
     write_literal(f, text);
-    fprintf(f, ";\n\nextern const CudaSource cuda_source_%s;\n", stem(file));
-    fprintf(f, "const CudaSource cuda_source_%s = {\"%s\", text, %s, {", stem(file), stem(file), is_ptx ? "true" : "false");
-    for (int t = 0; t < TARGETS; t++)
-        fprintf(f, "%s%s%s", t ? ", " : "", built[t] ? "ptx_" : "NULL", built[t] ? targets[t] : "");
+    fprintf(f, ";\n\nextern const CudaSource cuda_source_%s;\n", build_stem(file));
+    fprintf(f, "const CudaSource cuda_source_%s = {\"%s\", text, %s, {", build_stem(file), build_stem(file),
+            is_ptx ? "true" : "false");
+    for (int t = 0; t < BUILD_TARGETS; t++)
+        fprintf(f, "%s%s%s", t ? ", " : "", built[t] ? "ptx_" : "NULL", built[t] ? build_targets[t] : "");
     fputs("}};\n", f);
-    end(f, part, out);
+    build_end(f, part, out);
     for (int i = 0; i < header_count; i++) free((void *)headers[i].text);
     free(text);
 }
@@ -230,25 +174,25 @@ static bool is_header(const char *file)
 static void write_table(const char *out, char **files, int count)
 {
     char part[1100];
-    FILE *f = begin(out, part, sizeof part);
+    FILE *f = build_begin(out, part, sizeof part);
     fputs("/* Made by the build. */\n#include \"runtime/cuda/kernels.h\"\n\n", f);
     for (int i = 0; i < count; i++)
-        if (!is_header(files[i])) fprintf(f, "extern const CudaSource cuda_source_%s;\n", stem(files[i]));
+        if (!is_header(files[i])) fprintf(f, "extern const CudaSource cuda_source_%s;\n", build_stem(files[i]));
     fputs("const CudaSource *const cuda_built_in_sources[] = {", f);
     for (int i = 0; i < count; i++)
-        if (!is_header(files[i])) fprintf(f, "&cuda_source_%s, ", stem(files[i]));
+        if (!is_header(files[i])) fprintf(f, "&cuda_source_%s, ", build_stem(files[i]));
     fputs("NULL};\n\nconst NvrtcHeader cuda_built_in_headers[] = {\n", f);
     for (int i = 0; i < count; i++) {
         if (!is_header(files[i])) continue;
         const char *slash = strrchr(files[i], '/');
-        char *text = read_text(files[i]);
+        char *text = build_read(files[i]);
         fprintf(f, "{\"%s\",", slash ? slash + 1 : files[i]);
         write_literal(f, text);
         fputs("},\n", f);
         free(text);
     }
     fputs("{NULL, NULL}};\n", f);
-    end(f, part, out);
+    build_end(f, part, out);
 }
 
 /* Of the processor, for one file: a compiler that does not come to an end must not hold up the build, and on a busy machine a
@@ -265,6 +209,6 @@ int main(int count, char **arguments)
     else if (count >= 3 && strcmp(arguments[1], "table") == 0)
         write_table(arguments[2], arguments + 3, count - 3);
     else
-        die("compiler | file NAME.cu|NAME.ptx OUT.c HEADER... | table OUT.c FILE...");
+        build_fail("compiler | file NAME.cu|NAME.ptx OUT.c HEADER... | table OUT.c FILE...");
     return 0;
 }
