@@ -210,13 +210,14 @@ static void draw_grid(Plot *p)
 
 /* ------------------------------------------------------------------------------------------------------------- ceilings */
 
-/* Text above a line that goes from `from` to the right, or below it, where the least lies: as far right as that is. */
+/* Text above a line that goes from `from` to the right, or below it, where the least lies: as far right as that is. One that is
+ * longer than its line begins before it. */
 static void label_line(Plot *p, double from, double y, const char *label)
 {
-    const double width = GLYPH * (double)strlen(label);
+    const double width = GLYPH * (double)strlen(label), first = RIGHT - 6;
     double least = INFINITY;
     Box best = {0};
-    for (double right = RIGHT - 6; right - width > from && least > 0; right -= 15) {
+    for (double right = first; (right == first || right - width > from) && least > 0; right -= 15) {
         for (int below = 0; below < 2 && least > 0; below++) {
             const double base = below ? y + 13 : y - 4;
             const Box b = {right - width, base - 9, right, base + 1};
@@ -226,7 +227,6 @@ static void label_line(Plot *p, double from, double y, const char *label)
             best = b;
         }
     }
-    if (least == INFINITY) return;
     put(&p->t, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" class=\"limit\">", best.x1, best.y1 - 1);
     put_escaped(&p->t, label);
     put(&p->t, "</text>\n");
