@@ -4,8 +4,10 @@
 # The golden decodes of the released size, held against the reference's results, and the demo, held against the CPU's. Luma
 # (BT.601) is judged, all channels (rgb) are told beside it. A line a case, and the tests' closing line; exit 1: a goal was missed.
 #
-# On a GPU that takes seconds. On the emulated one (UPRES_CUDA_DRIVER=BUILD/tests/emulator/libcuda.so.1) a decode takes ten minutes or more
-# and the demo is a small piece of itself; UPRES_FIDELITY_CASES="full_dec_5f demo" names some of the cases.
+# The demo's autoencoder has fewer than 128 channels, so 8 bits are for its transformer at most: its figures are about bf16's.
+#
+# On a GPU that takes seconds. On the emulated one (UPRES_CUDA_DRIVER=BUILD/tests/emulator/libcuda.so.1) a decode takes ten minutes
+# or more and the demo is a small piece of itself; UPRES_FIDELITY_CASES="full_dec_5f demo" names some of the cases.
 set -u
 export LC_ALL=C # figures with points
 cd "$(dirname "$0")/.." || exit 1
