@@ -2,17 +2,11 @@
 # upres bench as a user meets it: tests/bench.sh BUILD_DIR. On the CPU, and on the emulated driver where that is built: on the
 # smallest cases, whose times say nothing. Prints ok|FAIL|skip NAME lines and "N passed, N failed, N skipped".
 set -u
-build=${1:?usage: tests/bench.sh BUILD_DIR}
-root=$(cd "$(dirname "$0")/.." && pwd)
-upres=$(cd "$build" && pwd)/upres
-emulator=$(cd "$build" && pwd)/tests/emulator/libcuda.so.1
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-cd "$T" || exit 1
+. "$(dirname "$0")/checks.sh"
+begin "${1:?usage: tests/bench.sh BUILD_DIR}"
+emulator=$build/tests/emulator/libcuda.so.1
 unset UPRES_CPU UPRES_EMULATOR
 export UPRES_CUDA_DRIVER=none UPRES_NVRTC=none UPRES_CACHE_DIR=none
-
-. "$root/tests/checks.sh"
 
 # ------------------------------------------------------------------------------------------------------------ the command
 

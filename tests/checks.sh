@@ -1,5 +1,15 @@
 # Sourced by the tests of the command: counts and prints. $upres is the command; the present folder is theirs alone.
 
+# begin BUILD_DIR: $build and $root are whole paths, $upres is the build's command, and here is a folder that goes in the end.
+begin() {
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    build=$(cd "$1" && pwd)
+    upres=$build/upres
+    T=$(mktemp -d) || exit 1
+    trap 'rm -rf "$T"' EXIT
+    cd "$T" || exit 1
+}
+
 passed=0 failed=0 skipped=0
 ok() { echo "ok   $1" && passed=$((passed + 1)); }
 fail() { echo "FAIL $1: $2" && failed=$((failed + 1)); }

@@ -2,15 +2,9 @@
 # The command as a user meets it: tests/cli.sh BUILD_DIR. Uses weights that the command makes itself and demo/lr; runs at
 # scale 1, where the demo network is quick. Prints ok|FAIL|skip NAME lines and "N passed, N failed, N skipped".
 set -u
-build=${1:?usage: tests/cli.sh BUILD_DIR}
-root=$(cd "$(dirname "$0")/.." && pwd)
-upres=$(cd "$build" && pwd)/upres
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-cd "$T" || exit 1
+. "$(dirname "$0")/checks.sh"
+begin "${1:?usage: tests/cli.sh BUILD_DIR}"
 unset NO_COLOR UPRES_CPU
-
-. "$root/tests/checks.sh"
 
 if [ ! -x "$upres" ]; then
     fail build "$upres is not there"

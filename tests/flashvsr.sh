@@ -3,18 +3,12 @@
 # in which everything has an effect; the demo's weights where a figure is known. Prints ok|FAIL|skip NAME lines and
 # "N passed, N failed, N skipped".
 set -u
-build=${1:?usage: tests/flashvsr.sh BUILD_DIR}
-root=$(cd "$(dirname "$0")/.." && pwd)
-upres=$(cd "$build" && pwd)/upres
-synth=$(cd "$build" && pwd)/tests/synth
+. "$(dirname "$0")/checks.sh"
+begin "${1:?usage: tests/flashvsr.sh BUILD_DIR}"
+synth=$build/tests/synth
 shared=${UPRES_SHARED:-$root/../shared}
 case $shared in /*) ;; *) shared=$root/$shared ;; esac
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-cd "$T" || exit 1
 unset NO_COLOR UPRES_CPU
-
-. "$root/tests/checks.sh"
 
 if [ ! -x "$upres" ] || [ ! -x "$synth" ]; then
     fail build "$upres or $synth is not there"
