@@ -1,11 +1,9 @@
-/* The CPU device: its memory, its operations by pixel, and its table. */
+/* The CPU device: its memory, how operations by pixel are cut, and its table. */
 #include "runtime/dev_internal.h"
 #include "runtime/system.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #ifdef _WIN32
 #include <windows.h>
@@ -79,7 +77,7 @@ static void cpu_write_end(Dev *d, Tensor x, float *values)
     free(values);
 }
 
-/* ------------------------------------------------------------------------------------------------------ elementwise */
+/* -------------------------------------------------------------------------------------------------------- by pixel */
 
 enum { RUN_PIXELS = 128 }; /* tokens stand in one row, so a row is cut too */
 
@@ -94,114 +92,6 @@ PixelRun pixel_run(Tensor x, int64_t i)
     PixelRun r = {.t = (int)(i / across / x.h), .h = (int)(i / across % x.h), .w = (int)(i % across) * RUN_PIXELS};
     r.count = x.w - r.w < RUN_PIXELS ? x.w - r.w : RUN_PIXELS;
     return r;
-}
-
-typedef struct RowsTurn {
-    Dev *d;
-    Tensor y, x, z;
-    float a, b;
-} RowsTurn;
-
-static void axpby_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    RowsTurn *r = context;
-    const PixelRun run = pixel_run(r->y, i);
-    for (int w = run.w; w < run.w + run.count; w++) {
-        float *y = tensor_at(r->d, r->y, run.t, run.h, w);
-        r->d->kernels->axpby(y, r->a, tensor_at(r->d, r->x, run.t, run.h, w), r->b,
-                             r->z.valid ? tensor_at(r->d, r->z, run.t, run.h, w) : NULL, r->y.c);
-        for (int c = r->y.c; c < (r->y.c + 3) / 4 * 4; c++) y[c] = 0.0f;
-    }
-}
-
-static void cpu_axpby(Dev *d, Tensor y, float a, Tensor x, float b, Tensor z)
-{
-    if (d->memory == NULL) return;
-    RowsTurn turn = {d, y, x, z, a, b};
-    pool_run(d->pool, pixel_runs(y), axpby_turn, &turn);
-}
-
-static double deviation(const float *x, int n)
-{
-    double mean = 0.0, square = 0.0;
-    for (int i = 0; i < n; i++) mean += x[i];
-    mean /= n;
-    for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
-    return sqrt(square / (n - 1));
-}
-
-static void guide_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    RowsTurn *r = context;
-    const PixelRun run = pixel_run(r->y, i);
-    const int c = r->y.c;
-    for (int w = run.w; w < run.w + run.count; w++) {
-        float *v = tensor_at(r->d, r->y, run.t, run.h, w);
-        const float *negative = tensor_at(r->d, r->x, run.t, run.h, w);
-        const double before = r->b != 0.0f ? deviation(v, c) : 0.0;
-        for (int k = 0; k < c; k++) v[k] = negative[k] + r->a * (v[k] - negative[k]);
-        if (r->b != 0.0f) {
-            r->d->kernels->row_scale(v, c, (float)(r->b * (before / deviation(v, c)) + 1.0 - r->b));
-        }
-    }
-}
-
-static void cpu_guide(Dev *d, Tensor v, Tensor negative, float guidance, float rescale)
-{
-    if (d->memory == NULL) return;
-    RowsTurn turn = {d, v, negative, (Tensor){0}, guidance, rescale};
-    pool_run(d->pool, pixel_runs(v), guide_turn, &turn);
-}
-
-static void cpu_modulation(Dev *d, Tensor out, Tensor emb, int layer, int part, const BoundWeight *extra)
-{
-    dev_touch(d, extra);
-    Scratch s = dev_scratch(d, (uint64_t)out.c);
-    if (s.floats != NULL) {
-        const float *add = dev_vector(d, extra, s.floats), *from = tensor_at(d, emb, 0, 0, 0);
-        float *to = tensor_at(d, out, 0, 0, 0);
-        for (int c = 0; c < out.c; c++) to[c] = from[(c * 2 + layer) * 3 + part] + (add == NULL ? 0.0f : add[c]);
-        for (int c = out.c; c < out.c_pad; c++) to[c] = 0.0f;
-    }
-    dev_scratch_free(d, &s);
-}
-
-static void cpu_modulation_row(Dev *d, Tensor out, float add, Tensor emb, int emb_row, const BoundWeight *table, int table_row)
-{
-    dev_touch(d, table);
-    if (d->memory == NULL) return;
-    float *to = tensor_at(d, out, 0, 0, 0);
-    memset(to, 0, (size_t)out.c_pad * sizeof *to);
-    if (table != NULL) bound_read(table, (int64_t)table_row * out.c, out.c, to);
-    if (!floats_finite(to, out.c)) dev_damaged_weight(d, table->file, table->tensor->name);
-    const float *from = emb.valid ? tensor_at(d, emb, 0, 0, 0) + (int64_t)emb_row * out.c : NULL;
-    for (int c = 0; c < out.c; c++) to[c] += add + (from == NULL ? 0.0f : from[c]);
-}
-
-static void cpu_norm(Dev *d, const NormArgs *a)
-{
-    pre_touch(d, &a->pre);
-    Scratch s = dev_scratch(d, pre_scratch_floats(d, a->x, &a->pre));
-    if (s.floats != NULL) {
-        float **to = malloc((size_t)a->y.t * sizeof *to);
-        if (to == NULL) {
-            dev_fail(d, "out of memory");
-        } else {
-            for (int t = 0; t < a->y.t; t++) to[t] = tensor_at(d, a->y, t, 0, 0);
-            pre_apply(d, a->x, &a->pre, to, a->y.stride_h, a->y.c_pad, s.floats);
-            free(to);
-        }
-    }
-    dev_scratch_free(d, &s);
-}
-
-static void cpu_stats(Dev *d, const StatsArgs *a)
-{
-    Scratch s = dev_scratch(d, stats_scratch_floats(d, a->x, a->groups));
-    if (s.floats != NULL) stats_run(d, a->x, a->stats, a->groups, s.floats);
-    dev_scratch_free(d, &s);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ device */

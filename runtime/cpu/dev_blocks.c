@@ -1,9 +1,6 @@
-/* Block-sparse attention, its masks, rotations and reorderings of tokens on the CPU's threads. */
+/* Block-sparse attention and its masks on the CPU's threads. */
 #include "kernels/cpu/block_attention.h"
 #include "runtime/dev_internal.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 /* --------------------------------------------------------------------------------------------------------- attention */
 
@@ -115,67 +112,4 @@ void cpu_block_mask(Dev *d, const BlockMaskArgs *a)
         pool_run(d->pool, (int64_t)a->heads * a->q.t, mask_turn, &r);
     }
     dev_scratch_free(d, &s);
-}
-
-/* ------------------------------------------------------------------------------------------------- tokens rearranged */
-
-typedef struct RotateRun {
-    Dev *d;
-    const RotateArgs *a;
-} RotateRun;
-
-static void rotate_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    const RotateRun *r = context;
-    const RotateArgs *a = r->a;
-    const PixelRun run = pixel_run(a->x, i);
-    for (int n = 0; n < run.count; n++) {
-        const int64_t token = ((int64_t)run.t * a->x.h + run.h) * a->x.w + run.w + n;
-        float *x = tensor_at(r->d, a->x, run.t, run.h, run.w + n);
-        const float *place = tensor_at(r->d, a->place, 0, 0, 0) + token * a->place.c_pad;
-        for (int axis = 0; axis < 3; axis++) {
-            const float *cs = tensor_at(r->d, a->table, (int)place[axis], 0, 0);
-            for (int h = 0; h < a->heads; h++) {
-                float *p = x + (int64_t)h * a->head_dim;
-                for (int j = a->first[axis]; j < a->first[axis + 1]; j++) {
-                    const float u = p[2 * j], v = p[2 * j + 1];
-                    p[2 * j] = u * cs[2 * j] - v * cs[2 * j + 1];
-                    p[2 * j + 1] = u * cs[2 * j + 1] + v * cs[2 * j];
-                }
-            }
-        }
-    }
-}
-
-void cpu_rotate(Dev *d, const RotateArgs *a)
-{
-    RotateRun r = {d, a};
-    if (d->memory != NULL) pool_run(d->pool, pixel_runs(a->x), rotate_turn, &r);
-}
-
-typedef struct RowsRun {
-    Dev *d;
-    Tensor y, x;
-    const int32_t *index;
-} RowsRun;
-
-static void rows_turn(void *context, int64_t i, int thread)
-{
-    (void)thread;
-    const RowsRun *r = context;
-    const PixelRun run = pixel_run(r->y, i);
-    for (int n = 0; n < run.count; n++) {
-        const int64_t from = r->index[((int64_t)run.t * r->y.h + run.h) * r->y.w + run.w + n];
-        const int64_t row = from / r->x.w;
-        memcpy(tensor_at(r->d, r->y, run.t, run.h, run.w + n),
-               tensor_at(r->d, r->x, (int)(row / r->x.h), (int)(row % r->x.h), (int)(from % r->x.w)),
-               (size_t)((r->y.c + 3) / 4 * 4) * sizeof(float));
-    }
-}
-
-void cpu_rows(Dev *d, Tensor y, Tensor x, const int32_t *index)
-{
-    RowsRun r = {d, y, x, index};
-    if (d->memory != NULL) pool_run(d->pool, pixel_runs(y), rows_turn, &r);
 }

@@ -1,7 +1,8 @@
-/* The `pre` of operations and the statistics it needs, on the CPU's threads. */
+/* Norms, the `pre` of other operations, and the statistics they need, on the CPU's threads. */
 #include "kernels/cpu/norm.h"
 #include "runtime/dev_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 RowAct row_act(Act a)
@@ -136,4 +137,30 @@ void pre_apply(Dev *d, Tensor x, const Pre *pre, float *const *to, int64_t to_ro
         }
     }
     pool_run(d->pool, pixel_runs(x), pre_turn, &p);
+}
+
+/* ------------------------------------------------------------------------------------------------------- operations */
+
+void cpu_norm(Dev *d, const NormArgs *a)
+{
+    pre_touch(d, &a->pre);
+    Scratch s = dev_scratch(d, pre_scratch_floats(d, a->x, &a->pre));
+    if (s.floats != NULL) {
+        float **to = malloc((size_t)a->y.t * sizeof *to);
+        if (to == NULL) {
+            dev_fail(d, "out of memory");
+        } else {
+            for (int t = 0; t < a->y.t; t++) to[t] = tensor_at(d, a->y, t, 0, 0);
+            pre_apply(d, a->x, &a->pre, to, a->y.stride_h, a->y.c_pad, s.floats);
+            free(to);
+        }
+    }
+    dev_scratch_free(d, &s);
+}
+
+void cpu_stats(Dev *d, const StatsArgs *a)
+{
+    Scratch s = dev_scratch(d, stats_scratch_floats(d, a->x, a->groups));
+    if (s.floats != NULL) stats_run(d, a->x, a->stats, a->groups, s.floats);
+    dev_scratch_free(d, &s);
 }
