@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONVERT_OK, CONVERT_INPUT, CONVERT_OUTPUT, CONVERT_ARGUMENT }; /* what weight_convert returns */
+enum { CONVERT_OK, CONVERT_INPUT, CONVERT_OUTPUT, CONVERT_ARGUMENT, CONVERT_CANCELLED }; /* what weight_convert returns */
 enum { PIECE = 1 << 16 };                           /* elements converted at a time; a multiple of every block */
 
 typedef struct Item {
@@ -30,6 +30,7 @@ typedef struct Job {
     Item *items;
     size_t count;
     GgufWriter writer;
+    WeightCancel cancel;
     char *error;
     size_t error_size;
 } Job;
@@ -224,18 +225,27 @@ static int cannot_write(Job *j)
     return fail(j, CONVERT_OUTPUT, "%s cannot be written: %s", j->out, strerror(errno));
 }
 
+/* Between two pieces: may the work go on? */
+static int next_piece(Job *j)
+{
+    if (j->writer.failed) return cannot_write(j);
+    if (!j->cancel.asked || !j->cancel.asked(j->cancel.user)) return CONVERT_OK;
+    return fail(j, CONVERT_CANCELLED, "the conversion was cancelled; %s is not written", j->out);
+}
+
 static int write_item(Job *j, const Item *item, float *values, uint8_t *stored)
 {
     const WeightTensor *t = item->weight.tensor;
     bool as_it_is = t->type == item->type && !t->strided && !item->weight.scale;
     uint64_t piece_bytes = (uint64_t)PIECE * sizeof(float);
-    for (uint64_t at = 0; as_it_is && at < t->bytes; at += piece_bytes) {
+    int status = CONVERT_OK;
+    for (uint64_t at = 0; as_it_is && at < t->bytes && status == CONVERT_OK; at += piece_bytes) {
         uint64_t n = t->bytes - at < piece_bytes ? t->bytes - at : piece_bytes;
         gguf_writer_data(&j->writer, t->data + at, (size_t)n);
         map_forget(t->data + at, n);
-        if (j->writer.failed) return cannot_write(j);
+        status = next_piece(j);
     }
-    for (int64_t at = 0; !as_it_is && at < t->count; at += PIECE) {
+    for (int64_t at = 0; !as_it_is && at < t->count && status == CONVERT_OK; at += PIECE) {
         int64_t n = t->count - at < PIECE ? t->count - at : PIECE;
         bound_read(&item->weight, at, n, values);
         if (!quantize(item->type, values, n, stored)) {
@@ -245,8 +255,9 @@ static int write_item(Job *j, const Item *item, float *values, uint8_t *stored)
         }
         int64_t blocks = n / weight_type_block(item->type);
         gguf_writer_data(&j->writer, stored, (size_t)(blocks * weight_type_bytes(item->type)));
-        if (j->writer.failed) return cannot_write(j);
+        status = next_piece(j);
     }
+    if (status != CONVERT_OK) return status;
     if (!as_it_is && !t->strided) map_forget(t->data, t->bytes);
     gguf_writer_tensor_end(&j->writer);
     return j->writer.failed ? cannot_write(j) : CONVERT_OK;
@@ -309,14 +320,14 @@ static int write_file(Job *j)
     return status;
 }
 
-int weight_convert(const char *const *paths, size_t count, const char *out, const char *type, char *error,
+int weight_convert(const char *const *paths, size_t count, const char *out, const char *type, WeightCancel cancel, char *error,
                    size_t error_size)
 {
     static const struct {
         const char *name;
         WeightType type;
     } types[] = {{"f32", WT_F32}, {"f16", WT_F16}, {"bf16", WT_BF16}, {"q8_0", WT_Q8_0}};
-    Job j = {.out = out, .type = WT_COUNT, .error = error, .error_size = error_size};
+    Job j = {.out = out, .type = WT_COUNT, .cancel = cancel, .error = error, .error_size = error_size};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (strcmp(type, types[i].name) == 0) j.type = types[i].type;
     }

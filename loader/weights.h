@@ -168,8 +168,15 @@ bool weight_bind(const WeightPart *part, const char *name, int rank, const int64
 /* Effective values (stored x scale) of a bound weight, as weight_read. Any thread. */
 void bound_read(const BoundWeight *b, int64_t first, int64_t count, float *out);
 
-/* Files to one file: see upres_convert in runtime/upres.h. status: 0 ok, 1 bad input, 2 cannot write, 3 out is an input. */
-int weight_convert(const char *const *paths, size_t count, const char *out, const char *type, char *error,
+/* Asked between pieces of the work; nonzero ends it. NULL: never. */
+typedef struct WeightCancel {
+    int (*asked)(void *user);
+    void *user;
+} WeightCancel;
+
+/* Files to one file: see upres_convert_stoppable in runtime/upres.h. status: 0 ok, 1 bad input, 2 cannot write, 3 out is an
+ * input, 4 cancelled. */
+int weight_convert(const char *const *paths, size_t count, const char *out, const char *type, WeightCancel cancel, char *error,
                    size_t error_size);
 
 #endif

@@ -207,6 +207,12 @@ upres_status upres_weights_part(const upres_weights *w, size_t index, upres_part
 
 upres_status upres_convert(const char *const *paths, size_t count, const char *out, const char *type)
 {
+    return upres_convert_stoppable(paths, count, out, type, NULL, NULL);
+}
+
+upres_status upres_convert_stoppable(const char *const *paths, size_t count, const char *out, const char *type,
+                                     int (*cancel)(void *user), void *user)
+{
     Fault *f = begin();
     if (!paths || !out || !type) return null_argument(f, "upres_convert");
     if (count < 1 || count > 64)
@@ -214,8 +220,9 @@ upres_status upres_convert(const char *const *paths, size_t count, const char *o
     if (strcmp(type, "f32") && strcmp(type, "f16") && strcmp(type, "bf16") && strcmp(type, "q8_0"))
         return fault(f, UPRES_E_ARGUMENT, "--type %.40s cannot be written; use f32, f16, bf16 or q8_0", type);
     char error[sizeof f->text];
-    static const upres_status statuses[] = {UPRES_OK, UPRES_E_INPUT, UPRES_E_RUNTIME, UPRES_E_ARGUMENT};
-    const upres_status status = statuses[weight_convert(paths, count, out, type, error, sizeof error)];
+    static const upres_status statuses[] = {UPRES_OK, UPRES_E_INPUT, UPRES_E_RUNTIME, UPRES_E_ARGUMENT, UPRES_E_CANCELLED};
+    const int result = weight_convert(paths, count, out, type, (WeightCancel){cancel, user}, error, sizeof error);
+    const upres_status status = statuses[result];
     return status == UPRES_OK ? status : fault(f, status, "%s", error);
 }
 

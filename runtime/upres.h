@@ -140,6 +140,10 @@ UPRES_API upres_status upres_weights_part(const upres_weights *w, size_t index, 
  * files, by whatever links, UPRES_E_RUNTIME when it cannot be written.
  */
 UPRES_API upres_status upres_convert(const char *const *paths, size_t count, const char *out, const char *type);
+/* The same; cancel (NULL: never) is asked often, from this thread: nonzero ends the work with UPRES_E_CANCELLED, and what is
+ * half written is removed. */
+UPRES_API upres_status upres_convert_stoppable(const char *const *paths, size_t count, const char *out, const char *type,
+                                               int (*cancel)(void *user), void *user);
 
 /* ---------------------------------------------------------------------------------------------------------- options */
 

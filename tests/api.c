@@ -288,6 +288,32 @@ static void test_weights(Report *r, const upres_weights *w, const char *path)
     CHECK(r, channels == 16 && spatial == 8 && temporal == 4);
 }
 
+static int third_time(void *times)
+{
+    return ++*(int *)times == 3;
+}
+
+static bool is_there(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (f != NULL) fclose(f);
+    return f != NULL;
+}
+
+static void test_convert(Report *r, const char *path)
+{
+    char out[600], part[620];
+    int times = 0;
+    snprintf(out, sizeof out, "%s.gguf", path);
+    snprintf(part, sizeof part, "%s.part", out);
+    CHECK_FAILS(r, upres_convert_stoppable(&path, 1, out, "f32", third_time, &times), UPRES_E_CANCELLED);
+    CHECK(r, times == 3 && !is_there(out) && !is_there(part));
+    CHECK_FAILS(r, upres_convert(&path, 1, path, "f16"), UPRES_E_ARGUMENT);
+    CHECK(r, mentions("would replace the input") && is_there(path));
+    CHECK(r, upres_convert(&path, 1, out, "q8_0") == UPRES_OK && is_there(out) && !is_there(part));
+    remove(out);
+}
+
 /* An older program's shorter structures are filled in as far as they go. */
 static void test_older_results(Report *r, const upres_weights *w)
 {
@@ -659,6 +685,7 @@ static void with_weights(Report *r, const char *folder)
         complain(r, "%s", upres_last_error());
     end(r);
     if (w == NULL) return;
+    RUN(r, test_convert, r, path);
     remove(path); /* it stays mapped */
     RUN(r, test_weights, r, w, path);
     RUN(r, test_older_results, r, w);

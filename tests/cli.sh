@@ -289,7 +289,23 @@ holds "nothing recognised is an empty list" check.out '"recognised":\[\]'
 cp w.safetensors disguise.gguf
 check "info of safetensors named .gguf" "$upres" info disguise.gguf --json
 holds "the content decides" check.out '"container":"safetensors"'
-check "convert" "$upres" convert w.safetensors -o w.gguf --type f32
+check "convert" "$upres" convert w.safetensors -o w.gguf --type f32 -v
+holds "convert tells what is in the files" check.err 'w.safetensors: seedvr2_vae: ' 'w.safetensors: text: ' 'w.gguf: written from 1 file as f32'
+mkdir large # 2 GiB of zeros, more than are written before the signal is there
+printf '\120\0\0\0\0\0\0\0%-80s' '{"x":{"dtype":"F16","shape":[1073741824],"data_offsets":[0,2147483648]}}' >large/in.safetensors
+truncate -s $((88 + 2147483648)) large/in.safetensors
+"$upres" convert large/in.safetensors -o large/out.gguf --type f32 2>stopped.err &
+job=$!
+for _ in $(seq 6000); do
+    [ -e large/out.gguf.part ] && break
+    sleep 0.01
+done
+kill -TERM $job
+wait $job
+rc=$?
+if [ $rc = 143 ] && [ "$(names large)" = "in.safetensors " ]; then holds "convert stopped by SIGTERM" stopped.err 'large/out.gguf is not written'
+else fail "convert stopped by SIGTERM" "exit code $rc, $(names large): $(tail -n 1 stopped.err)"; fi
+rm -r large
 check "info of the converted file" "$upres" info w.gguf
 holds "the converted file holds all networks" check.out 'gguf' 'recognised: seedvr2_vae' 'recognised: seedvr2_dit' 'recognised: text'
 

@@ -755,7 +755,7 @@ static void test_convert(Test *t)
         const char *dit = write_dit(t, (Renaming){"", NULL, false, false}, 0, 1, "dit");
         const char *text = write_text(t, 2, "text", "whatever", "[5,48]", 240), *out = made(t, 3, "merged.gguf");
         const char *const paths[] = {text, vae, dit};
-        int status = weight_convert(paths, 3, out, types[k], error, sizeof error);
+        int status = weight_convert(paths, 3, out, types[k], (WeightCancel){0}, error, sizeof error);
         EXPECT(status == 0, "%s", error);
         WeightSet *from = open_set(t, 3, paths), *to = status == 0 ? open_set(t, 1, &out) : NULL;
         EXPECT(!to || weight_set_part_count(to) == 3, "%zu parts", weight_set_part_count(to));
@@ -806,9 +806,9 @@ static void test_convert_samples(Test *t)
         add(w, v->name, "F32", shape, values, (size_t)v->count * 4);
     }
     const char *plain = finish(t, w, 0, "plain");
-    EXPECT(weight_convert(&path, 1, out, "f32", error, sizeof error) == 1 && strstr(error, "'empty'"),
+    EXPECT(weight_convert(&path, 1, out, "f32", (WeightCancel){0}, error, sizeof error) == 1 && strstr(error, "'empty'"),
            "a tensor without elements: %s", error);
-    EXPECT(weight_convert(&plain, 1, out, "f32", error, sizeof error) == 0, "%s", error);
+    EXPECT(weight_convert(&plain, 1, out, "f32", (WeightCancel){0}, error, sizeof error) == 0, "%s", error);
     WeightFile *g = weight_file_open(out, error, sizeof error);
     for (size_t i = 0; f && g && i < weight_file_tensor_count(f); i++) {
         const WeightTensor *a = weight_file_tensor(f, i), *b = weight_file_find(g, a->name);
@@ -822,7 +822,7 @@ static void test_convert_samples(Test *t)
     begin(t, "convert/scales are applied");
     snprintf(source, sizeof source, "%s/formats/fp8_scaled.safetensors", t->data);
     snprintf(effective, sizeof effective, "%s.effective.safetensors", source);
-    EXPECT(weight_convert(&path, 1, out, "f32", error, sizeof error) == 0, "%s", error);
+    EXPECT(weight_convert(&path, 1, out, "f32", (WeightCancel){0}, error, sizeof error) == 0, "%s", error);
     f = weight_file_open(effective, error, sizeof error);
     g = weight_file_open(out, error, sizeof error);
     EXPECT(f && g, "%s", error);
@@ -869,21 +869,21 @@ static void test_convert_apart(Test *t)
     size_t size = read_start(path, before, sizeof before);
     const char *folder = t->folder, *name = strrchr(path, '/') + 1;
     snprintf(other, sizeof other, "%s/./%s", folder, name);
-    EXPECT(weight_convert(&path, 1, path, "f16", error, sizeof error) == 3 && strstr(error, "replace the input"), "%s", error);
-    EXPECT(weight_convert(&path, 1, other, "f16", error, sizeof error) == 3, "another spelling: %s", error);
+    EXPECT(weight_convert(&path, 1, path, "f16", (WeightCancel){0}, error, sizeof error) == 3 && strstr(error, "replace the input"), "%s", error);
+    EXPECT(weight_convert(&path, 1, other, "f16", (WeightCancel){0}, error, sizeof error) == 3, "another spelling: %s", error);
 #ifndef _WIN32
     const char *link_path = made(t, 2, "link");
-    EXPECT(symlink(name, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", error, sizeof error) == 3, "a link: %s",
+    EXPECT(symlink(name, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", (WeightCancel){0}, error, sizeof error) == 3, "a link: %s",
            error);
     unlink(link_path);
-    EXPECT(link(path, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", error, sizeof error) == 3,
+    EXPECT(link(path, link_path) == 0 && weight_convert(&path, 1, link_path, "f16", (WeightCancel){0}, error, sizeof error) == 3,
            "a second name: %s", error);
     unlink(link_path);
 #endif
     EXPECT(read_start(path, after, sizeof after) == size && memcmp(before, after, size) == 0, "the input has changed");
     snprintf(other, sizeof other, "%s.part", out);
     const char *half = other;
-    EXPECT(rename(path, half) == 0 && weight_convert(&half, 1, out, "f16", error, sizeof error) == 3 &&
+    EXPECT(rename(path, half) == 0 && weight_convert(&half, 1, out, "f16", (WeightCancel){0}, error, sizeof error) == 3 &&
                strstr(error, "half.gguf.part first"), "%s", error);
     EXPECT(read_start(half, after, sizeof after) == size && memcmp(before, after, size) == 0, "the half file has changed");
     unlink(half);
@@ -900,17 +900,17 @@ static void test_convert_refusals(Test *t)
     const char *large = finish(t, w, 0, "large"), *out = made(t, 3, "out.gguf");
     const char *const same[] = {large, large};
     snprintf(part, sizeof part, "%s.part", out);
-    EXPECT(weight_convert(&large, 1, out, "f16", error, sizeof error) == 1 && strstr(error, "'large'") &&
+    EXPECT(weight_convert(&large, 1, out, "f16", (WeightCancel){0}, error, sizeof error) == 1 && strstr(error, "'large'") &&
                strstr(error, "F16"),
            "a value above 65504: %s", error);
     EXPECT(!is_file(out) && !is_file(part), "something is left of the failed file");
-    EXPECT(weight_convert(&large, 1, out, "bf16", error, sizeof error) == 0, "%s", error);
+    EXPECT(weight_convert(&large, 1, out, "bf16", (WeightCancel){0}, error, sizeof error) == 0, "%s", error);
     unlink(out);
-    EXPECT(weight_convert(same, 2, out, "f32", error, sizeof error) == 1 && strstr(error, "'large'"),
+    EXPECT(weight_convert(same, 2, out, "f32", (WeightCancel){0}, error, sizeof error) == 1 && strstr(error, "'large'"),
            "one name twice: %s", error);
-    EXPECT(weight_convert(&large, 1, out, "q4_0", error, sizeof error) == 1 && strstr(error, "q4_0"),
+    EXPECT(weight_convert(&large, 1, out, "q4_0", (WeightCancel){0}, error, sizeof error) == 1 && strstr(error, "q4_0"),
            "another type: %s", error);
-    EXPECT(weight_convert(&large, 1, made(t, 2, "no/such/out.gguf"), "f32", error, sizeof error) == 2,
+    EXPECT(weight_convert(&large, 1, made(t, 2, "no/such/out.gguf"), "f32", (WeightCancel){0}, error, sizeof error) == 2,
            "no such folder: %s", error);
     EXPECT(!is_file(out) && !is_file(part), "something is left of the failed files");
     end(t);

@@ -102,7 +102,8 @@ static const Option options[] = {
     {"strength", 0, FORM_REAL, UPSCALE, LIB(strength), 0, 1, "X", "share of the result over the resized input [1]"},
     {"alpha", 0, FORM_CHOICE, UPSCALE, LIB(alpha), 0, 0, "guided|resize|opaque|drop",
      "transparency [guided; FlashVSR: resize]"},
-    {"bits", 0, FORM_BITS, UPSCALE | VERB_DECODE, LIB(bits), 0, 0, "8|16", "a sample of the result [the input's, or 8]"},
+    {"bits", 0, FORM_BITS, UPSCALE, LIB(bits), 0, 0, "8|16", "a sample of the result [the input's, or 8]"},
+    {"bits", 0, FORM_BITS, VERB_DECODE, LIB(bits), 0, 0, "8|16", "a sample of the pictures [8]"},
     {"dither", 0, FORM_CHOICE, UPSCALE, LIB(dither), 0, 0, "none|tpdf", "[none, tpdf when --bits is below the input's]"},
 
     {"mode", 0, FORM_CHOICE, UPSCALE, LIB(mode), UPRES_MODE_TINY_LONG, 0, "tiny-long|tiny|full",
