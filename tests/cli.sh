@@ -29,6 +29,10 @@ check "help of upscale, once more" "$upres" upscale -h
 holds "help lists options with defaults" check.out '--batch-size N .*\[5\]' '--seed N .*\[42' '--vae-tile off\|auto\|N'
 check "help of convert, once more" "$upres" convert -h
 holds "help tells what the verb's output is" check.out '--output OUT.gguf +the file to write'
+check "help of plan, once more" "$upres" plan -h
+holds "help tells what a verb has no use for" check.out '--overwrite +not looked at' '--vae-decode-tile off\|auto\|N +of the decoder'
+check "help of decode, once more" "$upres" decode -h
+holds "help tells the verb's own default" check.out '--bits 8\|16 .*\[8\]' '--vae-encode-tile off\|auto\|N +not looked at'
 refused "unknown verb" 2 'did you mean upscale' upsacle
 refused "a shell that is none" 2 'give bash, zsh or fish' completion tcsh
 refused "no shell" 2 'give bash, zsh or fish' completion

@@ -55,6 +55,9 @@ enum {
     TILE_NOT_GIVEN = INT32_MIN
 };
 
+/* Of an option that is taken so that one list of options serves several verbs. */
+#define NOT_USED "not looked at"
+
 /* An option that means something else, or is to be told otherwise, in another verb has a line of its own for it. */
 // clang-format off
 static const Option options[] = {
@@ -66,7 +69,7 @@ static const Option options[] = {
     {"output", 'o', FORM_TEXT, VERB_ENCODE, JOB(output), 0, 0, "LATENTS", ".safetensors file"},
     {"output", 'o', FORM_TEXT, VERB_DECODE, JOB(output), 0, 0, "FRAMES",
      ".safetensors file, picture, pattern, or folder (made if missing)"},
-    {"output", 'o', FORM_TEXT, VERB_PLAN, JOB(output), 0, 0, "OUT", "not looked at"},
+    {"output", 'o', FORM_TEXT, VERB_PLAN, JOB(output), 0, 0, "OUT", NOT_USED},
     {"output", 'o', FORM_TEXT, VERB_CONVERT, JOB(output), 0, 0, "OUT.gguf", "the file to write"},
     {"output", 'o', FORM_TEXT, VERB_COMPARE, JOB(output), 0, 0, "OUT.png", "the first frames, side by side"},
     {"output", 'o', FORM_TEXT, VERB_DEMO_WEIGHTS, JOB(output), 0, 0, "FILE", "the safetensors file to write"},
@@ -120,14 +123,18 @@ static const Option options[] = {
      "FlashVSR: source pixels tiles share, at most half [24]"},
 
     {"vae-tile", 0, FORM_TILE, COMPUTE, JOB(tile), 32, 1 << 20, "off|auto|N", "side of a tile in pixels [auto]"},
-    {"vae-encode-tile", 0, FORM_TILE, COMPUTE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", "of the encoder alone"},
-    {"vae-decode-tile", 0, FORM_TILE, COMPUTE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", "of the decoder alone"},
+    {"vae-encode-tile", 0, FORM_TILE, UPSCALE | VERB_ENCODE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", "of the encoder alone"},
+    {"vae-encode-tile", 0, FORM_TILE, VERB_DECODE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", NOT_USED},
+    {"vae-decode-tile", 0, FORM_TILE, UPSCALE | VERB_DECODE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", "of the decoder alone"},
+    {"vae-decode-tile", 0, FORM_TILE, VERB_ENCODE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", NOT_USED},
     {"vae-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(tile_overlap), 0, 1 << 20, "M",
      "pixels neighbouring tiles share [a quarter, at most 128]"},
-    {"vae-encode-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(encode_tile_overlap), 0, 1 << 20, "M",
+    {"vae-encode-tile-overlap", 0, FORM_OVERLAP, UPSCALE | VERB_ENCODE, JOB(encode_tile_overlap), 0, 1 << 20, "M",
      "of the encoder alone"},
-    {"vae-decode-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(decode_tile_overlap), 0, 1 << 20, "M",
+    {"vae-encode-tile-overlap", 0, FORM_OVERLAP, VERB_DECODE, JOB(encode_tile_overlap), 0, 1 << 20, "M", NOT_USED},
+    {"vae-decode-tile-overlap", 0, FORM_OVERLAP, UPSCALE | VERB_DECODE, JOB(decode_tile_overlap), 0, 1 << 20, "M",
      "of the decoder alone"},
+    {"vae-decode-tile-overlap", 0, FORM_OVERLAP, VERB_ENCODE, JOB(decode_tile_overlap), 0, 1 << 20, "M", NOT_USED},
     {"tile-debug", 0, FORM_CHOICE, UPSCALE, LIB(tile_debug), 0, 0, "off|encode|decode", "draw the tile borders [off]"},
 
     {"device", 0, FORM_DEVICE, VERB_UPSCALE, LIB(device), 0, 0, "auto|cpu|cuda[:N]",
@@ -141,10 +148,12 @@ static const Option options[] = {
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
     {"threads", 0, FORM_WHOLE, DEVICES, LIB(threads), 1, 1024, "N", "[all cores]"},
 
-    {"overwrite", 0, FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_COMPARE | VERB_BENCH | VERB_SELFTEST | VERB_DEMO_WEIGHTS,
-     JOB(overwrite), 0, 0, NULL,
-     "replace outputs that exist"},
-    {"skip-existing", 0, FORM_FLAG, COMPUTE, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
+    {"overwrite", 0, FORM_FLAG,
+     VERB_UPSCALE | STAGES | VERB_CONVERT | VERB_COMPARE | VERB_BENCH | VERB_SELFTEST | VERB_DEMO_WEIGHTS, JOB(overwrite), 0, 0,
+     NULL, "replace outputs that exist"},
+    {"overwrite", 0, FORM_FLAG, VERB_PLAN, JOB(overwrite), 0, 0, NULL, NOT_USED},
+    {"skip-existing", 0, FORM_FLAG, VERB_UPSCALE | STAGES, JOB(skip_existing), 0, 0, NULL, "compute only what is missing"},
+    {"skip-existing", 0, FORM_FLAG, VERB_PLAN, JOB(skip_existing), 0, 0, NULL, NOT_USED},
     {"allow-gaps", 0, FORM_FLAG, UPSCALE | VERB_ENCODE | VERB_COMPARE, JOB(allow_gaps), 0, 0, NULL,
      "go on where numbers are missing"},
     {"type", 0, FORM_WORD, VERB_CONVERT, JOB(type), 0, 0, "f32|f16|bf16|q8_0", "of the values written [f16]"},
@@ -153,7 +162,8 @@ static const Option options[] = {
     {"report", 0, FORM_TEXT, VERB_SELFTEST, JOB(report), 0, 0, "FILE", "the table and what the machine is, for a bug report"},
     {"csv", 0, FORM_FLAG, VERB_BENCH, JOB(csv), 0, 0, NULL, "comma-separated values on stdout"},
     {"plot", 0, FORM_TEXT, VERB_BENCH, JOB(plot), 0, 0, "FILE.svg", "the roofline of the device and what was timed under it"},
-    {"progress", 0, FORM_CHOICE, COMPUTE, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
+    {"progress", 0, FORM_CHOICE, VERB_UPSCALE | STAGES, JOB(progress), 0, 0, "auto|plain|json|none", "on stderr [auto]"},
+    {"progress", 0, FORM_CHOICE, VERB_PLAN, JOB(progress), 0, 0, "auto|plain|json|none", NOT_USED},
     {"json", 0, FORM_FLAG, EVERY, JOB(json), 0, 0, NULL, "results as JSON on stdout"},
     {"verbose", 'v', FORM_FLAG, COMPUTE | VERB_CONVERT | VERB_BENCH, JOB(verbose), 0, 0, NULL,
      "tell what was loaded and chosen, and the time of each phase"},
