@@ -145,11 +145,6 @@ void flash_networks_close(FlashNetworks *m)
     free(m);
 }
 
-int flash_networks_devices(const FlashNetworks *m)
-{
-    return m->devices_used;
-}
-
 const DevSetup *flash_networks_setup(const FlashNetworks *m, int device)
 {
     return &m->device[device].device.setup;

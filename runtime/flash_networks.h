@@ -64,7 +64,6 @@ StreamNetworks flash_networks_run(FlashNetworks *m); /* for the pipeline's setup
 
 /* Where tile i lies in the padded picture; false: there is none of that number. */
 bool flash_networks_tile(const FlashNetworks *m, int i, StreamTile *y, StreamTile *x);
-int flash_networks_devices(const FlashNetworks *m); /* in use; after plan or start */
 const DevSetup *flash_networks_setup(const FlashNetworks *m, int device);
 const char *flash_networks_describe(const FlashNetworks *m, int device); /* "" before start */
 DevTotals flash_networks_totals(const FlashNetworks *m, int device);     /* after start */

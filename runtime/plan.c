@@ -33,7 +33,9 @@ static void multiply(Dev *d, const BoundWeight *w, int rows)
     dev_free(d, &x);
 }
 
-double plan_measure_rate(const upres_options *o, char *describe, size_t size)
+/* Operations a second of a matrix product on the cpu with these options, measured in about 50 ms; 0: could not be.
+ * describe receives the device's text. */
+static double measure_rate(const upres_options *o, char *describe, size_t size)
 {
     char error[256];
     double rate = 0;
@@ -204,7 +206,7 @@ upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job,
         snprintf(report->device, sizeof report->device, "%.40s, as described", o->device_model);
         describe_model(report, o);
     } else {
-        report->flop_per_second = plan_measure_rate(o, describe, sizeof describe);
+        report->flop_per_second = measure_rate(o, describe, sizeof describe);
         snprintf(report->device, sizeof report->device, "%.60s, %.0f GFLOP/s measured", describe,
                  report->flop_per_second * 1e-9);
         if (o->device_count)

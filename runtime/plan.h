@@ -10,10 +10,6 @@
 upres_status plan_job(const WeightSet *w, const upres_options *o, upres_job job, const upres_clip *clip,
                       upres_plan_report *report, Fault *f);
 
-/* Operations a second of a matrix product on the cpu with these options, measured in about 50 ms; 0: could not be.
- * describe receives the device's text. */
-double plan_measure_rate(const upres_options *o, char *describe, size_t size);
-
 /* For whoever fills a report in: one more phase with its share of memory and its operations; the tiles of one half of
  * the autoencoder (none when there is but one a frame). */
 void plan_add_phase(upres_plan_report *r, const char *name, const PhaseCost *memory, double flop);

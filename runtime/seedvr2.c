@@ -110,7 +110,7 @@ void seedvr2_watch(Seedvr2 *m, void (*progress)(void *user, double done), void *
     m->user = user;
 }
 
-int seedvr2_latent_channels(const Seedvr2 *m)
+static int latent_channels(const Seedvr2 *m)
 {
     return vae_config(m->vae)->latent_channels;
 }
@@ -163,7 +163,7 @@ static void sampled(void *user, double done)
 /* The same on both devices; on a plan x and condition are NULL. */
 static void sample(Seedvr2 *m, Dev *d, int t, int h, int w, float *x, const float *condition)
 {
-    int c = seedvr2_latent_channels(m);
+    int c = latent_channels(m);
     Tensor latent = dev_floats(d, t, h, w, c), conditioned = dev_floats(d, t, h, w, c + 1);
     if (dev_ok(d)) {
         copy_in(d, latent, x, c);
@@ -213,7 +213,7 @@ static uint64_t fixed_bytes(const Seedvr2 *m, const PipelineSetup *s, bool encod
     const PictureSetup *p = &s->picture;
     PipelineSetup with = *s;
     with.networks.encode_tiled = encode_tiled;
-    with.networks.latent_channels = seedvr2_latent_channels(m);
+    with.networks.latent_channels = latent_channels(m);
     with.networks.encode_ahead = m->device.setup.cuda ? encode_ahead : NULL;
     uint64_t source = (uint64_t)p->width * (uint64_t)p->height * (uint64_t)p->channels * (p->bits > 8 ? 2 : 1);
     uint64_t result = (uint64_t)p->size.true_w * (uint64_t)p->size.true_h * (pictures_has_alpha(p) ? 4 : 3) *
@@ -576,7 +576,7 @@ PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan)
 {
     return (PipelineNetworks){
         .user = m,
-        .latent_channels = seedvr2_latent_channels(m),
+        .latent_channels = latent_channels(m),
         .encode_tiled = plan->encode_tile_count > 1,
         .encode = encode,
         .restore = restore,

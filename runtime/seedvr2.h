@@ -54,7 +54,6 @@ void seedvr2_name_device(const Seedvr2 *m, Fault *f);
 
 /* For the pipeline's setup; the functions may be called after start. */
 PipelineNetworks seedvr2_networks(Seedvr2 *m, const Seedvr2Plan *plan);
-int seedvr2_latent_channels(const Seedvr2 *m);
 
 /* One half of the autoencoder tile by tile, for whoever shares tiles out (seedvr2_tiles.h). Errors are in f. */
 typedef struct Seedvr2Half {

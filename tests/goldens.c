@@ -38,14 +38,6 @@ void golden_fail(Golden *g, const char *format, ...)
     va_end(args);
 }
 
-void golden_skip(Golden *g, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    conclude(g, GOLDEN_SKIP, format, args);
-    va_end(args);
-}
-
 const WeightTensor *golden_expected(Golden *g, const char *name)
 {
     const WeightTensor *t = weight_file_find(g->file, name);

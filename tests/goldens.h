@@ -63,7 +63,6 @@ bool golden_compare(Golden *g, const char *name, const float *got, int64_t count
 #define GOLDEN_LAYER   1e-5 /* one layer */
 GoldenTolerance golden_tolerance(const Golden *g, const char *name, double t);
 void golden_fail(Golden *g, const char *format, ...);
-void golden_skip(Golden *g, const char *format, ...);
 
 /* Expected tensor `name`; NULL with the failure recorded when the file lacks it. */
 const WeightTensor *golden_expected(Golden *g, const char *name);

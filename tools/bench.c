@@ -39,7 +39,7 @@ static void keep_context(BenchRows *b, const upres_bench_context *c)
     for (size_t i = 0; i < c->limit_count; i++) b->context.limit[i].name = b->limit_names[i] = new_text("%s", c->limit[i].name);
 }
 
-void bench_rows_add(BenchRows *b, const upres_bench_result *r)
+static void rows_add(BenchRows *b, const upres_bench_result *r)
 {
     if (b->count == 0) keep_context(b, r->context);
     if (b->count == b->room) {
@@ -59,7 +59,7 @@ void bench_rows_add(BenchRows *b, const upres_bench_result *r)
     row->of_memory = share(row->bytes_per_second, r->context->bytes_per_second);
 }
 
-void bench_rows_free(BenchRows *b)
+static void rows_free(BenchRows *b)
 {
     for (size_t i = 0; i < b->count; i++) {
         free(b->row[i].name);
@@ -230,7 +230,7 @@ static void print_table(const Bench *b, const BenchRow *r)
 static int print_result(void *user, const upres_bench_result *result)
 {
     Bench *b = user;
-    bench_rows_add(&b->rows, result);
+    rows_add(&b->rows, result);
     const BenchRow *r = &b->rows.row[b->rows.count - 1];
     if (b->job->json) print_json(b, r);
     else if (b->job->csv) print_csv(b, r);
@@ -284,7 +284,7 @@ static bool bench(Job *job, int argc, char **argv, Problem *p)
     bool fine = job->plot == NULL || writefile_create(&plot, job->plot, p);
     fine = fine && run(&b, &plot, p);
     writefile_abandon(&plot);
-    bench_rows_free(&b.rows);
+    rows_free(&b.rows);
     return fine;
 }
 

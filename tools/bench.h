@@ -24,9 +24,6 @@ typedef struct BenchRows {
     char *limit_names[12];
 } BenchRows;
 
-void bench_rows_add(BenchRows *b, const upres_bench_result *r);
-void bench_rows_free(BenchRows *b);
-
 /* The plot as an SVG picture: text, to be freed. */
 char *bench_plot_svg(const BenchRows *b, const char *date);
 

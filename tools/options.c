@@ -123,9 +123,11 @@ static const Option options[] = {
      "FlashVSR: source pixels tiles share, at most half [24]"},
 
     {"vae-tile", 0, FORM_TILE, COMPUTE, JOB(tile), 32, 1 << 20, "off|auto|N", "side of a tile in pixels [auto]"},
-    {"vae-encode-tile", 0, FORM_TILE, UPSCALE | VERB_ENCODE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", "of the encoder alone"},
+    {"vae-encode-tile", 0, FORM_TILE, UPSCALE | VERB_ENCODE, JOB(encode_tile), 32, 1 << 20, "off|auto|N",
+     "of the encoder alone"},
     {"vae-encode-tile", 0, FORM_TILE, VERB_DECODE, JOB(encode_tile), 32, 1 << 20, "off|auto|N", NOT_USED},
-    {"vae-decode-tile", 0, FORM_TILE, UPSCALE | VERB_DECODE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", "of the decoder alone"},
+    {"vae-decode-tile", 0, FORM_TILE, UPSCALE | VERB_DECODE, JOB(decode_tile), 32, 1 << 20, "off|auto|N",
+     "of the decoder alone"},
     {"vae-decode-tile", 0, FORM_TILE, VERB_ENCODE, JOB(decode_tile), 32, 1 << 20, "off|auto|N", NOT_USED},
     {"vae-tile-overlap", 0, FORM_OVERLAP, COMPUTE, JOB(tile_overlap), 0, 1 << 20, "M",
      "pixels neighbouring tiles share [a quarter, at most 128]"},

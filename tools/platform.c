@@ -179,15 +179,10 @@ uint64_t process_peak_bytes(void)
     return getrusage(RUSAGE_SELF, &r) == 0 ? (uint64_t)r.ru_maxrss * 1024 : 0;
 }
 
-bool stream_is_terminal(FILE *f)
-{
-    return isatty(fileno(f)) != 0;
-}
-
 bool terminal_rewrites(FILE *f)
 {
     const char *term = getenv("TERM");
-    return stream_is_terminal(f) && term != NULL && strcmp(term, "dumb") != 0;
+    return isatty(fileno(f)) != 0 && term != NULL && strcmp(term, "dumb") != 0;
 }
 
 /*

@@ -81,7 +81,6 @@ int signals_caught(void); /* 0, or the number of the signal */
 double clock_seconds(void); /* monotonic */
 void clock_date(char *text, size_t size); /* now, as in 2026-01-31T23:59:59+00:00 */
 uint64_t process_peak_bytes(void);
-bool stream_is_terminal(FILE *f);
 bool terminal_rewrites(FILE *f); /* one that knows how to go back to a line's begin and clear it */
 
 /* First of all in main: arguments in UTF-8, output as it is written. */

@@ -299,12 +299,6 @@ static bool is_console(FILE *f, DWORD *mode)
     return GetConsoleMode((HANDLE)_get_osfhandle(_fileno(f)), mode);
 }
 
-bool stream_is_terminal(FILE *f)
-{
-    DWORD mode;
-    return is_console(f, &mode);
-}
-
 bool terminal_rewrites(FILE *f)
 {
     DWORD mode;

@@ -11,7 +11,7 @@
 /* Seconds between reports: often enough to look alive, rarely enough to leave a log readable. */
 static const double terminal_interval = 0.1, plain_interval = 5, json_interval = 1;
 
-double progress_seconds(const Progress *g)
+static double seconds_since_start(const Progress *g)
 {
     return clock_seconds() - g->started;
 }
@@ -56,7 +56,7 @@ static void report(void *user, const upres_progress *u)
     Progress *g = user;
     g->peak_bytes = u->peak_bytes;
     if (g->library_counts) g->frames_done = u->frames_done;
-    double seconds = progress_seconds(g);
+    double seconds = seconds_since_start(g);
     double interval = g->mode == PROGRESS_JSON ? json_interval : g->rewrite ? terminal_interval : plain_interval;
     bool news = g->mode == PROGRESS_JSON && g->frames_done > g->frames_shown;
     if (g->mode == PROGRESS_NONE || (!news && seconds - g->shown < interval)) return;
@@ -113,7 +113,7 @@ bool progress_problem(const Progress *g, upres_status status, const Problem *own
 
 void progress_finish(Progress *g, const char *verb, const char *what, const char *output, size_t skipped)
 {
-    double seconds = progress_seconds(g);
+    double seconds = seconds_since_start(g);
     double rate = seconds > 0 ? (double)g->frames_done / seconds : 0;
     uint64_t peak = process_peak_bytes();
     char kept[64] = "";

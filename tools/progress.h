@@ -20,8 +20,6 @@ typedef struct Progress {
 
 /* Becomes the receiver of job->library's callbacks; both must outlive the session. Catches signals. */
 void progress_start(Progress *g, Job *job, int64_t frames_total);
-/* Since the start. */
-double progress_seconds(const Progress *g);
 /*
  * The problem of a stage or session that failed, or of a signal that stopped it: 129, 130 and 143 as shells expect them.
  * own: what a callback of the command met first, status 0 when nothing.
