@@ -445,7 +445,8 @@ static void upsample_nearest(Dev *d, const UpsampleArgs *a)
     Tensor scales, picture = bordered(d, f, 1, a->x, &scales);
     const int only = 0;
     d->totals.flop += 2.0 * a->y.t * (double)a->y.h * a->y.w * f->channels * 4.0 * f->inputs;
-    UpsampleRun r = {.a = a, .frames = cuda_frames_within(d, picture, scales, margin(f), margin(f)), .sequence = &only, .shape = shape_of(d, a)};
+    UpsampleRun r = {.a = a, .frames = cuda_frames_within(d, picture, scales, margin(f), margin(f)), .sequence = &only,
+                     .shape = shape_of(d, a)};
     for (int t = 0; t < a->x.t; t++) {
         cuda_pre(d, tensor_frames(a->x, t, 1), &none, &r.frames, &only, 1, 1);
         UpsampleArgs one = *a;
