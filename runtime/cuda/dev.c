@@ -50,6 +50,8 @@ bool cuda_worked(Dev *d, const char *what, CUresult status)
 
 CUdeviceptr cuda_at(const Dev *d, Tensor x) { return d->plan || !x.valid ? 0 : d->cuda->arena + x.at; }
 
+CUdeviceptr cuda_weight_memory(const Dev *d) { return d->cuda->block.address; }
+
 CudaScratch cuda_scratch(Dev *d, uint64_t bytes)
 {
     CudaScratch s = {ARENA_FULL, 0};

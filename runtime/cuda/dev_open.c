@@ -116,8 +116,6 @@ bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
     return true;
 }
 
-CUdeviceptr cuda_weight_memory(const Dev *d) { return d->cuda->block.address; }
-
 /* Stream, block of memory, and what goes with them. */
 static CUresult take_parts(struct Cuda *c, uint64_t arena_bytes)
 {
