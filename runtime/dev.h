@@ -12,7 +12,7 @@
  * Memory is one arena. dev_tensor/dev_free give out offsets in the same order on every device, so the peak that a plan
  * finds is exactly what the run needs. Nothing is allocated while an operation runs.
  *
- * Errors latch: after the first failure every operation returns at once; look at dev_status() where it matters.
+ * Errors latch: after the first failure every operation returns at once; look at dev_ok() where it matters.
  * One Dev belongs to one thread at a time; operations use the device's own thread pool inside.
  *
  * Order of sums: fixed by the operation, never by threads or vector width. Norm statistics are per patch of 8 x 16

@@ -22,7 +22,7 @@
 enum { GEMM_IMAGES = 8, GEMM_TAPS = 36, GEMM_PARTS = 3 };
 
 /* Fills columns first .. first + count - 1 (count <= 64; missing columns up to a full panel are zero) as
- * [panel][K][16]; temporary: gemm_pack_temporary floats. */
+ * [panel][K][16]; temporary: GEMM_PACK_TEMPORARY floats. */
 typedef void (*GemmPack)(const void *weights, int first, int count, float *out, float *temporary);
 
 typedef struct GemmPart {

@@ -50,7 +50,7 @@ typedef struct CudaSource {
     const char *built[CUDA_TARGET_COUNT]; /* PTX made when upres was built; NULL: there was no compiler */
 } CudaSource;
 bool cuda_source(size_t index, CudaSource *source);
-/* A header that .cu files include by name ("ptx.cuh", "gemm_args.h"): given to NVRTC as text. False past the last. */
+/* A header that .cu files include by name ("ptx.cuh", "args.h"): given to NVRTC as text. False past the last. */
 bool cuda_source_header(size_t index, const char **name, const char **text);
 
 /* The same as the build makes them (tools/embed_kernels.c); NULL closes both. */
