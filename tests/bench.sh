@@ -47,6 +47,9 @@ for row in rows:
 picture = xml.dom.minidom.parse(sys.argv[2])
 points = [e for e in picture.getElementsByTagName("*") if e.getAttribute("class") == "point"]
 assert len(points) == len(rows), (len(points), len(rows))
+ceilings = " ".join(e.firstChild.data for e in picture.getElementsByTagName("text") if e.getAttribute("class") == "limit")
+for limit in context["limits"]:
+    assert limit["name"] in ceilings, limit["name"]
 print(len(rows), " ".join(row["name"].split("/")[-1] for row in rows))
 PYTHON
 }
