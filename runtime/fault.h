@@ -21,4 +21,7 @@ __attribute__((format(printf, 3, 4)))
 upres_status
 fault(Fault *f, upres_status status, const char *format, ...);
 
+/* Of a clip that was announced with so many frames and ends before it gave frame `missing`; below 0: it gave all, no fault. */
+upres_status fault_early_end(Fault *f, int64_t missing, int64_t frames);
+
 #endif

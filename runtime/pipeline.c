@@ -361,12 +361,7 @@ upres_status pipeline_drain(Pipeline *p, Fault *f)
         if (p->k >= 0) p->k = schedule_next_batch(&p->schedule, p->k);
         return UPRES_OK;
     }
-    int64_t missing = pipeline_wants(p);
-    if (missing < 0) return UPRES_OK;
-    return fault(f, UPRES_E_INPUT,
-                 "the clip ends before frame %lld, but was announced with %lld frames; push it, or open the "
-                 "session with the true number",
-                 (long long)missing, (long long)p->schedule.frames);
+    return fault_early_end(f, pipeline_wants(p), p->schedule.frames);
 }
 
 /* ------------------------------------------------------------------------------------------------------- batches */

@@ -239,12 +239,7 @@ upres_status stream_pipeline_drain(StreamPipeline *p, Fault *f)
         p->frames = p->seen;
         return UPRES_OK;
     }
-    int64_t missing = stream_pipeline_wants(p);
-    if (missing < 0) return UPRES_OK;
-    return fault(f, UPRES_E_INPUT,
-                 "the clip ends before frame %lld, but was announced with %lld frames; push it, or open the "
-                 "session with the true number",
-                 (long long)missing, (long long)p->frames);
+    return fault_early_end(f, stream_pipeline_wants(p), p->frames);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- one chunk */

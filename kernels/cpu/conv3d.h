@@ -28,9 +28,9 @@ typedef struct Conv3d {
 } Conv3d;
 
 /*
- * The jobs that compute `images` output frames: at most one for each way in which frames repeat. As many
- * entries of jobs and packs are filled as it returns (at most 3); jobs take their output fields from *out, whose y_image etc. are indexed by
- * output frame. packs and shortcut_pack must live as long as the jobs.
+ * The jobs that compute `images` output frames: at most one for each way in which frames repeat. As many entries of jobs and
+ * packs are filled as it returns (at most 3); jobs take their output fields from *out, whose y_image etc. are indexed by output
+ * frame. packs and shortcut_pack must live as long as the jobs.
  */
 int conv3d_jobs(const Conv3d *c, const GemmJob *out, GemmJob jobs[3], ConvPack packs[3], ConvPack *shortcut_pack);
 

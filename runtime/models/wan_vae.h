@@ -36,8 +36,8 @@ void wan_encode(WanStream *s, int64_t count, VaeVideo frames, VaeVideo latents);
  * A whole clip of `count` latents, whole or in spatial tiles, each carried through all frames. Exact: everything up to
  * the middle block on the whole picture (kept for all latents), then tiles of `tile` latent cells with the context
  * their blocks see (13 cells): equal to no tiles but for rounding. Sizes above 0 instead: the original's overlapping
- * tiles of ramp_size_h x ramp_size_w cells, a stride apart, blended with ramps; what overlaps is added to what was written (add). Raw as
- * ever: the original clamps to [-1, 1] afterwards.
+ * tiles of ramp_size_h x ramp_size_w cells, a stride apart, blended with ramps; what overlaps is added to what was
+ * written (add). Raw as ever: the original clamps to [-1, 1] afterwards.
  */
 typedef struct WanTiles {
     int tile;                                                   /* exact; 0: off */
