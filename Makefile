@@ -79,7 +79,7 @@ POSIX_SRC := $(if $(WINDOWS),tests/windows/posix.c)
 EMULATOR_SRC := $(wildcard tests/emulator/core*.c tests/emulator/driver*.c tests/emulator/ptx*.c) $(POSIX_SRC)
 EMULATOR_CORE_TEST_SRC := $(wildcard tests/emulator/test_core*.c)
 EMULATOR_DRIVER_TEST_SRC := $(wildcard tests/emulator/test_driver*.c tests/emulator/test_support.c) tests/child.c $(POSIX_SRC)
-SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c) $(POSIX_SRC)
+SHARED_TEST_SRC := $(wildcard tests/json_tree.c tests/synth.c tests/child.c tests/case.c) $(POSIX_SRC)
 # header.c and header.cpp are only compiled, by tests/run.sh
 # ... and these ask this machine's tools, which say the same of what is built for another.
 NOT_FOR_WINDOWS := $(if $(WINDOWS),tests/ptx_checks.c tests/sass_checks.c tests/fuzz.c tests/e2e.c tests/memory_limit.c)

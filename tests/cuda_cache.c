@@ -7,20 +7,19 @@
 #include "runtime/cuda/kernels.h"
 #include "runtime/dev.h"
 #include "loader/bytes.h"
+#include "tests/case.h"
 #include "tests/child.h"
 #include "tests/emulator/library.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SKIPPED = 101, MOST = 100 };
 #ifdef _WIN32
 enum { MODES = 0 }; /* who may read is not in a file's mode but what its folder hands down */
 #define BELOW_A_FILE "No such file or directory"
@@ -29,36 +28,12 @@ enum { MODES = 0777 };
 #define BELOW_A_FILE "Not a directory"
 #endif
 
-static int passed, failed, skipped, complaints;
-static char emulator[1024], said[4096];
+static char emulator[1024];
 static char folder[256]; /* of the case that runs */
-
-static void complain(const char *format, ...)
-{
-    va_list list;
-    complaints++;
-    va_start(list, format);
-    char text[1000];
-    vsnprintf(text, sizeof text, format, list);
-    printf("  %s\n", text);
-    va_end(list);
-}
-
-#define CHECK(condition)                                                                                                \
-    do {                                                                                                                \
-        if (!(condition)) complain("line %d: %s is false; last sentence: %s", __LINE__, #condition, said);              \
-    } while (0)
 
 static void told(const char *words)
 {
     if (!strstr(said, words)) complain("\"%s\" is not in the sentence: %s", words, said);
-}
-
-static void skip(const char *why)
-{
-    printf("  %s\n", why);
-    fflush(stdout);
-    _exit(SKIPPED);
 }
 
 static void remove_folder(const char *path)
@@ -74,20 +49,6 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* What a case's process does: its complaints, or SKIPPED. */
-static int counted(void (*body)(void))
-{
-    complaints = 0;
-    body();
-    return complaints > MOST ? MOST : complaints;
-}
-
-/* A process, with its own settings in the environment. Its complaints; CHILD_CRASHED. */
-static int run_process(void (*body)(void))
-{
-    return child_run(300, counted, body);
-}
-
 static void test(const char *name, void (*body)(void))
 {
     snprintf(folder, sizeof folder, "/tmp/upres-cache-XXXXXX");
@@ -95,12 +56,9 @@ static void test(const char *name, void (*body)(void))
     setenv("UPRES_CACHE_DIR", folder, 1);
     setenv("UPRES_CUDA_DRIVER", emulator, 1);
     setenv("UPRES_EMULATOR", "sm=89", 1);
-    const int status = run_process(body);
+    const int status = case_run(body);
     remove_folder(folder);
-    printf("%s %s\n", status == 0 ? "ok  " : status == SKIPPED ? "skip" : "FAIL", name);
-    passed += status == 0;
-    skipped += status == SKIPPED;
-    failed += status != 0 && status != SKIPPED;
+    case_tell(status, true, name, "");
 }
 
 /* --------------------------------------------------------------------------------------------------- what is in a folder */
@@ -537,7 +495,7 @@ static int run_at_once(void (*body)(void), int count)
 {
     int bad = 0;
     intptr_t children[AT_ONCE];
-    for (shift = 0; shift < count; shift++) children[shift] = child_start(300, counted, body);
+    for (shift = 0; shift < count; shift++) children[shift] = child_start(300, case_counted, body);
     shift = 0;
     for (int i = 0; i < count; i++) bad += child_wait(children[i]) != 0;
     return bad;
@@ -605,7 +563,7 @@ static void ask(void)
 static void start(unsigned cached, unsigned compiled, int line)
 {
     memset(seen, 0, sizeof *seen);
-    if (run_process(ask) != 0) complain("line %d: the kernel cannot be had", line);
+    if (case_run(ask) != 0) complain("line %d: the kernel cannot be had", line);
     const CudaKernelCounts n = seen->counts[0];
     if (n.cached != cached || n.compiled != compiled || n.built_in != 0)
         complain("line %d: %u cached, %u compiled, %u built in; %s", line, n.cached, n.compiled, n.built_in, seen->origin[0]);
@@ -706,11 +664,11 @@ static void kernels_of_a_read_only_folder(void)
     choose_source();
     START(0, 1);
     CHECK(chmod(list(folder).path, 0444) == 0 && chmod(folder, 0555) == 0);
-    const int status = run_process(become_another_and_ask);
-    if (status == SKIPPED) skip("this user cannot become another");
+    const int status = case_run(become_another_and_ask);
+    if (status == CASE_SKIPPED) skip("this user cannot become another");
     CHECK(status == 0 && seen->counts[0].cached == 1 && strstr(seen->origin[0], "cannot be written"));
     strcpy(macros, "NOTHING=1");
-    CHECK(run_process(become_another_and_ask) == 0 && seen->counts[0].compiled == 1 && list(folder).entries == 1);
+    CHECK(case_run(become_another_and_ask) == 0 && seen->counts[0].compiled == 1 && list(folder).entries == 1);
 }
 
 static void start_at_once(int count)
@@ -761,11 +719,11 @@ static void work(void)
 static void same_bits(void)
 {
     choose_source();
-    CHECK(run_process(work) == 0);
+    CHECK(case_run(work) == 0);
     const Seen first = *seen;
     CHECK(first.counts[0].cached == 0 && first.counts[0].compiled > 0 && first.values[1] != 0);
     memset(seen, 0, sizeof *seen);
-    CHECK(run_process(work) == 0);
+    CHECK(case_run(work) == 0);
     CHECK(seen->counts[0].cached == first.counts[0].compiled && seen->counts[0].compiled == 0);
     CHECK(memcmp(seen->values, first.values, sizeof first.values) == 0);
 }
@@ -829,13 +787,13 @@ static void machine_code(void)
 {
     size_t bytes;
     choose_source();
-    CHECK(run_process(ask_for_machine_code) == 0 && seen->counts[0].compiled == 1 && list(folder).entries == 1);
+    CHECK(case_run(ask_for_machine_code) == 0 && seen->counts[0].compiled == 1 && list(folder).entries == 1);
     const size_t parameter = seen->parameter_bytes[0];
     uint8_t *file = read_all(list(folder).path, &bytes);
     const size_t texts = 64 + (size_t)load_u64(file + 16) + (size_t)load_u64(file + 24);
     CHECK(memcmp(file + (texts + 63) / 64 * 64, "\177ELF", 4) == 0);
     memset(seen, 0, sizeof *seen);
-    CHECK(run_process(find_machine_code) == 0 && seen->counts[0].cached == 1 && seen->parameter_bytes[0] == parameter);
+    CHECK(case_run(find_machine_code) == 0 && seen->counts[0].cached == 1 && seen->parameter_bytes[0] == parameter);
     START(0, 1); /* a driver that takes none */
     CHECK(seen->parameter_bytes[0] == parameter);
     START(1, 0);

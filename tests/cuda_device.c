@@ -8,45 +8,17 @@
 #include "runtime/device.h"
 #include "runtime/cuda/dev.h"
 #include "runtime/cuda/weight_room.h"
+#include "tests/case.h"
 #include "tests/child.h"
 #include "tests/emulator/library.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static int passed, failed, skipped, complaints;
-static char said[1024];
 static char emulator[1024];
-
-static void complain(const char *format, ...)
-{
-    va_list list;
-    complaints++;
-    va_start(list, format);
-    printf("  ");
-    vprintf(format, list);
-    printf("\n");
-    va_end(list);
-}
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) complain("line %d: %s is false; last sentence: %s", __LINE__, #condition, said);             \
-    } while (0)
-
-enum { SKIPPED = 101, COMPLAINTS_MOST = 100 };
-
-/* What a case's process does: its complaints, or SKIPPED. */
-static int counted(void (*body)(void))
-{
-    complaints = 0;
-    body();
-    return complaints > COMPLAINTS_MOST ? COMPLAINTS_MOST : complaints;
-}
 
 #define REPORT "build/tests/cuda_device.report" /* of the driver, on the case that ran last */
 
@@ -88,12 +60,8 @@ static void test(const char *name, const char *settings, void (*body)(void))
     setenv("UPRES_CUDA_DRIVER", emulator, 1);
     setenv("UPRES_EMULATOR", all, 1);
     remove(REPORT);
-    const int status = child_run(300, counted, body);
-    const bool skip = status == SKIPPED, ok = status == 0 && !leaks();
-    printf("%s %s (%s)\n", ok ? "ok  " : skip ? "skip" : "FAIL", name, settings);
-    passed += ok;
-    skipped += skip;
-    failed += !ok && !skip;
+    const int status = case_run(body);
+    case_tell(status, status != 0 || !leaks(), name, settings);
 }
 
 /* --------------------------------------------------------------------------------------------------------- some work */
@@ -192,7 +160,7 @@ static Dev *work(DevPrecision precision, const Layers *l, Seen *seen)
     if (d == NULL && strstr(said, "install NVRTC")) { /* upres was built without it, and there is none here */
         printf("  %s\n", said);
         fflush(stdout);
-        _exit(SKIPPED);
+        _exit(CASE_SKIPPED);
     }
     if (d == NULL) return NULL;
     slices(d, l, seen);

@@ -6,10 +6,10 @@
 #include "runtime/cuda/budget.h"
 #include "runtime/cuda/kernels.h"
 #include "runtime/cuda/video_memory.h"
+#include "tests/case.h"
 #include "tests/child.h"
 #include "tests/emulator/library.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,27 +22,8 @@
 #define OTHER_LIBRARY "libm.so.6"
 #endif
 
-static int passed, failed, skipped;
-static int complaints; /* of the case that runs */
 static char emulator[1024];
-static char said[8192];
 static size_t parameter_bytes; /* of a kernel */
-
-static void complain(const char *format, ...)
-{
-    va_list list;
-    complaints++;
-    va_start(list, format);
-    char text[1000]; /* logs of compilers are long */
-    vsnprintf(text, sizeof text, format, list);
-    printf("  %s\n", text);
-    va_end(list);
-}
-
-#define CHECK(condition)                                                                                               \
-    do {                                                                                                               \
-        if (!(condition)) complain("line %d: %s is false; last sentence: %s", __LINE__, #condition, said);             \
-    } while (0)
 
 /* The last sentence has all of these words. */
 static void told(const char *words)
@@ -56,8 +37,6 @@ static void told(const char *words)
     }
     if (strchr(said, '\n') == NULL && strlen(said) > 400) complain("a long sentence: %s", said);
 }
-
-enum { SKIPPED = 101, MOST = 100 };
 
 /* settings: "NAME=value NAME=value", a minus as the value unsets. The emulator is the driver unless they say otherwise. */
 static void set_environment(const char *settings)
@@ -77,31 +56,17 @@ static void set_environment(const char *settings)
 static char asked[1024];    /* settings of the case that runs */
 static size_t source_index; /* its kernel file */
 
-/* What a case's process does: its complaints, or SKIPPED. */
+/* What a case's process does. */
 static int counted(void (*body)(void))
 {
     set_environment(asked);
-    body();
-    return complaints > MOST ? MOST : complaints;
+    return case_counted(body);
 }
 
 static void test(const char *name, const char *settings, void (*body)(void))
 {
     snprintf(asked, sizeof asked, "%s", settings);
-    const int status = child_run(300, counted, body);
-    const bool ok = status == 0, skip = status == SKIPPED;
-    printf("%s %s", ok ? "ok  " : skip ? "skip" : "FAIL", name);
-    printf(*settings ? " (%s)\n" : "%s\n", settings);
-    passed += ok;
-    skipped += skip;
-    failed += !ok && !skip;
-}
-
-static void skip(const char *why)
-{
-    printf("  %s\n", why);
-    fflush(stdout);
-    _exit(SKIPPED);
+    case_tell(child_run(300, counted, body), true, name, settings);
 }
 
 static void need_nvrtc(void)
