@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Memory of a GPU job, on the emulated driver: tests/cuda_memory.sh [BUILD_DIR [all]]. What is planned is what is used, and
-# memory that cannot be mapped makes the job smaller or ends it in a sentence. all: where less is to be had, weights are streamed
-# and the pixels stay the same; whatever allocation fails; after the first batches nothing is allocated any more.
+# memory that cannot be mapped, or is missing in a batch begun ahead, makes the job smaller or ends it in a sentence. all: where less
+# is to be had, weights are streamed and the pixels stay the same; whatever allocation fails; after the first batches nothing is
+# allocated any more.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
@@ -52,6 +53,29 @@ for call in "${ever[@]}"; do
     holds "planned again once" test "$(grep -c "trying with less" "$work/ever_$call.log")" = 1
 done
 
+# What is begun ahead: the second batch's encoder, when the first one's picture is on its way. It finds no memory.
+begun_ahead() { # NAME CALL: which call of that function is the first that job NAME, whose setting calls is NAME.calls, made for it
+    awk -F '\t' -v what="$2" '{ n[$1]++ }
+        $1 ~ /Synchronize$/ && $4 == 1 { if ($3 >= 20 && first) { print first; exit } leaves = first = 0 }
+        leaves && $1 == what && !first { first = n[$1] }
+        $1 == "cuMemcpyDtoHAsync_v2" { leaves = 1 }' "$work/$1.calls"
+}
+
+mkdir "$work/first_two"
+cp tests/data/tiny/lr/00000[12].png "$work/first_two/"
+pair=(-i "$work/first_two" --resolution 16 --batch-size 1)
+gpu_run pair "seed=1,calls=$work/pair.calls" "${pair[@]}"
+upload=$(begun_ahead pair cuMemcpyHtoDAsync_v2) kernel=$(begun_ahead pair cuLaunchKernel)
+holds "a second batch is begun ahead: upload ${upload:-none}, kernel ${kernel:-none}" test -n "$upload" -a -n "$kernel"
+gpu_run pair_once "seed=2,fail_call=cuMemcpyHtoDAsync_v2:${upload:-1}" "${pair[@]}"
+holds "its upload fails: planned again" says pair_once "trying with less"
+holds "to the same pixels" same pair pair_once
+gpu_run pair_ever "seed=1,fail_call=cuLaunchKernel:${kernel:-1}+" "${pair[@]}"
+holds "its kernel and all after it: a sentence and exit code 33" ends_with pair_ever 33
+holds "planned again once" test "$(grep -c "trying with less" "$work/pair_ever.log")" = 1
+holds "the picture that was on its way is whole, and alone" test "$(ls "$work/pair_ever")" = 000001.png -a \
+    -z "$(cmp "$work/pair/000001.png" "$work/pair_ever/000001.png" 2>&1)"
+
 gives_back() { # every job so far
     local report
     for report in "$work"/*.report; do
@@ -69,15 +93,19 @@ holds "a device that maps none: the same pixels" same roomy unmapped
 holds "of memory that is allocated" test "$(reported unmapped cuMemAddressReserve)" = 0 -a \
     "$(reported unmapped cuMemAlloc_v2)" = "$(reported roomy cuMemAlloc_v2)"
 
-# What else finds no memory on the way: a stream, a kernel's code, an upload, a graph, a launch.
-for call in cuStreamCreateWithPriority:1 cuModuleLoadDataEx:3 cuMemcpyHtoDAsync_v2:5 cuStreamEndCapture:1 \
-    cuGraphInstantiateWithFlags:1 cuLaunchKernel:30; do
+# What else finds no memory on the way: a stream, a kernel's code, an upload, a launch.
+fails() { # NAME: what was to fail did
+    says "$1" "as fail_[a-z]* asks"
+}
+for call in cuStreamCreateWithPriority:1 cuModuleLoadDataEx:3 cuMemcpyHtoDAsync_v2:5 cuLaunchKernel:30; do
     gpu_run "fails_$call" "fail_call=$call" -i "$work/one" --scale 2
-    holds "$call fails: the same pixels" same roomy "fails_$call"
+    holds "$call fails" fails "fails_$call"
+    holds "the same pixels" same roomy "fails_$call"
 done
 for n in 1 2 3 5; do
     gpu_run "fails_$n" "fail_alloc=$n" -i "$work/one" --scale 2
-    holds "allocation $n fails: the same pixels" same roomy "fails_$n"
+    holds "allocation $n fails" fails "fails_$n"
+    holds "the same pixels" same roomy "fails_$n"
 done
 holds "allocation 1 failed, the device's: planned again" says fails_1 "trying with less"
 
@@ -153,6 +181,12 @@ holds "results waited for while the next batch was begun: $(behind five), 4 at l
 for seed in 2 3 4; do
     gpu_run "five_$seed" seed=$seed -i "$work/several" --scale 1 --batch-size 1
     holds "the same pixels in the streams' order $seed" same five "five_$seed"
+done
+# Graphs are made from the third batch on.
+for call in cuStreamBeginCapture_v2:1 cuStreamEndCapture:1 cuGraphInstantiateWithFlags:1 cuGraphLaunch:2; do
+    gpu_run "fails_$call" "fail_call=$call" -i "$work/several" --scale 1 --batch-size 1
+    holds "$call fails" fails "fails_$call"
+    holds "the same pixels" same five "fails_$call"
 done
 # Of batches of three the encoder of the second is at work, with histories of its own, when the first one's decoder is closed.
 gpu_run three "seed=1,calls=$work/three.calls" -i "$work/several" --scale 1 --batch-size 3
