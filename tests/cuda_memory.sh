@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Memory of a GPU job, on the emulated driver: tests/cuda_memory.sh [BUILD_DIR [all]]. What is planned is what is used, and
-# memory that cannot be mapped, or is missing in a batch begun ahead, makes the job smaller or ends it in a sentence. all: where less
-# is to be had, weights are streamed and the pixels stay the same; whatever allocation fails; after the first batches nothing is
-# allocated any more.
+# memory that cannot be mapped, or is missing in a batch begun ahead, makes the job smaller or ends it in a sentence. all: where
+# less is to be had, weights are streamed and the pixels stay the same; whatever allocation fails; after the first batches
+# nothing is allocated any more.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
@@ -54,7 +54,7 @@ for call in "${ever[@]}"; do
 done
 
 # What is begun ahead: the second batch's encoder, when the first one's picture is on its way. It finds no memory.
-begun_ahead() { # NAME CALL: which call of that function is the first that job NAME, whose setting calls is NAME.calls, made for it
+begun_ahead() { # NAME CALL: which call of that function is the first for it, in job NAME, whose setting calls is NAME.calls
     awk -F '\t' -v what="$2" '{ n[$1]++ }
         $1 ~ /Synchronize$/ && $4 == 1 { if ($3 >= 20 && first) { print first; exit } leaves = first = 0 }
         leaves && $1 == what && !first { first = n[$1] }
