@@ -299,6 +299,13 @@ static void test_work(void)
     check_near("a halo comes once", w.fill, 16.0 * 27 * 128 * (18 * 10 / 9.0 + 128));
     w = cuda_work(&card, "halo_i8_192x128", (CudaGrid){12, 1, 1, 384, 0}, &b);
     check_near("a halo with its scales", w.fill, 12.0 * 27 * (128 + 4) * (18 * 14 / 9.0 + 128));
+    w = cuda_work(&card, "halo_bf16_256x8", (CudaGrid){8, 1, 1, 288, 0}, &b);
+    check_near("bf16 in two slabs", w.fill, 8.0 * 2 * 27 * 128 * (18 * 18 / 9.0 + 8));
+    check_near("eight columns of them", w.mma_flop, 2.0 * 8 * 256 * 8 * 27 * 128);
+    p->depth = 8;
+    w = cuda_work(&card, "gemm_bf16_256x128", (CudaGrid){8, 1, 1, 256, 0}, &b.gemm);
+    check_near("few channels: what is fetched", w.fill, 8.0 * 27 * 32 * (256 + 128));
+    check_near("and multiplied", w.mma_flop, 2.0 * 8 * 256 * 128 * 27 * 16);
     const CudaAxpby a = {.y = {.pitch = 8, .type = CUDA_BF16}, .x = {.pitch = 8, .type = CUDA_F32}, .w = 5, .c = 8};
     w = cuda_work(&card, "axpby", (CudaGrid){1, 3, 2, 256, 0}, &a);
     check("a sum", w.kind == WORK_BYTES);

@@ -1,8 +1,9 @@
 /*
- * What can be said of 8-bit kernels on sm_120 by reading their machine code: the main loop has matrix instructions with
- * block scales alone, and of int8 where attention's scores or a product are; as many of all its instructions as
- * tests/sass_limits.txt asks for, no calls and no memory of threads; and issuing it takes at most half of the time that
- * its products take. And that registers change hands where they are meant to: ptxas drops setmaxnreg without a warning.
+ * What can be said of 8-bit kernels and of products with a halo on sm_120 by reading their machine code: the main loop has
+ * matrix instructions with block scales alone, of int8 where attention's scores or a product are, of bf16 where a product
+ * is; as many of all its instructions as tests/sass_limits.txt asks for, no calls and no memory of threads; and issuing it
+ * takes at most half of the time that its products take. And that registers change hands where they are meant to: ptxas
+ * drops setmaxnreg without a warning.
  *
  * ptxas, nvdisasm: see tools/sass.h. Skipped by name without them, or where upres was built without a compiler. Run in the
  * project's root.
@@ -15,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLOCKS = 16 /* of a matrix instruction, in which a quarter of a multiprocessor issues as many */ };
+/* Of a matrix instruction of 8 bits, half of bf16's; a quarter of a multiprocessor issues as many instructions meanwhile. */
+enum { CLOCKS = 16 };
 
 static int passed, failed, skipped;
 
@@ -52,10 +54,12 @@ static void check_kernel(const char *name, const SassKernel *k)
     const int nop = sass_matching(k, first, last, "NOP"), found = sass_matching(k, first, last, "BAR.");
     const int registers = sass_matching(k, 0, k->count - 1, "USETMAXREG");
     const int loose = sass_matching(k, 0, k->count - 1, "LDL") + sass_matching(k, 0, k->count - 1, "STL");
-    const double issue = (double)(all + nop) / (CLOCKS * mma);
     const int integers = fnmatch("attention8.*_i8", name, 0) == 0 ? mma / 2 : fnmatch("gemm_i8_*", name, 0) == 0 ? mma : 0;
-    if (sass_matching(k, first, last, "QMMA.SF") != mma - integers || sass_matching(k, first, last, "IMMA.") != integers)
-        bad += printf("  %d of %d matrix instructions have to be of int8, the others to have block scales\n", integers, mma);
+    const int halves = fnmatch("gemm_bf16_*", name, 0) == 0 ? mma : 0, scaled = sass_matching(k, first, last, "QMMA.SF");
+    const double issue = (double)(all + nop) / (CLOCKS * (mma + halves));
+    if (scaled != mma - integers - halves || sass_matching(k, first, last, "IMMA.") != integers)
+        bad += printf("  of %d matrix instructions %d have to be of int8, %d of bf16, the others to have block scales\n", mma,
+                      integers, halves);
     if (100 * mma < limit.share * all)
         bad += printf("  %d of %d instructions multiply, less than %d %%\n", mma, all, limit.share);
     if (found != limit.barriers) bad += printf("  %d barriers, not %d\n", found, limit.barriers);

@@ -2,10 +2,10 @@
  * Matrix products whose left side is gathered from pictures: convolutions, linear layers, the products of folded upsamplers
  * and of plain attention. CudaGemm in args.h says what is computed, kernels/cpu/gemm.c is the same in plain C.
  *
- * A block makes BM output pixels x BN columns, a warp WM x WN of them. K runs through parts, taps and slabs of 128 bytes, in
- * that order, with int8 as in gemm_i8_halo.cu: parts, windows, slabs, taps of a window. One slab of one tap is a stage, BM rows
- * of A and BN of B, fetched by cp.async with zeros where a channel does not exist. One barrier a stage: behind it the slab is
- * there and the stage before may be overwritten.
+ * A block makes BM output pixels x BN columns, a warp WM x WN of them. K runs through parts, windows, slabs of 128 bytes and
+ * taps of a window, in that order, as in the forms with a halo (halo.cuh); with f32 through parts, taps, slabs. One slab of one
+ * tap is a stage, BM rows of A and BN of B, fetched by cp.async with zeros where a channel does not exist. One barrier a stage:
+ * behind it the slab is there and the stage before may be overwritten.
  *
  *   bf16   mma m16n8k16, sums in float32 (the tensor core's)
  *   int8   mma m16n8k32; the exact sum of a slab, which is one block of 128 channels, times the rounded product of A's and B's
@@ -23,36 +23,11 @@
 
 /* ------------------------------------------------------------------------------------------------------ multiplication */
 
-/* One step of 32 bytes of K. a, b: where this lane's rows of the first fragments lie for step 0. */
-template <class T> __device__ __forceinline__ void step_bf16(Sums<T> &sum, uint32_t a, uint32_t b, int step)
-{
-    uint32_t fa[T::m_fragments][4];
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], (a ^ step << 5) + m * 16 * TILE_ROW_BYTES);
-    if (T::n_fragments == 1) {
-        uint32_t b0, b1;
-        load_matrix_2(b0, b1, b ^ step << 5);
-#pragma unroll
-        for (int m = 0; m < T::m_fragments; m++) multiply_bf16(sum[m][0], fa[m], b0, b1);
-    }
-#pragma unroll
-    for (int n = 0; n + 1 < T::n_fragments; n += 2) {
-        uint32_t fb[4];
-        load_matrix_4(fb, (b ^ step << 5) + n * 8 * TILE_ROW_BYTES);
-#pragma unroll
-        for (int m = 0; m < T::m_fragments; m++) {
-            multiply_bf16(sum[m][n], fa[m], fb[0], fb[1]);
-            multiply_bf16(sum[m][n + 1], fa[m], fb[2], fb[3]);
-        }
-    }
-}
-
 /* One step of 32 of K, of the fragments of columns from `first` on. */
 template <class T> __device__ __forceinline__ void step_i8(IntegerSums<T> &c, uint32_t a, uint32_t b, int first, int step)
 {
     uint32_t fa[T::m_fragments][4];
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], (a ^ step << 5) + m * 16 * TILE_ROW_BYTES);
+    load_rows<T>(fa, TileRows{a}, step);
     multiply_step_i8<T>(c, fa, b, first, step);
 }
 
@@ -113,7 +88,7 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
         IntegerSums<T> integers;
         clear_i8<T>(integers);
         if (chunks > 0) {
-            if constexpr (T::type == CUDA_BF16) step_bf16<T>(sum, now + a, now + b, 0);
+            if constexpr (T::type == CUDA_BF16) step_bf16<T>(sum, TileRows{now + a}, now + b, 0);
             if constexpr (T::type == CUDA_I8) step_i8<T>(integers, now + a, now + b, 0, 0);
         }
         /* The next slab's addresses are worked out while the tensor cores are busy. */
@@ -125,7 +100,7 @@ __device__ __forceinline__ void add_part(const CudaGemm &g, const CudaGemmPart &
         if (chunks > 2) {
             if constexpr (T::type == CUDA_BF16) {
 #pragma unroll
-                for (int step = 1; step < 4; step++) step_bf16<T>(sum, now + a, now + b, step);
+                for (int step = 1; step < 4; step++) step_bf16<T>(sum, TileRows{now + a}, now + b, step);
             }
             if constexpr (T::type == CUDA_I8) {
 #pragma unroll

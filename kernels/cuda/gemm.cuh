@@ -20,6 +20,7 @@ template <int TYPE, int BM, int BN, int WM, int WN, int STAGES, int PRODUCERS = 
     static constexpr int producers = PRODUCERS;
     static constexpr bool fp8 = TYPE == CUDA_E4M3 || TYPE == CUDA_E4M3_PAIR;
     static constexpr bool scaled = TYPE == CUDA_I8 || fp8; /* a stage has scales of A, with int8 those of B, too */
+    static constexpr bool by_windows = TYPE != CUDA_F32;   /* through windows, slabs, taps of one; else taps, slabs */
     static constexpr int b_at = BM * TILE_ROW_BYTES, scale_at = b_at + BN * TILE_ROW_BYTES;
     static constexpr int stage_bytes = scale_at + (scaled && !boxed ? BM * 4 : 0) + (TYPE == CUDA_I8 ? BN * 4 : 0);
     static constexpr bool moments = BM % 64 == 0 && BN >= 64; /* of halves of patches, which boxes are made of */
@@ -111,7 +112,7 @@ template <class T> struct Fetch {
     uint64_t a, b;              /* the operands from the thread's chunk on, b from its first row on */
     uint32_t pixel[T::a_turns]; /* of each row of A, but for the tap; rows that do not exist take the first pixel's values */
     uint32_t scale_pixel;       /* fp8: of the row whose scales the thread fetches */
-    __device__ __forceinline__ int tap() const { return T::scaled ? next & 0xffff : next; }
+    __device__ __forceinline__ int tap() const { return T::by_windows ? next & 0xffff : next; }
 };
 
 template <class T>
@@ -201,7 +202,7 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
         }
         if (T::scaled) fetch_scales<T>(g, p, at, f, share, stage, tap + scale_pixel);
     }
-    if (T::scaled) {
+    if (T::by_windows) {
         next_of_window(f, p.window, depth_bytes);
         return used;
     }
@@ -213,6 +214,50 @@ __device__ __forceinline__ int fetch_slab(const CudaGemm &g, const CudaGemmPart 
     return used;
 }
 
+/* ------------------------------------------------------------------------------------------------------ multiplication */
+
 template <class T> using Sums = float[T::m_fragments][T::n_fragments][4];
+
+/* Where this lane's rows of A's fragments lie: in a tile one below the other, */
+struct TileRows {
+    uint32_t first;
+    __device__ __forceinline__ uint32_t at(int m, int step) const { return (first ^ step << 5) + m * 16 * TILE_ROW_BYTES; }
+};
+
+/* in a patch of pixels anywhere. */
+template <class T> struct PatchRows {
+    uint32_t row[T::m_fragments];
+    __device__ __forceinline__ uint32_t at(int m, int step) const { return row[m] ^ step << 5; }
+};
+
+template <class T, class Rows>
+__device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], const Rows &a, int step)
+{
+#pragma unroll
+    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a.at(m, step));
+}
+
+/* One step of 32 bytes of K. b: where this lane's row of the first fragment lies for step 0. */
+template <class T, class Rows> __device__ __forceinline__ void step_bf16(Sums<T> &sum, const Rows &a, uint32_t b, int step)
+{
+    uint32_t fa[T::m_fragments][4];
+    load_rows<T>(fa, a, step);
+    if (T::n_fragments == 1) {
+        uint32_t b0, b1;
+        load_matrix_2(b0, b1, b ^ step << 5);
+#pragma unroll
+        for (int m = 0; m < T::m_fragments; m++) multiply_bf16(sum[m][0], fa[m], b0, b1);
+    }
+#pragma unroll
+    for (int n = 0; n + 1 < T::n_fragments; n += 2) {
+        uint32_t fb[4];
+        load_matrix_4(fb, (b ^ step << 5) + n * 8 * TILE_ROW_BYTES);
+#pragma unroll
+        for (int m = 0; m < T::m_fragments; m++) {
+            multiply_bf16(sum[m][n], fa[m], fb[0], fb[1]);
+            multiply_bf16(sum[m][n + 1], fa[m], fb[2], fb[3]);
+        }
+    }
+}
 
 #endif

@@ -1,11 +1,12 @@
 /*
  * Products over patches of pixels with their halo: for convolutions whose windows are rectangles of pixels, on parts that have
- * the copy engine (sm_90 and up). CudaGemmBoxes in args.h says what is computed; gemm_fp8.cu and gemm_i8_halo.cu multiply.
+ * the copy engine (sm_90 and up). CudaGemmBoxes in args.h says what is computed; gemm_fp8.cu, gemm_i8_halo.cu and
+ * gemm_bf16_halo.cu multiply.
  *
  * All taps of a window read pixels that lie within a few of each other: a patch of them, 128 bytes deep, comes once and stays
  * while the window's taps go over it, each with its own slab of B. Two patches take turns beside the ring of B's stages. One
- * warp asks for both, the others wait for them, multiply and say that they are empty. Behind the stages lie the scales: A's
- * of the patches' pixels, then, of int8, B's of each stage.
+ * warp asks for both, the others wait for them, multiply and say that they are empty. Behind the stages lie the scales, of
+ * types that have any: A's of the patches' pixels, then, of int8, B's of each stage.
  */
 #ifndef UPRES_KERNELS_CUDA_HALO_CUH
 #define UPRES_KERNELS_CUDA_HALO_CUH
@@ -18,35 +19,17 @@ __device__ __forceinline__ int slabs_of(const CudaGemmPart &p, int element_bytes
     return (p.depth * element_bytes + TILE_ROW_BYTES - 1) / TILE_ROW_BYTES;
 }
 
-/* Where this lane's rows of A's fragments lie: in a tile one below the other, */
-struct TileRows {
-    uint32_t first;
-    __device__ __forceinline__ uint32_t at(int m, int step) const { return (first ^ step << 5) + m * 16 * TILE_ROW_BYTES; }
-};
-
-/* in a patch of pixels anywhere. */
-template <class T> struct PatchRows {
-    uint32_t row[T::m_fragments];
-    __device__ __forceinline__ uint32_t at(int m, int step) const { return row[m] ^ step << 5; }
-};
-
-template <class T, class Rows>
-__device__ __forceinline__ void load_rows(uint32_t (&fa)[T::m_fragments][4], const Rows &a, int step)
-{
-#pragma unroll
-    for (int m = 0; m < T::m_fragments; m++) load_matrix_4(fa[m], a.at(m, step));
-}
-
 template <class T> struct Patches {
     static constexpr int width = 16, height = T::bm / 16; /* of a tile */
     static constexpr int rows_room = (width + 2) * (height + 2), bytes_room = (rows_room * TILE_ROW_BYTES + 1023) / 1024 * 1024;
     static constexpr int b_bytes = T::bn * TILE_ROW_BYTES, b_at = 2 * bytes_room, scales_at = b_at + T::stages * b_bytes;
-    static constexpr int b_scale_bytes = T::type == CUDA_I8 ? T::bn * 4 : 0, b_scales_at = scales_at + 2 * rows_room * 4;
+    static constexpr int scale_bytes = T::scaled ? rows_room * 4 : 0, b_scales_at = scales_at + 2 * scale_bytes;
+    static constexpr int b_scale_bytes = T::type == CUDA_I8 ? T::bn * 4 : 0;
     /* in what is left of a patch's last KiB, where they fit */
     static constexpr int barrier_bytes = (4 + 2 * T::stages) * 8, behind_patch = (rows_room * TILE_ROW_BYTES + 7) / 8 * 8;
     static constexpr int barriers_at =
         behind_patch + barrier_bytes <= bytes_room ? behind_patch : b_scales_at + T::stages * b_scale_bytes;
-    static constexpr int arrivals = 33; /* what the engine brings counts one, each lane's scales another */
+    static constexpr int arrivals = T::scaled ? 33 : 1; /* what the engine brings counts one, each lane's scales another */
     static constexpr int arrivals_b = T::type == CUDA_I8 ? 33 : 1;
     uint32_t base;
     uint32_t patch;         /* patches so far: two places take turns */
@@ -54,7 +37,7 @@ template <class T> struct Patches {
 
     __device__ __forceinline__ uint32_t a() const { return base + (patch & 1) * bytes_room; }
     __device__ __forceinline__ uint32_t b() const { return base + b_at + stage * b_bytes; }
-    __device__ __forceinline__ uint32_t scales() const { return base + scales_at + (patch & 1) * (rows_room * 4); }
+    __device__ __forceinline__ uint32_t scales() const { return base + scales_at + (patch & 1) * scale_bytes; }
     __device__ __forceinline__ uint32_t b_scales() const { return base + b_scales_at + stage * b_scale_bytes; }
     __device__ __forceinline__ uint32_t full_a() const { return base + barriers_at + (patch & 1) * 8; }
     __device__ __forceinline__ uint32_t empty_a() const { return full_a() + 2 * 8; }
@@ -107,12 +90,12 @@ __device__ __forceinline__ void fill_patch(const CudaGemmBoxes &boxes, int part,
         barrier_expect(to.full_a(), rows * TILE_ROW_BYTES);
         copy_box_4(to.a(), boxes.a[part], slab * TILE_ROW_BYTES, from.x, from.y, from.picture, to.full_a());
     }
-    if (p.a_scale != 0) {
+    if (T::scaled && p.a_scale != 0) {
 #pragma unroll 1
         for (int row = lane; row < rows; row += 32)
             fetch_scale(p, from, row / width, row % width, slab, to.scales() + row * 4);
         barrier_arrive_after_copies(to.full_a());
-    } else if (lane == 0) {
+    } else if (T::scaled && lane == 0) {
         barrier_arrive(to.full_a(), Patches<T>::arrivals - 1);
     }
     to.next_patch();

@@ -15,6 +15,8 @@ static const CudaGemmTile tiles[] = {
     {"gemm_bf16_128x64", "GEMM_ONLY=22", ELEMENT_BF16, 128, 64, 4, 2, 0.75f, 0, false},
     {"gemm_bf16_64x64", "GEMM_ONLY=23", ELEMENT_BF16, 64, 64, 4, 3, 0.55f, 0, false},
     {"gemm_bf16_128x8", "GEMM_ONLY=24", ELEMENT_BF16, 128, 8, 4, 2, 0.25f, 0, false},
+    {"halo_bf16_192x128", "", ELEMENT_BF16, 192, 128, 8, 2, 0.95f, 4, true},
+    {"halo_bf16_256x8", "", ELEMENT_BF16, 256, 8, 8, 4, 0.6f, 1, true},
     {"gemm_i8_192x128", "GEMM_ONLY=30", ELEMENT_I8, 192, 128, 8, 2, 1.0f, 0, false},
     {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f, 0, false},
     {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f, 0, false},
@@ -228,7 +230,7 @@ static int64_t blocks_of(const CudaGemm *g, const CudaGemmTile *t)
 static double speed_of(const CudaGemmTile *t, int sms)
 {
     enum { MANY = 128 };
-    return (double)t->speed * (t->halo && t->type > ELEMENT_I8 && sms > MANY ? 1.15 : 1.0);
+    return (double)t->speed * (t->halo && t->type != ELEMENT_I8 && sms > MANY ? 1.15 : 1.0);
 }
 
 /* Blocks go to the multiprocessors in rounds; the last round takes as long as a full one. */
@@ -250,13 +252,14 @@ CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
     return *best;
 }
 
-/* Two patches of A's pixels with their halo and scales beside the stages of B, of int8 with theirs; barriers where halo.cuh
- * has them. */
+/* Two patches of A's pixels with their halo, and scales if any, beside the stages of B, of int8 with theirs; barriers where
+ * halo.cuh has them. */
 static int shared_of_halo(const CudaGemmTile *t)
 {
     const int pixels = (16 + 2) * (t->rows / 16 + 2), patch = (pixels * ROW_BYTES + 1023) / 1024 * 1024;
-    const int barriers = (4 + 2 * t->stages) * 8, stage = t->columns * (ROW_BYTES + (t->type == ELEMENT_I8 ? 4 : 0));
-    return 2 * (patch + pixels * 4) + t->stages * stage + (pixels * ROW_BYTES + barriers <= patch ? 0 : barriers);
+    const int scales = t->type >= ELEMENT_I8 ? pixels * 4 : 0, barriers = (4 + 2 * t->stages) * 8;
+    const int stage = t->columns * (ROW_BYTES + (t->type == ELEMENT_I8 ? 4 : 0));
+    return 2 * (patch + scales) + t->stages * stage + (pixels * ROW_BYTES + barriers <= patch ? 0 : barriers);
 }
 
 /* Dynamic shared memory: stages, with scales of A, of int8 those of B, of boxes their barriers. */
@@ -277,7 +280,8 @@ static CudaGrid grid_of(const CudaGemm *g, const CudaGemmTile *t)
 
 static void launch(Dev *d, const CudaGemm *g, const CudaGemmTile *t)
 {
-    const char *file = t->type > ELEMENT_I8 ? "gemm_fp8" : t->halo ? "gemm_i8_halo" : "gemm";
+    const char *of_halo = t->type == ELEMENT_I8 ? "gemm_i8_halo" : "gemm_bf16_halo";
+    const char *file = t->type > ELEMENT_I8 ? "gemm_fp8" : t->halo ? of_halo : "gemm";
     if (t->producers > 0) {
         const CudaGemmBoxes boxes = in_boxes(d, g, t);
         cuda_launch(d, file, t->function, t->macros, grid_of(g, t), &boxes);

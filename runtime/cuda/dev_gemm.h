@@ -1,4 +1,4 @@
-/* The tiles of kernels/cuda/gemm.cu, gemm_i8_halo.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
+/* The tiles of gemm.cu, gemm_bf16_halo.cu, gemm_i8_halo.cu and gemm_fp8.cu: cuda_gemm picks one, tests go through all. */
 #ifndef UPRES_RUNTIME_CUDA_DEV_GEMM_H
 #define UPRES_RUNTIME_CUDA_DEV_GEMM_H
 

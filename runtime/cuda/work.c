@@ -46,7 +46,7 @@ static double operand_bytes(const CudaGemm *g, const CudaGemmPart *p, Element ty
 
 KernelWork cuda_product_work(const CudaDevice *d, const CudaGemm *g, const CudaGemmTile *t, CudaGrid grid)
 {
-    enum { ROW = 128 /* bytes of a slab's rows */, HALO_WIDTH = 16 };
+    enum { ROW = 128 /* bytes of a slab's rows */, NARROW = 16 /* channels of one step of bf16 */, HALO_WIDTH = 16 };
     const double batch = g->batch > 1 ? g->batch : 1, packed = g->glu ? up(g->n, 8) * 16 : g->n;
     const double pixels = (double)g->images * g->rows * g->columns, blocks = (double)grid.x * batch;
     const double size = element_bytes(t->type), passes = t->type == ELEMENT_E4M3_PAIR ? 3 : 1;
@@ -54,12 +54,15 @@ KernelWork cuda_product_work(const CudaDevice *d, const CudaGemm *g, const CudaG
                     .rate = rate_of_element(d, t->type)};
     for (int i = 0; i < g->parts; i++) {
         const CudaGemmPart *p = &g->part[i];
-        const double slabs = p->taps * up(p->depth * size, ROW), window = p->window > 0 ? p->window : 1;
+        const bool narrow = t->type == ELEMENT_BF16 && p->depth <= NARROW;
+        const double slabs = p->taps * up(p->depth * size, ROW), used = narrow ? NARROW * size : ROW;
+        const double row = (t->halo ? ROW : used) + (t->type == ELEMENT_I8 ? 4 : 0); /* int8 with scales */
+        const double window = p->window > 0 ? p->window : 1;
         const double side = window >= 9 ? 3 : window >= 4 ? 2 : 1;
         const double patch = t->halo ? (HALO_WIDTH + side - 1) * ((double)t->rows / HALO_WIDTH + side - 1) / window : t->rows;
         w.flop += 2 * pixels * packed * p->taps * p->depth * batch;
-        w.mma_flop += blocks * slabs * 2 * t->rows * t->columns * (ROW / size) * passes;
-        w.fill += blocks * slabs * (ROW + (t->type == ELEMENT_I8 ? 4 : 0)) * (patch + t->columns); /* int8 with scales */
+        w.mma_flop += blocks * slabs * 2 * t->rows * t->columns * (used / size) * passes;
+        w.fill += blocks * slabs * row * (patch + t->columns);
         w.bytes += batch * operand_bytes(g, p, t->type, packed);
     }
     w.bytes += batch * pixels * g->n * (size_of(g->y_type) + (g->residual_pitch > 0 ? size_of(g->residual_type) : 0));
