@@ -11,8 +11,8 @@
 #if __CUDA_ARCH__ >= 900
 
 template <class T>
-__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
-                                            Patches<T> &from)
+__device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
+                                             Patches<T> &from)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
@@ -52,12 +52,12 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
 
 extern "C" __global__ void __launch_bounds__(9 * 32, 1) halo_bf16_256x8(const __grid_constant__ CudaGemmBoxes boxes)
 {
-    gemm_halo<Tile<CUDA_BF16, 256, 8, 32, 8, 4, 1>>(boxes);
+    gemm_by_roles<Tile<CUDA_BF16, 256, 8, 32, 8, 4, 1>, Patches>(boxes);
 }
 
 extern "C" __global__ void __launch_bounds__(12 * 32, 1) halo_bf16_192x128(const __grid_constant__ CudaGemmBoxes boxes)
 {
-    gemm_halo<Tile<CUDA_BF16, 192, 128, 48, 64, 2, 4>>(boxes);
+    gemm_by_roles<Tile<CUDA_BF16, 192, 128, 48, 64, 2, 4>, Patches>(boxes);
 }
 
 #endif

@@ -172,7 +172,7 @@ template <class T> struct Ring {
 
 /* One part's slabs into the ring, by one warp. */
 template <class T>
-__device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Ring<T> &ring)
+__device__ __forceinline__ void fill_stages(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Ring<T> &ring)
 {
     const CudaGemm &g = boxes.gemm;
     const CudaGemmPart &p = g.part[part];
@@ -211,8 +211,11 @@ __device__ __forceinline__ void fill_ring(const CudaGemmBoxes &boxes, int part, 
 
 /* Adds the products of one part's slabs, as they come, to the sums. */
 template <class T>
-__device__ __forceinline__ void add_ring(const CudaGemm &g, const CudaGemmPart &p, const Place &at, Sums<T> &sum, Ring<T> &ring)
+__device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
+                                             Ring<T> &ring)
 {
+    const CudaGemm &g = boxes.gemm;
+    const CudaGemmPart &p = g.part[part];
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
     const int warp_m = warp / T::warps_n * T::wm, warp_n = warp % T::warps_n * T::wn;
     const uint32_t a = (uint32_t)tile_at(warp_m + fragment_a_row(lane), fragment_a_chunk(lane));
@@ -235,43 +238,21 @@ __device__ __forceinline__ void add_ring(const CudaGemm &g, const CudaGemmPart &
     }
 }
 
-template <class T> __device__ __forceinline__ void gemm_boxes(const CudaGemmBoxes &boxes)
+template <class T> __device__ __forceinline__ void begin_barriers(Ring<T> each)
 {
-    extern __shared__ __align__(1024) uint8_t memory[];
-    const Place at = tile_place<T>(boxes.gemm);
-    const int thread = thread_now(), warp = thread / 32;
-    Ring<T> ring = {shared_address(memory), 0, 0};
-    if (thread == 0) {
-        Ring<T> each = ring;
 #pragma unroll
-        for (int i = 0; i < T::stages; i++) {
-            barrier_init(each.full(), Ring<T>::arrivals);
-            barrier_init(each.empty(), T::warps);
-            each.next();
-        }
-        fence_engine();
+    for (int i = 0; i < T::stages; i++) {
+        barrier_init(each.full(), Ring<T>::arrivals);
+        barrier_init(each.empty(), T::warps);
+        each.next();
     }
-    __syncthreads();
-    if (warp >= T::warps) {
-        if (T::producers == 4) have_fewer_registers<40>();
-        if (warp > T::warps) return;
-#pragma unroll 1
-        for (int i = 0; i < boxes.gemm.parts; i++) fill_ring<T>(boxes, i, at, thread % 32, ring);
-        return;
-    }
-    if (T::producers == 4) have_more_registers<232>();
-    Sums<T> sum = {};
-#pragma unroll 1
-    for (int i = 0; i < boxes.gemm.parts; i++) add_ring<T>(boxes.gemm, boxes.gemm.part[i], at, sum, ring);
-    wait_for_warps<T>();
-    write_results<T>(boxes.gemm, sum, memory);
 }
 
 /* ------------------------------------------------------------------------------------------------- boxes with their halo */
 
 template <class T>
-__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
-                                            Patches<T> &from)
+__device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
+                                             Patches<T> &from)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
     const int thread = thread_now(), lane = thread % 32, warp = thread / 32;
@@ -336,14 +317,14 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
     extern "C" __global__ void __launch_bounds__((bm / wm * (bn / wn) + producers) * 32, blocks)                       \
         boxes_##name##_##bm##x##bn(const __grid_constant__ CudaGemmBoxes boxes)                                        \
     {                                                                                                                  \
-        gemm_boxes<Tile<TYPE, bm, bn, wm, wn, stages, producers>>(boxes);                                              \
+        gemm_by_roles<Tile<TYPE, bm, bn, wm, wn, stages, producers>, Ring>(boxes);                                     \
     }
 
 #define HALO(name, TYPE, bm, bn, wm, wn, stages, producers, blocks)                                                    \
     extern "C" __global__ void __launch_bounds__((bm / wm * (bn / wn) + producers) * 32, blocks)                       \
         halo_##name##_##bm##x##bn(const __grid_constant__ CudaGemmBoxes boxes)                                         \
     {                                                                                                                  \
-        gemm_halo<Tile<TYPE, bm, bn, wm, wn, stages, producers>>(boxes);                                               \
+        gemm_by_roles<Tile<TYPE, bm, bn, wm, wn, stages, producers>, Patches>(boxes);                                  \
     }
 
 #ifndef GEMM_ONLY

@@ -53,8 +53,8 @@ __device__ __forceinline__ void add_tap(Sums<T> &sum, const Patches<T> &from, ui
 }
 
 template <class T>
-__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
-                                            Patches<T> &from)
+__device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
+                                             Patches<T> &from)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
     const int window = boxes.window_w[part], width = Patches<T>::width + window - 1, taps = p.window;
@@ -80,7 +80,7 @@ __device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part
 
 extern "C" __global__ void __launch_bounds__(12 * 32, 1) halo_i8_192x128(const __grid_constant__ CudaGemmBoxes boxes)
 {
-    gemm_halo<Tile<CUDA_I8, 192, 128, 48, 64, 2, 4>>(boxes);
+    gemm_by_roles<Tile<CUDA_I8, 192, 128, 48, 64, 2, 4>, Patches>(boxes);
 }
 
 #endif

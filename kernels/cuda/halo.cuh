@@ -114,7 +114,7 @@ __device__ __forceinline__ void fetch_column_scales(const CudaGemm &g, const Cud
 
 /* The next patch is asked for behind the slabs of B that fill the ring: by then the one before it is no longer read. */
 template <class T>
-__device__ __forceinline__ void fill_patches(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Patches<T> &to)
+__device__ __forceinline__ void fill_stages(const CudaGemmBoxes &boxes, int part, const Place &at, int lane, Patches<T> &to)
 {
     const CudaGemmPart &p = boxes.gemm.part[part];
     const int taps = p.window, slabs = slabs_of(p, T::element_bytes);
@@ -147,31 +147,35 @@ __device__ __forceinline__ void fill_patches(const CudaGemmBoxes &boxes, int par
     }
 }
 
-/* Adds the products of one part's patches, as they come, to the sums. */
-template <class T>
-__device__ __forceinline__ void add_patches(const CudaGemmBoxes &boxes, int part, const Place &at, Sums<T> &sum,
-                                            Patches<T> &from);
+/* One thread's work, before anything comes. */
+template <class T> __device__ __forceinline__ void begin_barriers(Patches<T> each)
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        barrier_init(each.full_a(), Patches<T>::arrivals);
+        barrier_init(each.empty_a(), T::warps);
+        each.next_patch();
+    }
+#pragma unroll
+    for (int i = 0; i < T::stages; i++) {
+        barrier_init(each.full_b(), Patches<T>::arrivals_b);
+        barrier_init(each.empty_b(), T::warps);
+        each.next_stage();
+    }
+}
 
-template <class T> __device__ __forceinline__ void gemm_halo(const CudaGemmBoxes &boxes)
+/*
+ * A tile by warps with roles: one has A and B fetched to Stages, Patches or another, the others add the products of each part as it
+ * comes. begin_barriers, fill_stages and add_products of that type are found where it is.
+ */
+template <class T, template <class> class Stages> __device__ __forceinline__ void gemm_by_roles(const CudaGemmBoxes &boxes)
 {
     extern __shared__ __align__(1024) uint8_t memory[];
     const Place at = tile_place<T>(boxes.gemm);
     const int thread = thread_now(), warp = thread / 32;
-    Patches<T> patches = {shared_address(memory), 0, 0, 0};
+    Stages<T> stages = {shared_address(memory)};
     if (thread == 0) {
-        Patches<T> each = patches;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            barrier_init(each.full_a(), Patches<T>::arrivals);
-            barrier_init(each.empty_a(), T::warps);
-            each.next_patch();
-        }
-#pragma unroll
-        for (int i = 0; i < T::stages; i++) {
-            barrier_init(each.full_b(), Patches<T>::arrivals_b);
-            barrier_init(each.empty_b(), T::warps);
-            each.next_stage();
-        }
+        begin_barriers(stages);
         fence_engine();
     }
     __syncthreads();
@@ -179,13 +183,13 @@ template <class T> __device__ __forceinline__ void gemm_halo(const CudaGemmBoxes
         if (T::producers == 4) have_fewer_registers<40>();
         if (warp > T::warps) return;
 #pragma unroll 1
-        for (int i = 0; i < boxes.gemm.parts; i++) fill_patches<T>(boxes, i, at, thread % 32, patches);
+        for (int i = 0; i < boxes.gemm.parts; i++) fill_stages(boxes, i, at, thread % 32, stages);
         return;
     }
     if (T::producers == 4) have_more_registers<232>();
     Sums<T> sum = {};
 #pragma unroll 1
-    for (int i = 0; i < boxes.gemm.parts; i++) add_patches<T>(boxes, i, at, sum, patches);
+    for (int i = 0; i < boxes.gemm.parts; i++) add_products(boxes, i, at, sum, stages);
     wait_for_warps<T>();
     write_results<T>(boxes.gemm, sum, memory);
 }
