@@ -93,4 +93,20 @@ planned() { # NAME TEXT OPTION...: the plan says that
 holds "the plan of a stream on two devices" planned plan_tiles 'memory of each device, time of all' "${stream[@]}" --device cuda:0,cuda:1
 holds "without tiles one device has work" planned plan_whole 'only cuda:1 has work' "${untiled[@]}" --device cuda:1,cuda:0
 
+# The large decoder: its tiles, with what the first chunk has left of each on its device. Minutes each on the emulated ones.
+if [ "$tier" = all ]; then
+    synth wan_vae --set dim=8 --set layers=1
+    weights=$work/full.gguf
+    "$upres" convert "$work/"{flashvsr_dit,flashvsr_lq,wan_vae,text}.safetensors -o "$weights" --type f32 -q
+    full=("${stream[@]}" --mode full)
+    run full_alone seed=1 "${full[@]}" --device cuda:0
+    run full_two devices=2,seed=2 "${full[@]}" --device cuda:1,cuda:0
+    holds "--mode full on two devices: the pixels of one" same full_alone full_two
+    holds "in that mode" says full_two 'mode full'
+    holds "in tiles" says full_two '[23] tiles of 128'
+    run full_broken devices=2,fail_kernel=1 "${full[@]}" --device cuda:0,cuda:1
+    holds "a device that fails ends it and is named" says full_broken '^upres: cuda:1'
+    holds "it failed while running: exit status" ends_with full_broken 1
+fi
+
 finish
