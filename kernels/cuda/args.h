@@ -41,10 +41,10 @@ enum { CUDA_FP8_UNIT = 0x7f7f7f7f }; /* four ue8m0 scales of 1 */
  * One operand pair of a product. A is gathered from pictures of this part: pixel of A for output (image i, row oy, column
  * ox) and tap t = frame[i][tap_frame[t]] + tap[t] + oy * step_y + ox * step_x. B is packed [n][taps][depth], rows of `depth`
  * elements of the same type as A. depth: elements of a pixel that are multiplied, a multiple of 16 bytes.
- * width, height: of each of A's pictures; 0: not told. picture: pixels from one to the next. margin_x, margin_y: columns and rows
- * on either side of each that all these numbers count although they are not in memory: zeros, which the copy engine makes (CudaGemmBoxes).
- * window: taps, a divisor of all, that go over each 128 bytes of a pixel before the next come; but for f32 K runs through
- * windows, 128 bytes, taps of a window.
+ * width, height: of each of A's pictures; 0: not told. picture: pixels from one to the next. margin_x, margin_y: columns and
+ * rows on either side of each that all these numbers count although they are not in memory: zeros, which the copy engine makes
+ * (CudaGemmBoxes). window: taps, a divisor of all, that go over each 128 bytes of a pixel before the next come; but for f32 K
+ * runs through windows, 128 bytes, taps of a window.
  */
 typedef struct CudaGemmPart {
     uint64_t a, a_scale;  /* a_scale, int8: float [pixel][blocks], blocks = ceil(depth / 128) */

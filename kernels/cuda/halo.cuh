@@ -165,8 +165,8 @@ template <class T> __device__ __forceinline__ void begin_barriers(Patches<T> eac
 }
 
 /*
- * A tile by warps with roles: one has A and B fetched to Stages, Patches or another, the others add the products of each part as it
- * comes. begin_barriers, fill_stages and add_products of that type are found where it is.
+ * A tile by warps with roles: one has A and B fetched to Stages, Patches or another, the others add the products of each part
+ * as it comes. begin_barriers, fill_stages and add_products of that type are found where it is.
  */
 template <class T, template <class> class Stages> __device__ __forceinline__ void gemm_by_roles(const CudaGemmBoxes &boxes)
 {

@@ -134,8 +134,8 @@ struct CudaWeights **cuda_weights_of(const Dev *d); /* where dev_weights.c keeps
 bool cuda_gemm(Dev *d, const CudaGemm *g, Element type);
 
 /*
- * Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. margin_x, margin_y: columns and
- * rows of zeros on either side that h, w and frame_pixels count and that are not in memory.
+ * Padded frames that products read: pictures of h x w pixels with borders, `pitch` elements a pixel. margin_x, margin_y:
+ * columns and rows of zeros on either side that h, w and frame_pixels count and that are not in memory.
  */
 typedef struct CudaFrames {
     CUdeviceptr data, scale; /* scale: 8 bits, 0: all are 1 */
