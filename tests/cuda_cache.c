@@ -519,7 +519,7 @@ typedef struct Seen {
 } Seen;
 static Seen *seen;
 static char macros[32];
-static CudaSource source; /* the shortest .cu file, which is compiled soonest */
+static CudaSource source; /* the shortest .cu file of those that have functions for all parts: it is compiled soonest */
 static char function_name[256];
 
 static CudaKernels *open_kernels(void)
@@ -539,7 +539,7 @@ static void choose_source(void)
     CudaSource s;
     if (nvrtc_version(said, sizeof said) == 0) skip(said);
     for (size_t i = 0; cuda_source(i, &s); i++)
-        if (!s.ptx && (source.text == NULL || strlen(s.text) < strlen(source.text))) source = s;
+        if (!s.ptx && !strstr(s.text, "\n#if") && (source.text == NULL || strlen(s.text) < strlen(source.text))) source = s;
     const char *name = source.text ? strstr(source.text, "__launch_bounds__") : NULL;
     if (name) name = strchr(name, ')');
     if (name == NULL) skip("there is no kernel file");

@@ -717,6 +717,7 @@ static void tensor_boxes(void)
 {
     static const int at[][2] = {{0, 0}, {-28, -3}, {16, 4}, {96, 1}, {-200, 0}};
     static uint8_t in[5 * 112], out[1024];
+    int none = 0; /* a third and a fourth coordinate, and whether they count */
     CUmodule module;
     CUfunction f = NULL;
     CUdeviceptr p, q;
@@ -733,7 +734,7 @@ static void tensor_boxes(void)
                                      (const uint64_t[]){112}, (const uint32_t[]){128, 8}, (const uint32_t[]){1, 1}, 0,
                                      swizzle, 0, 0));
         for (size_t k = 0; k < sizeof at / sizeof at[0]; k++) {
-            OK(launch(f, 1, 64, NULL, (void *[]){&map, &q, (void *)&at[k][0], (void *)&at[k][1]}));
+            OK(launch(f, 1, 64, NULL, (void *[]){&map, &q, (void *)&at[k][0], (void *)&at[k][1], &none, &none, &none}));
             OK(cu.cuMemcpyDtoH_v2(out, q, sizeof out));
             for (int y = 0; y < 8; y++)
                 for (int x = 0; x < 128; x++) {
