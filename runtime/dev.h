@@ -108,7 +108,7 @@ typedef struct DevSetup {
     bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32, and attention
                                       of few keys: for tests */
     bool fp8_scores;               /* cuda, DEV_FP8: attention's scores of e4m3, too, which are less exact than those of int8 at the
-                                      same rate: for tests and measurements */
+                                      same rate */
     WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:
                                       as weights are met */
     bool may_spill;                /* cuda: memory beyond the card's own may be the host's, without a word: it is looked at */

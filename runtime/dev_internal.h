@@ -83,7 +83,7 @@ struct Dev {
     size_t touched_count, touched_size;
     bool failed, cancelled, no_memory, damaged;
     char error[1024];
-    char describe[96];
+    char describe[128];
     int (*cancel)(void *user);
     void *cancel_user;
 };

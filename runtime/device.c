@@ -44,6 +44,7 @@ static bool cuda_precision(const upres_options *o, Device *d, Fault *f)
     case UPRES_PRECISION_FP8:
     case UPRES_PRECISION_FP8X3:
         d->setup.precision = o->precision == UPRES_PRECISION_FP8 ? DEV_FP8 : DEV_FP8X3;
+        d->setup.fp8_scores = o->fp8_scores;
         if (d->cuda.target == CUDA_TARGET_120F) return true;
         return refuse_precision("devices before sm_120, which multiply 8-bit floats at half the rate of int8 or not at all",
                                 "auto, fp32, bf16 or int8", o, f);

@@ -177,6 +177,12 @@ static bool check_device(const upres_options *o, Fault *f)
 {
     if (!within(f, "--device (-2 auto, -1 cpu, 0 and up cuda)", o->device, UPRES_DEVICE_AUTO, 1023)) return false;
     if (!within(f, "--precision", (int64_t)o->precision, UPRES_PRECISION_AUTO, UPRES_PRECISION_FP8X3)) return false;
+    if (!within(f, "--fp8-scores (0 off, 1 on)", o->fp8_scores, 0, 1)) return false;
+    if (o->fp8_scores && o->precision != UPRES_PRECISION_FP8) {
+        fault(f, UPRES_E_ARGUMENT, "--fp8-scores says how --precision fp8 computes attention, but the precision is %s; give "
+              "--precision fp8, or leave --fp8-scores out", options_precision_name((int32_t)o->precision));
+        return false;
+    }
     return check_devices(o, f) && within(f, "--threads", o->threads, 0, 1024);
 }
 

@@ -275,6 +275,10 @@ typedef struct upres_options {
      */
     int32_t device_count;
     int32_t devices[UPRES_DEVICES_MAX];
+
+    /* With precision FP8 alone: 1: attention's scores too are products of 8-bit floats; less exact than those of int8, which
+       take as long and are the default, 0. upres_bench has both beside each other. */
+    int32_t fp8_scores;
 } upres_options;
 
 /* Fill in the defaults. size: sizeof(upres_options) as compiled by the caller. */

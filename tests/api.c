@@ -151,6 +151,8 @@ static void test_option_sentences(Report *r)
     WRONG(o.threads = -1, UPRES_E_ARGUMENT, "threads");
     WRONG(o.device = 0, UPRES_E_UNSUPPORTED, "cuda");
     WRONG(o.precision = UPRES_PRECISION_FP8, UPRES_E_UNSUPPORTED, "fp8");
+    WRONG(o.fp8_scores = 1, UPRES_E_ARGUMENT, "--fp8-scores");
+    WRONG((o.precision = UPRES_PRECISION_FP8, o.fp8_scores = 2), UPRES_E_ARGUMENT, "--fp8-scores");
 #undef WRONG
 }
 

@@ -153,6 +153,9 @@ for p in fp8 fp8x3; do
     refused "precision $p before sm_120" 2 "--precision $p is not offered by devices before sm_120.*int8" plan -i in "${W[@]}" \
         --device sm_89:128:2.5:1008:24 --precision $p
 done
+refused "scores of fp8 in another precision" 2 '--fp8-scores says how --precision fp8 .* is int8; give' plan -i in "${W[@]}" \
+    --device sm_120:70:2.452:896:16 --precision int8 --fp8-scores
+refused "scores of fp8 where there are none" 2 'unknown option.*fp8-scores|--fp8-scores' decode -i in -o out "${W[@]}" --fp8-scores
 for p in fp16 bf16 int8 fp8 fp8x3; do refused "precision $p on the CPU" 2 "--precision $p" -i in -o out "${W[@]}" --precision $p; done
 export UPRES_CPU=sse9
 refused "a set of instructions that is none" 2 "UPRES_CPU is 'sse9'; give scalar, avx2 or avx512" -i in -o out "${W[@]}" --device cpu

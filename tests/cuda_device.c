@@ -7,6 +7,7 @@
 #include "runtime/dev.h"
 #include "runtime/device.h"
 #include "runtime/cuda/dev.h"
+#include "runtime/cuda/dev_attention.h"
 #include "runtime/cuda/weight_room.h"
 #include "tests/case.h"
 #include "tests/child.h"
@@ -613,6 +614,26 @@ static void streamed_with_a_failure(void)
     dev_close(d);
 }
 
+/* --fp8-scores reaches attention. */
+static void scores_as_asked(void)
+{
+    for (int fp8 = 0; fp8 < 2; fp8++) {
+        Device d;
+        Fault fault = {0};
+        upres_options o;
+        upres_options_default(&o, sizeof o);
+        o.device_model = "sm_120:70:2.452:896:16";
+        o.precision = UPRES_PRECISION_FP8;
+        o.fp8_scores = fp8;
+        CHECK(device_choose(&o, &d, &fault));
+        d.setup.cuda = &d.cuda; /* device_choose points into what it fills */
+        Dev *plan = dev_plan_open(&d.setup);
+        CHECK(cuda_attention_form(plan, STAGES_DIT + 2, 128, 4096) == (fp8 ? CUDA_ATTENTION_E4M3 : CUDA_ATTENTION_I8));
+        CHECK((strstr(dev_describe(plan), "scores") != NULL) == (fp8 == 1));
+        dev_close(plan);
+    }
+}
+
 /* Devices that share a job: of one architecture, and as many multiprocessors for whoever chooses by them. */
 static void agreeing(void)
 {
@@ -699,6 +720,7 @@ int main(int argc, char **argv)
     test("a damaged weight", "sm=90", damaged_weight);
     test("a program's own context", "sm=120", own_context);
     test("several devices are of one architecture", "devices=1", agreeing);
+    test("scores of 8-bit floats where they are asked for", "sm=120", scores_as_asked);
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed > 0;
 }

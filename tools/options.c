@@ -147,6 +147,8 @@ static const Option options[] = {
     {"device", 0, FORM_DEVICE, VERB_SELFTEST, LIB(device), 0, 0, "all|cpu|cuda[:N]", "[all]"},
     {"precision", 0, FORM_CHOICE, DEVICES, LIB(precision), 0, 0, "auto|fp32|fp16|bf16|int8|fp8|fp8x3",
      "of the arithmetic; the CPU computes in fp32 [auto]"},
+    {"fp8-scores", 0, FORM_FLAG, UPSCALE, LIB(fp8_scores), 0, 0, NULL,
+     "with fp8: attention's scores in e4m3 too, less exact than int8's [off]"},
     {"memory", 0, FORM_SIZE, COMPUTE, LIB(memory), 0, 0, "SIZE", "bytes to stay under: 14G, 800M [what is free]"},
     {"threads", 0, FORM_WHOLE, DEVICES, LIB(threads), 1, 1024, "N", "[all cores]"},
 

@@ -130,6 +130,7 @@ static bool choose_versions(Run *r)
                                                  UPRES_PRECISION_INT8, UPRES_PRECISION_FP8, UPRES_PRECISION_FP8X3};
     upres_options o = *r->options;
     Device d;
+    o.fp8_scores = 0; /* a version of its own */
     if (!device_is_one(&o, "bench", r->fault) || !device_choose(&o, &d, r->fault)) return false;
     device_log_choice(&d, &o);
     bench_limits(&d, &r->limits);

@@ -112,7 +112,8 @@ bool cuda_attach(Dev *d, const DevSetup *s, char *error, size_t error_size)
     d->cuda->setup = *s;
     d->cuda->setup.cuda = &d->cuda->device;
     d->cuda->precision = s->precision;
-    snprintf(d->describe, sizeof d->describe, "cuda:%d %.60s, precision %s", s->cuda->ordinal, s->cuda->name, names[s->precision]);
+    snprintf(d->describe, sizeof d->describe, "cuda:%d %.60s, precision %s%s", s->cuda->ordinal, s->cuda->name,
+             names[s->precision], s->fp8_scores ? ", its scores too" : "");
     return true;
 }
 
