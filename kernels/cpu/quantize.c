@@ -57,34 +57,38 @@ void to_unit(const float *x, size_t count, float *out)
     for (size_t i = 0; i < count; i++) out[i] = clamp_signed(x[i]) * 0.5f + 0.5f;
 }
 
-/* Difference of two uniforms: the triangle between -1 and 1. */
-static double triangle(uint64_t seed, int64_t frame, int channel, int y, int x)
+/* Difference of two uniforms, the triangle between -1 and 1, in units of 2^-32. */
+static int64_t triangle(uint64_t seed, int64_t frame, int channel, int y, int x)
 {
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     const uint32_t counter[4] = {(uint32_t)x, (uint32_t)y, (uint32_t)frame, NOISE_DITHER + 256u * (uint32_t)channel};
     uint32_t words[4];
     philox4x32(counter, key, words);
-    return ((double)words[0] - (double)words[1]) * 0x1p-32;
+    return (int64_t)words[0] - (int64_t)words[1];
 }
 
-/* Written so that NaN takes the way of 0. */
-static uint16_t code_of(double v, double top)
+/* v: code in units of 2^-32, which need not lie within 0 .. top. */
+static uint16_t code_of(int64_t v, int64_t top)
 {
-    v = floor(v + 0.5);
-    return v > 0.0 ? (uint16_t)(v < top ? v : top) : 0;
+    v += (int64_t)1 << 31;
+    if (v < 0) return 0;
+    return (uint16_t)((v >> 32) < top ? v >> 32 : top);
 }
 
 void quantize_row(const float *unit, int w, int bits, bool tpdf, uint64_t seed, int64_t frame, int channel, int y, void *out,
                   int step)
 {
     assert(bits >= 1 && bits <= 16 && step >= 1);
-    const double top = (1 << bits) - 1;
+    const int64_t top = (1 << bits) - 1;
     uint8_t *bytes = out;
     uint16_t *words = out;
     for (int x = 0; x < w; x++) {
-        double v = (double)unit[x] * top;
-        if (tpdf && v > 0.0 && v < top) v += triangle(seed, frame, channel, y, x);
-        uint16_t code = code_of(v, top);
+        uint16_t code = unit[x] > 0.0f ? (uint16_t)top : 0; /* NaN takes the way of 0 */
+        if (unit[x] > 0.0f && unit[x] < 1.0f) {
+            int64_t v = (int64_t)((double)unit[x] * (double)top * 0x1p32); /* what is below a unit moves no code */
+            if (tpdf) v += triangle(seed, frame, channel, y, x);
+            code = code_of(v, top);
+        }
         if (bits <= 8) {
             bytes[(size_t)x * (size_t)step] = (uint8_t)code;
         } else {

@@ -24,7 +24,7 @@ void row_to_unit(const void *row, int w, int channels, int channel, int bits, fl
 void to_unit(const float *x, size_t count, float *out);
 
 /*
- * One plane to codes: floor(u (2^bits - 1) + 0.5), in double, clamped; NaN becomes 0. bits 1..16: one byte a code for
+ * One plane to codes: floor(u (2^bits - 1) + 0.5), exactly, clamped; NaN becomes 0. bits 1..16: one byte a code for
  * bits <= 8, else uint16. `step`: codes from pixel to pixel, so a plane can go into interleaved rows; `stride`: bytes
  * from row to row.
  * tpdf adds triangular noise of one code's width before the floor, except at and beyond 0 and 1: the difference of two

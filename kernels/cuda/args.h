@@ -447,7 +447,8 @@ typedef struct CudaCodes {
     uint32_t channels, wide;
     uint32_t frame;
     uint32_t flags;             /* 1: planes are signed; 2: noise before rounding */
-    double top;                 /* the largest code */
+    uint32_t top;               /* the largest code */
+    uint32_t unused;
 } CudaCodes;
 
 /* --------------------------------------------------------------------------------------------------------- attention */

@@ -157,7 +157,7 @@ static CudaCodes codes_of(const Dev *d, const CodesArgs *c)
                        .wide = wide,
                        .frame = c->tpdf ? (uint32_t)c->frame : 0, /* the same launch for every frame but for the noise */
                        .flags = (c->is_signed ? CODES_SIGNED : 0u) | (c->tpdf ? CODES_NOISE : 0u),
-                       .top = (double)((1 << c->bits) - 1)};
+                       .top = (1U << c->bits) - 1};
 }
 
 void cuda_from_codes(Dev *d, const CodesArgs *c)
