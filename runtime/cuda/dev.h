@@ -178,6 +178,8 @@ bool cuda_is_bounded(const Pre *pre);
 CudaFrames cuda_frames_of(const Dev *d, Tensor x, Tensor scales);
 /* Pictures of x with borders of zeros so wide that are not in it. */
 CudaFrames cuda_frames_within(const Dev *d, Tensor x, Tensor scales, int margin_x, int margin_y);
+/* All of x and its scales, where it has any, become zeros: borders are among them. */
+void cuda_clear_frames(Dev *d, Tensor x, Tensor scales);
 /* Do all tiles for products of that type, over pixels side by side, have the copy engine make zeros around pictures? */
 bool cuda_engine_pads(Element type);
 /* Can products of that type read x as it lies in memory? */

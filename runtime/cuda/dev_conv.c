@@ -168,6 +168,12 @@ static Element compute_of(const Dev *d, const ConvArgs *a)
     return dev_few_pixels(d, (int64_t)a->x.h * a->x.w) ? ELEMENT_F32 : cuda_compute(d, a->stage, a->x.c, a->weight);
 }
 
+void cuda_clear_frames(Dev *d, Tensor x, Tensor scales)
+{
+    cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes((Element)x.type));
+    if (scales.valid) cuda_fill(d, cuda_at(d, scales), 0, (uint64_t)scales.stride_t * sizeof(float));
+}
+
 /* Does the copy engine make what pads pictures? */
 static bool engine_pads(const ConvArgs *a, Element type)
 {
@@ -186,9 +192,7 @@ static Tensor padded_frames(Dev *d, Element type, const ConvArgs *a, int slots, 
     const int columns = a->pad_left + a->pad_right - 2 * margin_x(a, type);
     Tensor x = dev_typed(d, type, slots, a->x.h + rows, a->x.w + columns, a->x.c);
     *scales = scales_for(d, type, &a->pre, x);
-    if (rows == 0 && columns == 0) return x;
-    cuda_fill(d, cuda_at(d, x), 0, (uint64_t)(x.t * x.stride_t) * (uint64_t)element_bytes(type));
-    if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
+    if (rows > 0 || columns > 0) cuda_clear_frames(d, x, *scales);
     return x;
 }
 

@@ -327,9 +327,7 @@ static Tensor bordered(Dev *d, const FoldedUpsampler *f, int pictures, Tensor x,
     const int kept = 2 - 2 * margin(f);
     const Tensor ring = dev_typed(d, f->type, pictures, x.h + kept, x.w + kept, f->inputs);
     *scales = cuda_scales(d, f->type, (int64_t)ring.t * ring.h * ring.w, ring.c_pad);
-    if (kept == 0) return ring;
-    cuda_fill(d, cuda_at(d, ring), 0, (uint64_t)(ring.t * ring.stride_t) * (uint64_t)element_bytes(f->type));
-    if (scales->valid) cuda_fill(d, cuda_at(d, *scales), 0, (uint64_t)scales->stride_t * sizeof(float));
+    if (kept > 0) cuda_clear_frames(d, ring, *scales);
     return ring;
 }
 

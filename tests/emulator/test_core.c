@@ -228,6 +228,12 @@ static void test_twins(void)
     }
 }
 
+struct tensor_params { /* of ptx/tensor.ptx */
+    struct core_tensor_map map;
+    void *out;
+    int32_t at[4], four;
+};
+
 static void test_tensor_map(void)
 {
     static const uint32_t swizzles[] = {0, 128, 64, 32};
@@ -237,11 +243,7 @@ static void test_tensor_map(void)
         struct device d = {0};
         uint8_t *in = device_alloc(&d, 112 * 5, true), *out = device_alloc(&d, 1024, false);
         for (int k = 0; k < 112 * 5; k++) in[k] = (uint8_t)(k * 7 + 1);
-        struct {
-            struct core_tensor_map map;
-            void *out;
-            int32_t at[4], four;
-        } params;
+        struct tensor_params params;
         memset(&params, 0, sizeof(params));
         params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC,
                                               .rank = 2,
@@ -285,11 +287,7 @@ static void test_tensor_map_of_pictures(void)
     struct device d = {0};
     uint8_t *in = device_alloc(&d, PICTURE * PICTURES, true), *out = device_alloc(&d, 1024, false);
     for (int k = 0; k < PICTURE * PICTURES; k++) in[k] = (uint8_t)(k * 7 + k / 256 + 1);
-    struct {
-        struct core_tensor_map map;
-        void *out;
-        int32_t at[4], four;
-    } params;
+    struct tensor_params params;
     memset(&params, 0, sizeof(params));
     params.map = (struct core_tensor_map){.magic = CORE_TENSOR_MAP_MAGIC,
                                           .rank = 4,
