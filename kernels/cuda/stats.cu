@@ -4,12 +4,15 @@
  * memory, so that device memory is read once though the sums take two passes. Where a product has made these moments of what it
  * stored (epilogue.cuh), they are merged without reading it again.
  *
- * Halves are merged to patches, those in 128 runs at once, each in order, and the runs pairwise; the CPU merges patches one by
- * one. Both are sums of doubles, and so agree in all but about one of 10^8 results once these are floats.
+ * Halves are not merged one after another, as on the CPU, since each merge divides: summed are their means' distances from the
+ * first one's and the squares of these, without a division and with five operations in double a half, of which GeForce cards
+ * do few. Both ways are sums of doubles, and so agree in all but about one of 10^8 results once these are floats. (Squares less
+ * the square of the sum lose little: the first half's distance from the mean is at most the deviation times the root of the
+ * number of halves.)
  */
 #include "moments.cuh"
 
-enum { THREADS = 128 };
+enum { THREADS = 128, MERGE_THREADS = 256 };
 
 /* `units` Ts of every pixel; a thread has one unit of all rows. */
 template <class T>
@@ -82,44 +85,60 @@ extern "C" __global__ void __launch_bounds__(THREADS) stats_halves(const __grid_
     }
 }
 
-/* Moments of half a patch, `size` channels; none where it has no pixels. */
-__device__ __forceinline__ Moments moments_of(const CudaMoments &a, const double2 *from, int number)
-{
-    const Half p = half_of(number, a.h, a.w);
-    if (p.height <= 0) return {0.0, 0.0, 0.0};
-    const double2 m = from[number];
-    return {(double)(p.height * p.width * a.size), m.x, m.y};
-}
+/* Sums over values x, whose distances from some number are d: of d, and of d^2. */
+struct Sums {
+    double distances, squares;
+};
 
-__device__ __forceinline__ void merge_any(Moments *a, const Moments &b)
+/* The halves a thread takes: of `size` channels, `middle` the number from which distances are. */
+__device__ __forceinline__ Sums sums_of_halves(const CudaMoments &a, const double2 *from, double middle, const double *counts)
 {
-    if (b.count > 0.0) merge(a, b, __ddiv_rn(b.count, __dadd_rn(a->count, b.count)));
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) stats_merge(const __grid_constant__ CudaMoments a)
-{
-    __shared__ Moments part[THREADS];
-    const int patches = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * halves_across(a.w) / 2;
-    const int run = (patches + THREADS - 1) / THREADS, first = threadIdx.x * run, end = min(first + run, patches);
-    const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * 2 * patches;
-    Moments all = {0.0, 0.0, 0.0};
-#pragma unroll 1
-    for (int i = first; i < end; i++) {
-        Moments next = moments_of(a, from, 2 * i);
-        merge_any(&next, moments_of(a, from, 2 * i + 1));
-        if (i == first) all = next;
-        else merge_any(&all, next);
+    const int across = halves_across(a.w), halves = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * across;
+    const int down = MERGE_THREADS / across, along = MERGE_THREADS - down * across;
+    int row = threadIdx.x / across, column = threadIdx.x - row * across;
+    Sums sums = {0.0, 0.0};
+#pragma unroll 4
+    for (int i = threadIdx.x; i < halves; i += MERGE_THREADS) {
+        const int height = a.h - (2 * row + (column & 1)) * CUDA_HALF_H, width = a.w - (column >> 1) * CUDA_PATCH_W;
+        if (height > 0) {
+            const double2 half = from[i];
+            const double count = counts[min(CUDA_HALF_H, height) * min(CUDA_PATCH_W, width)], d = __dsub_rn(half.x, middle);
+            const double weighted = __dmul_rn(d, count);
+            sums.distances = __dadd_rn(sums.distances, weighted);
+            sums.squares = __dadd_rn(fma(weighted, d, sums.squares), half.y);
+        }
+        row += down;
+        column += along;
+        if (column >= across) {
+            column -= across;
+            row++;
+        }
     }
-    part[threadIdx.x] = all;
+    return sums;
+}
+
+extern "C" __global__ void __launch_bounds__(MERGE_THREADS) stats_merge(const __grid_constant__ CudaMoments a)
+{
+    __shared__ double counts[CUDA_HALF_H * CUDA_PATCH_W + 1]; /* values in half a patch of so many pixels */
+    __shared__ Sums part[MERGE_THREADS];
+    const int own = threadIdx.x;
+    if (own <= CUDA_HALF_H * CUDA_PATCH_W) counts[own] = (double)(own * a.size);
+    __syncthreads();
+    const int halves = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * halves_across(a.w);
+    const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * halves;
+    const double middle = from->x;
+    part[own] = sums_of_halves(a, from, middle, counts);
 #pragma unroll 1
-    for (int step = 1; step < THREADS; step *= 2) {
+    for (int step = MERGE_THREADS / 2; step > 0; step /= 2) {
         __syncthreads();
-        if (threadIdx.x % (2 * step) != 0) continue;
-        merge_any(&all, part[threadIdx.x + step]);
-        part[threadIdx.x] = all;
+        if (own >= step) continue;
+        part[own].distances = __dadd_rn(part[own].distances, part[own + step].distances);
+        part[own].squares = __dadd_rn(part[own].squares, part[own + step].squares);
     }
-    if (threadIdx.x != 0) return;
-    const float2 result = {__double2float_rn(all.mean), __double2float_rn(__ddiv_rn(all.m2, all.count))};
+    if (own != 0) return;
+    const double count = (double)((int64_t)a.h * a.w * a.size), shift = __ddiv_rn(part[0].distances, count);
+    const double m2 = __dsub_rn(part[0].squares, __dmul_rn(part[0].distances, shift));
+    const float2 result = {__double2float_rn(__dadd_rn(middle, shift)), __double2float_rn(__ddiv_rn(m2 < 0.0 ? 0.0 : m2, count))};
     float *stats = memory_at<float>(a.stats) + (uint64_t)blockIdx.y * a.pitch;
     ((float2 *)stats)[blockIdx.x] = result;
 #pragma unroll 1

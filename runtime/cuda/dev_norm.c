@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-enum { PRE_THREADS = 256, PRE_ITEMS = 1024, PRE_PIXELS = 16, VECTOR_THREADS = 128, STATS_THREADS = 128 };
+enum { PRE_THREADS = 256, PRE_ITEMS = 1024, PRE_PIXELS = 16, VECTOR_THREADS = 128, STATS_THREADS = 128, MERGE_THREADS = 256 };
 enum { HALF_BYTES = 256 /* of a pixel: what a block of threads takes of half a patch */ };
 
 static unsigned blocks_of(int64_t count, int of) { return (unsigned)((count + of - 1) / of); }
@@ -215,7 +215,7 @@ void cuda_stats_end(Dev *d, CudaStats *s)
                            .size = s->x.c / s->groups,
                            .pitch = (int32_t)s->stats.stride_t};
     if (dev_ok(d)) {
-        cuda_launch(d, "stats", "stats_merge", "", (CudaGrid){(unsigned)s->groups, (unsigned)s->x.t, 1, STATS_THREADS, 0}, &m);
+        cuda_launch(d, "stats", "stats_merge", "", (CudaGrid){(unsigned)s->groups, (unsigned)s->x.t, 1, MERGE_THREADS, 0}, &m);
     }
     cuda_scratch_free(d, &s->moments);
 }

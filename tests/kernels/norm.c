@@ -40,14 +40,15 @@ static void done(void *user, const char *version)
     check_equal(version, r->first, r->stats, count * sizeof *r->stats);
 }
 
-static void one(int t, int h, int w, int c, int groups, float offset)
+/* rows: those at the top that the offset is added to. */
+static void one(int t, int h, int w, int c, int groups, float offset, int rows)
 {
-    if (!check_begin("norm_stats_%d_%dx%d_%d_groups%d_offset%g", t, h, w, c, groups, (double)offset)) return;
+    if (!check_begin("norm_stats_%d_%dx%d_%d_groups%d_offset%g_of_%d", t, h, w, c, groups, (double)offset, rows)) return;
     Run r = {.t = t, .h = h, .w = w, .c = c, .groups = groups, .offset = offset};
     const size_t count = (size_t)(t * h * w * c);
     float *x = check_floats(count);
     check_normal(x, count);
-    for (size_t i = 0; i < count; i++) x[i] += offset;
+    for (int i = 0; i < (int)count; i++) x[i] += i / (w * c) % h < rows ? offset : 0.0f;
     r.x = x;
     r.stats = check_floats((size_t)(t * 2 * groups));
     r.want = check_floats((size_t)(t * 2 * groups));
@@ -70,8 +71,9 @@ static void one(int t, int h, int w, int c, int groups, float offset)
 
 void test_norm(void)
 {
-    one(1, 1, 1, 32, 32, 0.5f); /* one pixel, one channel a group: variance 0 */
-    one(2, 9, 17, 64, 32, 0.5f);
-    one(1, 8, 16, 96, 32, -3.0f);
-    one(1, 33, 50, 32, 32, 1000.0f);
+    one(1, 1, 1, 32, 32, 0.5f, 1); /* one pixel, one channel a group: variance 0 */
+    one(2, 9, 17, 64, 32, 0.5f, 9);
+    one(1, 8, 16, 96, 32, -3.0f, 8);
+    one(1, 33, 50, 32, 32, 1000.0f, 33);
+    one(1, 65, 290, 32, 32, 1000.0f, 4); /* the first half patch is far from the others; more of them than a block's threads */
 }
