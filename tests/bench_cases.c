@@ -3,6 +3,7 @@
  * tiles are found by their names; devices tell time. */
 #include "runtime/bench/cases.h"
 #include "runtime/bench/limits.h"
+#include "runtime/cuda/dev_gemm.h"
 
 #include <stdio.h>
 #include <string.h>

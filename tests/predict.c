@@ -4,10 +4,10 @@
  *
  * Where ptxas and nvdisasm are found, what the build counted is looked at too; skipped by name without them.
  */
-#include "runtime/cuda/dev_gemm.h"
 #include "runtime/cuda/kernels.h"
 #include "runtime/cuda/pieces.h"
 #include "runtime/cuda/predict.h"
+#include "runtime/cuda/tiles.h"
 #include "tools/sass.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 #include "runtime/bench/measure.h"
 
+#include "runtime/cuda/dev_gemm.h"
 #include "runtime/system.h"
 
 #include <math.h>

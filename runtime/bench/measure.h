@@ -9,6 +9,7 @@
 #ifndef UPRES_RUNTIME_BENCH_MEASURE_H
 #define UPRES_RUNTIME_BENCH_MEASURE_H
 
+#include "runtime/cuda/dev.h"
 #include "runtime/cuda/watch.h"
 #include "runtime/dev.h"
 

@@ -107,10 +107,7 @@ void cuda_wait(Dev *d)
     const CUresult flushed = cuda_recorder_flush(c->recorder);
     if (c->aside) cuda_worked(d, "cuStreamWaitEvent", cuda_side_end(c->side));
     const CUresult done = c->driver->stream_synchronize(c->stream);
-    if (cuda_worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) {
-        cuda_staging_idle(c->staging);
-        cuda_weights_check(d);
-    }
+    if (cuda_worked(d, "the work on the GPU", flushed != 0 ? flushed : done)) cuda_staging_idle(c->staging);
     cuda_leave(d);
 }
 

@@ -55,10 +55,6 @@ void cuda_streamed_weight(Dev *d);
 
 /* ----------------------------------------------------------------------------------------------------------- kernels */
 
-typedef struct CudaGrid {
-    unsigned x, y, z, threads, shared; /* blocks; threads of a block (x alone); bytes of dynamic shared memory */
-} CudaGrid;
-
 /* Enqueue `function` of kernels/cuda/<file>.cu (or kernels/ptx/<file>.ptx): its one parameter is the struct at args. */
 void cuda_launch(Dev *d, const char *file, const char *function, const char *macros, CudaGrid grid, const void *args);
 /* The same for arguments that change from frame to frame: no list of repeated launches has it. */
@@ -107,8 +103,8 @@ bool cuda_weight(Dev *d, const CudaWeightForm *form, CudaWeight *out);
 CUdeviceptr cuda_vector(Dev *d, const BoundWeight *w);
 /* All elements of a weight as floats at `to`, now, on the device (fold, tables). */
 void cuda_weight_floats(Dev *d, const BoundWeight *w, int64_t first, int64_t count, CUdeviceptr to);
-/* Called when all work is done: fails the device when a weight held a value that is not finite. */
-void cuda_weights_check(Dev *d);
+/* cuda_wait; then fails the device when a weight held a value that is not finite. */
+void cuda_weights_wait(Dev *d);
 /* The same for what is copied out meanwhile: words that have to be copied behind it, and what they said. */
 typedef struct CudaWords {
     CUdeviceptr at;

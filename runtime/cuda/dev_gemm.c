@@ -1,46 +1,12 @@
 /* Products on the CUDA device: which tile, and how many blocks of it. */
+#include "runtime/cuda/dev_gemm.h"
+
 #include "runtime/cuda/pieces.h"
 #include "runtime/cuda/watch.h"
 
-/*
- * speed: what a multiprocessor gets done with this tile, from how often operands are fetched for it and how much of its
- * time goes by before the first and after the last slab. An estimate: it decides between tiles, nothing else.
- */
-static const CudaGemmTile tiles[] = {
-    {"gemm_f32_128x64", "GEMM_ONLY=12", ELEMENT_F32, 128, 64, 4, 2, 1.0f, 0, false},
-    {"gemm_f32_64x64", "GEMM_ONLY=13", ELEMENT_F32, 64, 64, 4, 3, 0.8f, 0, false},
-    {"gemm_f32_128x8", "GEMM_ONLY=14", ELEMENT_F32, 128, 8, 4, 2, 0.3f, 0, false},
-    {"gemm_bf16_256x128", "GEMM_ONLY=20", ELEMENT_BF16, 256, 128, 8, 2, 1.0f, 0, false},
-    {"gemm_bf16_128x128", "GEMM_ONLY=21", ELEMENT_BF16, 128, 128, 4, 3, 0.9f, 0, false},
-    {"gemm_bf16_128x64", "GEMM_ONLY=22", ELEMENT_BF16, 128, 64, 4, 2, 0.75f, 0, false},
-    {"gemm_bf16_64x64", "GEMM_ONLY=23", ELEMENT_BF16, 64, 64, 4, 3, 0.55f, 0, false},
-    {"gemm_bf16_128x8", "GEMM_ONLY=24", ELEMENT_BF16, 128, 8, 4, 2, 0.25f, 0, false},
-    {"halo_bf16_192x128", "", ELEMENT_BF16, 192, 128, 8, 2, 0.95f, 4, true},
-    {"halo_bf16_256x8", "", ELEMENT_BF16, 256, 8, 8, 4, 0.6f, 1, true},
-    {"gemm_i8_192x128", "GEMM_ONLY=30", ELEMENT_I8, 192, 128, 8, 2, 1.0f, 0, false},
-    {"gemm_i8_128x128", "GEMM_ONLY=31", ELEMENT_I8, 128, 128, 8, 3, 0.85f, 0, false},
-    {"gemm_i8_128x64", "GEMM_ONLY=32", ELEMENT_I8, 128, 64, 8, 3, 0.65f, 0, false},
-    {"gemm_i8_64x64", "GEMM_ONLY=33", ELEMENT_I8, 64, 64, 4, 2, 0.45f, 0, false},
-    {"halo_i8_192x128", "", ELEMENT_I8, 192, 128, 8, 2, 1.25f, 4, true},
-    {"gemm_e4m3_256x128", "GEMM_ONLY=40", ELEMENT_E4M3, 256, 128, 8, 2, 0.85f, 0, false},
-    {"boxes_e4m3_256x128", "GEMM_ONLY=44", ELEMENT_E4M3, 256, 128, 8, 2, 1.0f, 4, false},
-    {"boxes_e4m3_128x128", "GEMM_ONLY=45", ELEMENT_E4M3, 128, 128, 8, 3, 0.9f, 1, false},
-    {"boxes_e4m3_64x64", "GEMM_ONLY=46", ELEMENT_E4M3, 64, 64, 2, 3, 0.5f, 1, false},
-    {"halo_e4m3_128x128", "GEMM_ONLY=47", ELEMENT_E4M3, 128, 128, 8, 3, 0.95f, 1, true},
-    {"gemm_e4m3_pair_256x128", "GEMM_ONLY=50", ELEMENT_E4M3_PAIR, 256, 128, 8, 2, 0.85f, 0, false},
-    {"boxes_e4m3_pair_256x128", "GEMM_ONLY=54", ELEMENT_E4M3_PAIR, 256, 128, 8, 2, 1.0f, 4, false},
-    {"boxes_e4m3_pair_128x128", "GEMM_ONLY=55", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.9f, 1, false},
-    {"boxes_e4m3_pair_64x64", "GEMM_ONLY=56", ELEMENT_E4M3_PAIR, 64, 64, 2, 3, 0.5f, 1, false},
-    {"halo_e4m3_pair_128x128", "GEMM_ONLY=57", ELEMENT_E4M3_PAIR, 128, 128, 8, 3, 0.95f, 1, true},
-};
-enum { TILES = sizeof tiles / sizeof tiles[0], ROW_BYTES = 128 /* of a tile */ };
+#include <math.h>
 
-bool cuda_gemm_tile(int index, CudaGemmTile *tile)
-{
-    if (index >= TILES) return false;
-    *tile = tiles[index];
-    return true;
-}
+enum { ROW_BYTES = 128 /* of a tile */ };
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -208,11 +174,6 @@ bool cuda_gemm_tells(const CudaGemm *g, const CudaGemmTile *t)
 
 /* -------------------------------------------------------------------------------------------------------------- tiles */
 
-bool cuda_gemm_has(const CudaDevice *d, const CudaGemmTile *t)
-{
-    return d->target >= (t->type > ELEMENT_I8 ? CUDA_TARGET_120F : t->producers > 0 ? CUDA_TARGET_90A : CUDA_TARGET_80);
-}
-
 bool cuda_gemm_fits(const CudaGemm *g, const CudaGemmTile *t)
 {
     if ((t->halo && window_of(&g->part[0]) == 1) || (t->producers == 0 && has_margins(g))) return false;
@@ -237,19 +198,18 @@ static double speed_of(const CudaGemmTile *t, int sms)
 CudaGemmTile cuda_gemm_choose(const Dev *d, const CudaGemm *g, Element type)
 {
     const int sms = cuda_device_of(d)->sms > 0 ? cuda_device_of(d)->sms : 1;
-    const CudaGemmTile *best = NULL;
-    double least = 0;
-    for (int i = 0; i < TILES; i++) {
-        const CudaGemmTile *t = &tiles[i];
-        if (t->type != type || !cuda_gemm_has(cuda_device_of(d), t) || !cuda_gemm_fits(g, t)) continue;
-        double time = (double)divide_up(blocks_of(g, t) * batch_of(g), sms) * t->rows * t->columns / speed_of(t, sms);
-        if (g->stat_groups > 0 && !cuda_gemm_tells(g, t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
-        if (best == NULL || time < least) {
+    CudaGemmTile best = {0}, t;
+    double least = HUGE_VAL;
+    for (int i = 0; cuda_gemm_tile(i, &t); i++) {
+        if (t.type != type || !cuda_gemm_has(cuda_device_of(d), &t) || !cuda_gemm_fits(g, &t)) continue;
+        double time = (double)divide_up(blocks_of(g, &t) * batch_of(g), sms) * t.rows * t.columns / speed_of(&t, sms);
+        if (g->stat_groups > 0 && !cuda_gemm_tells(g, &t)) time *= 1.0 + (double)READ_AGAIN / (double)depth_of(g);
+        if (time < least) {
             best = t;
             least = time;
         }
     }
-    return *best;
+    return best;
 }
 
 /* Two patches of A's pixels with their halo, and scales if any, beside the stages of B, of int8 with theirs; barriers where

@@ -80,7 +80,7 @@ const float *cuda_read(Dev *d, Tensor x)
     if (values == NULL) return NULL;
     uint8_t *raw = (uint8_t *)(values + count) - bytes;
     copy_elements_out(d, x, raw);
-    cuda_wait(d);
+    cuda_weights_wait(d);
     if (!d->failed) widen(values, raw, count, (Element)x.type);
     if (!d->failed) return values;
     cuda_read_end(d, values);
@@ -153,7 +153,7 @@ void cuda_bytes_out(Dev *d, Tensor x, void *to, uint64_t bytes)
         return;
     }
     cuda_copy_out(d, buffer, cuda_at(d, x), bytes);
-    cuda_wait(d);
+    cuda_weights_wait(d);
     if (!d->failed) memcpy(to, buffer, bytes);
     cuda_buffer_give(d->cuda->staging, buffer);
 }

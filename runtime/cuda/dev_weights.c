@@ -202,7 +202,7 @@ static bool have_upload(Dev *d, struct CudaWeights *w, uint64_t bytes)
     }
     uint64_t upload = WEIGHT_SMALL;
     while (upload < bytes) upload *= 2;
-    cuda_wait(d);
+    cuda_weights_wait(d);
     if (before > 0) d->totals.device_weight_bytes -= fixed;
     cuda_memory_give(d, w->beside);
     const uint64_t needed = weight_need_fixed(&(WeightNeed){.upload = upload});
@@ -230,7 +230,7 @@ static CUdeviceptr word_for(Dev *d, const BoundWeight *b, bool again)
 {
     struct CudaWeights *w = weights_of(d);
     if (w == NULL || cuda_planning(d)) return 0;
-    if (!again && w->word_count == WEIGHT_WORDS) cuda_wait(d); /* which looks at them */
+    if (!again && w->word_count == WEIGHT_WORDS) cuda_weights_wait(d);
     if (d->failed) return 0;
     if (again) return words_of(w);
     w->named[w->word_count] = (Named){b->file, b->tensor->name};
@@ -245,16 +245,17 @@ static bool are_good(Dev *d, const struct CudaWeights *w, const uint32_t *bad, s
     return i == count;
 }
 
-void cuda_weights_check(Dev *d)
+void cuda_weights_wait(Dev *d)
 {
-    struct CudaWeights *w = *cuda_weights_of(d);
+    cuda_wait(d);
+    struct CudaWeights *w = d->failed || cuda_planning(d) ? NULL : *cuda_weights_of(d);
     if (w == NULL || w->word_count <= 1) return;
     const size_t count = w->word_count;
     uint32_t bad[WEIGHT_WORDS] = {0};
     w->word_count = 1; /* all words are zero again, or the device has failed */
     w->round++;
     cuda_copy_out(d, bad, words_of(w), count * sizeof *bad);
-    cuda_wait(d); /* comes back here and finds nothing to do */
+    cuda_wait(d);
     are_good(d, w, bad, count);
 }
 

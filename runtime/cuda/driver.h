@@ -184,6 +184,11 @@ typedef struct CudaDevice {
     CudaTarget target;
 } CudaDevice;
 
+/* Of a launch. */
+typedef struct CudaGrid {
+    unsigned x, y, z, threads, shared; /* blocks; threads of a block (x alone); bytes of dynamic shared memory */
+} CudaGrid;
+
 /* How many devices the driver shows; 0 without one. */
 int cuda_device_count(void);
 /* What device `ordinal` is. False and a sentence: no driver, no such device, one older than compute capability 8.0. */

@@ -5,7 +5,8 @@
 #ifndef UPRES_RUNTIME_CUDA_WATCH_H
 #define UPRES_RUNTIME_CUDA_WATCH_H
 
-#include "runtime/cuda/dev_gemm.h"
+#include "kernels/cuda/args.h"
+#include "runtime/cuda/tiles.h"
 
 typedef struct CudaWatch {
     uint64_t launches;     /* a hash of all launches by name and grid: two precisions with the same one do the same */

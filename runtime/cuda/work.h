@@ -5,8 +5,9 @@
 #ifndef UPRES_RUNTIME_CUDA_WORK_H
 #define UPRES_RUNTIME_CUDA_WORK_H
 
-#include "runtime/cuda/dev_gemm.h"
+#include "kernels/cuda/args.h"
 #include "runtime/cuda/rates.h"
+#include "runtime/cuda/tiles.h"
 
 typedef enum WorkKind {
     WORK_BYTES,   /* moves memory: what is read and what is written, once each */

@@ -5,6 +5,7 @@
  * scale of its own. Moments of results are those that stats.cu makes of what was stored, to the bit.
  */
 #include "kernels/cpu/fp8.h"
+#include "runtime/cuda/dev_gemm.h"
 #include "runtime/cuda/pieces.h"
 #include "runtime/cuda/watch.h"
 

@@ -106,7 +106,7 @@ static void check_dequant(Dev *d, WeightType type)
     CudaScratch to = cuda_scratch(d, (uint64_t)count * sizeof(float));
     cuda_weight_floats(d, &s.bound, 0, count, to.address);
     cuda_scratch_free(d, &to);
-    cuda_wait(d);
+    cuda_weights_wait(d);
     check_true(strstr(dev_error(d), "weight 'random' holds a value that is not finite") != NULL, "error: %s",
                dev_error(d));
     cuda_weights_close(d); /* as new, for the next type */
