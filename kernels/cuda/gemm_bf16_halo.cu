@@ -26,7 +26,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
     for (int left = p.taps / taps * slabs_of(p, T::element_bytes); left > 0; left--) {
         barrier_wait(from.full_a(), from.patch_parity());
         uint32_t at_tap = from.a() + first;
-        int column = 0; /* the tap's pixel in its row */
+        int column = 0;
 #pragma unroll 1
         for (int tap = 0; tap < taps; tap++) {
             PatchRows<T> a;
@@ -41,9 +41,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
             __syncwarp();
             if (lane == 0) barrier_arrive(from.empty_b());
             from.next_stage();
-            column++;
-            at_tap += (column == window ? Patches<T>::width : 1) * TILE_ROW_BYTES; /* to the next row of the window, or pixel */
-            if (column == window) column = 0;
+            at_tap += to_next_tap<T>(column, window) * TILE_ROW_BYTES;
         }
         if (lane == 0) barrier_arrive(from.empty_a());
         from.next_patch();

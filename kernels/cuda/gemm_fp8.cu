@@ -270,7 +270,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
     for (int patch = 0; patch < patches; patch++) {
         barrier_wait(from.full_a(), from.patch_parity());
         uint32_t at_tap = from.a() + first, scale_at_tap = from.scales() + first_scale;
-        int column = 0; /* the tap's pixel in its row */
+        int column = 0;
 #pragma unroll 1
         for (int tap = 0; tap < taps; tap++) {
             PatchRows<T> a;
@@ -288,9 +288,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
             __syncwarp();
             if (lane == 0) barrier_arrive(from.empty_b());
             from.next_stage();
-            column++;
-            const uint32_t on = column == window ? Patches<T>::width : 1; /* to the next row of the window, or pixel */
-            if (column == window) column = 0;
+            const int on = to_next_tap<T>(column, window);
             at_tap += on * TILE_ROW_BYTES;
             scale_at_tap += on * 4;
         }

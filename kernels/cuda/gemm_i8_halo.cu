@@ -61,7 +61,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
 #pragma unroll 1
     for (int left = p.taps / taps * slabs_of(p, T::element_bytes); left > 0; left--) {
         barrier_wait(from.full_a(), from.patch_parity());
-        int pixel = 0, column = 0; /* the tap's in the patch; and in its row */
+        int pixel = 0, column = 0; /* the tap's in the patch */
 #pragma unroll 1
         for (int tap = 0; tap < taps; tap++) {
             barrier_wait(from.full_b(), from.parity);
@@ -69,9 +69,7 @@ __device__ __forceinline__ void add_products(const CudaGemmBoxes &boxes, int par
             __syncwarp();
             if ((thread_now() & 31) == 0) barrier_arrive(from.empty_b());
             from.next_stage();
-            column++;
-            pixel += column == window ? Patches<T>::width : 1; /* to the next row of the window, or pixel */
-            if (column == window) column = 0;
+            pixel += to_next_tap<T>(column, window);
         }
         if ((thread_now() & 31) == 0) barrier_arrive(from.empty_a());
         from.next_patch();

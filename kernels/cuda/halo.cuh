@@ -55,6 +55,15 @@ template <class T> struct Patches {
     }
 };
 
+/* Pixels of a patch from a tap's to the next one's, beside it or in the window's next row. column: of the tap in its row. */
+template <class T> __device__ __forceinline__ int to_next_tap(int &column, int window)
+{
+    column++;
+    const int on = column == window ? Patches<T>::width : 1;
+    if (column == window) column = 0;
+    return on;
+}
+
 /* Where a tap finds the first pixel of a tile: in which picture, row and column; these may lie outside. */
 struct BoxPlace {
     int picture, y, x;
