@@ -107,6 +107,7 @@ typedef struct DevSetup {
     int band_pixels;               /* cuda: for tests, the least a band of a thrifty history has; 0: what keeps a GPU busy */
     bool few_too;                  /* cuda: also pictures of a handful of pixels in that precision, else in float32, and attention
                                       of few keys: for tests */
+    uint64_t sort_keys;            /* cuda: for tests, how many values of pictures are sorted together; 0: as many as usual */
     bool fp8_scores;               /* cuda, DEV_FP8: attention's scores of e4m3, too, which are less exact than those of int8 at the
                                       same rate */
     WeightNeed weights;            /* cuda: as a plan found, so that their memory is taken when the device is opened; all zero:

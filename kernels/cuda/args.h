@@ -383,40 +383,43 @@ typedef struct CudaAdain {
     double divisor; /* of the sums */
 } CudaAdain;
 
-/* Planes of frames and their L, a, b: arrays of `all` values. */
+/* Planes of frames and their L, a, b: arrays of `all` values. color_to_lab: the style's three, then the content's. */
 typedef struct CudaLab {
-    uint64_t planes, lab, all;
+    uint64_t planes, style, lab, all;
     uint32_t plane, row, w;
     int32_t unused;
 } CudaLab;
 
 enum { CUDA_RANK_TILE = 4096 }; /* keys of a block */
 
-/* One pass of a sort of n keys: from values or keys to to_keys, with their places in the first order (where 0: as they stand;
- * to_where 0: not wanted). counts [256][tiles]; totals [256]. */
+/*
+ * One pass of sorts of several arrays of n: array a of keys, or at first of floats, at from + a * from_step goes to
+ * to + a * to_step, in values; places_only: it does not. Beside it go the places in the first order, of all arrays but the first
+ * `plain`: from `where` (at first they are as they stand) to to_where, n from array to array. counts [array][256][tiles]; totals
+ * and starts [array][256], starts (0: not wanted): where digits begin.
+ * rank_match has the values of rank in to_where's stead: `reference`, keys in order, to_step from array to array. keep: of the
+ * first array's own values; the others keep nothing.
+ */
 typedef struct CudaRank {
-    uint64_t values, keys, where, to_keys, to_where, counts, totals;
-    uint32_t n, tiles, shift;
+    uint64_t from, to, where, to_where, counts, totals, starts, reference;
+    uint64_t from_step, to_step;
+    uint32_t n, tiles, shift, plain;
+    int32_t at_first, places_only;
+    float keep;
     int32_t unused;
 } CudaRank;
 
-typedef struct CudaRankMatch {
-    uint64_t values, where, keys;
-    uint32_t n;
-    float keep, share;
-    int32_t unused;
-} CudaRankMatch;
-
 enum { CUDA_HUES = 12, CUDA_NO_HUE = 255 }; /* bins of hue */
 
-/* Planes of frames: their saturations and bins of hue as floats and bytes without gaps, and planes made of them. */
+/* Planes of frames: their saturations and bins of hue as floats and bytes without gaps, and planes made of them. hsv_split: the
+ * style's, then those of `planes`. */
 typedef struct CudaHsv {
-    uint64_t planes, saturations, bins, to;
+    uint64_t planes, style, saturations, bins, to;
     uint32_t plane, row, w;
     int32_t unused;
 } CudaHsv;
 
-/* Keys for a pass of a sort: the bins of the pixels at `where`; bin 0 alone, or all others. */
+/* Keys for a pass of a sort: the bins of the pixels at `where`; bin 0 alone, or all others. Arrays of n. */
 typedef struct CudaHueKeys {
     uint64_t bins, where, keys;
     uint32_t n;

@@ -195,25 +195,28 @@ __device__ __forceinline__ float xyz_of(float f, float white)
     return __fmul_rn(white, f > 0.20689655172f ? cube(f) : __fdiv_rn(__fsub_rn(__fmul_rn(f, 116.0f), 16.0f), 903.296296296f));
 }
 
-/* Signed RGB to L, a, b: three arrays without gaps, `all` values each, in the order frame, row, column. Blocks: x columns,
- * y rows, z frames. */
+/* Signed RGB to L, a, b: three arrays of the style, then three of the content, without gaps, `all` values each, in the order
+ * frame, row, column. Blocks: x columns, y rows, z the frames of the one, then of the other. */
 extern "C" __global__ void __launch_bounds__(THREADS) color_to_lab(const __grid_constant__ CudaLab a)
 {
-    const uint32_t x = blockIdx.x * THREADS + threadIdx.x;
+    const uint32_t x = blockIdx.x * THREADS + threadIdx.x, frames = gridDim.z / 2;
     if (x >= a.w) return;
-    const uint64_t at = (uint64_t)blockIdx.z * 3 * a.plane + (uint64_t)blockIdx.y * a.row + x;
-    const float *from = memory_at<const float>(a.planes) + at;
+    const bool of_style = blockIdx.z < frames;
+    const uint32_t frame = of_style ? blockIdx.z : blockIdx.z - frames;
+    const uint64_t at = (uint64_t)frame * 3 * a.plane + (uint64_t)blockIdx.y * a.row + x;
+    const float *from = memory_at<const float>(of_style ? a.style : a.planes) + at;
     const float r = linear_of(from[0]), g = linear_of(from[a.plane]), b = linear_of(from[2 * (uint64_t)a.plane]);
     const float f0 = lab_of(__fdiv_rn(dot3(0.4124564f, 0.3575761f, 0.1804375f, r, g, b), 0.95047f));
     const float f1 = lab_of(dot3(0.2126729f, 0.7151522f, 0.0721750f, r, g, b));
     const float f2 = lab_of(__fdiv_rn(dot3(0.0193339f, 0.1191920f, 0.9503041f, r, g, b), 1.08883f));
-    float *to = memory_at<float>(a.lab) + (((uint64_t)blockIdx.z * gridDim.y + blockIdx.y) * a.w + x);
+    float *to = memory_at<float>(a.lab) + (of_style ? 0 : 3 * a.all);
+    to += ((uint64_t)frame * gridDim.y + blockIdx.y) * a.w + x;
     to[0] = __fsub_rn(__fmul_rn(f1, 116.0f), 16.0f);
     to[a.all] = __fmul_rn(__fsub_rn(f0, f1), 500.0f);
     to[2 * a.all] = __fmul_rn(__fsub_rn(f1, f2), 200.0f);
 }
 
-/* And back. */
+/* And back: of one picture. */
 extern "C" __global__ void __launch_bounds__(THREADS) color_from_lab(const __grid_constant__ CudaLab a)
 {
     const uint32_t x = blockIdx.x * THREADS + threadIdx.x;

@@ -1,7 +1,7 @@
 /*
  * Colour by saturation, and its mixture with the wavelet method: kernels/cpu/color_hsv.c, operation by operation.
  *
- * Saturations of a picture are sorted once (rank.cu); one more pass of the sort, by bins of hue, then puts the pixels of every
+ * Saturations of both pictures are sorted once (rank.cu); one more pass of the sort, by bins of hue, then puts the pixels of every
  * bin in a row, in order. Red lies in two bins, the first and the last, so that pass is done for the first alone, then for the
  * others. Which bins count, the device sees for itself: the places where they begin tell their sizes.
  */
@@ -51,9 +51,9 @@ __device__ __forceinline__ uint32_t bin_of(float h)
 }
 
 /* Places of this thread's pixel: in planes, and without gaps. Blocks: x columns, y rows, z frames. */
-__device__ __forceinline__ uint64_t in_planes(uint32_t x, uint32_t plane, uint32_t row)
+__device__ __forceinline__ uint64_t in_planes(uint32_t frame, uint32_t x, uint32_t plane, uint32_t row)
 {
-    return (uint64_t)blockIdx.z * 3 * plane + (uint64_t)blockIdx.y * row + x;
+    return (uint64_t)frame * 3 * plane + (uint64_t)blockIdx.y * row + x;
 }
 
 __device__ __forceinline__ uint64_t in_rows(uint32_t x, uint32_t w)
@@ -61,12 +61,14 @@ __device__ __forceinline__ uint64_t in_rows(uint32_t x, uint32_t w)
     return ((uint64_t)blockIdx.z * gridDim.y + blockIdx.y) * w + x;
 }
 
-/* Saturations and bins of hue. Blocks: as above. */
+/* Saturations and bins of hue of two pictures. Blocks: x columns, y rows, z the frames of the style, then of the other. */
 extern "C" __global__ void __launch_bounds__(THREADS) hsv_split(const __grid_constant__ CudaHsv a)
 {
-    const uint32_t x = blockIdx.x * THREADS + threadIdx.x;
+    const uint32_t x = blockIdx.x * THREADS + threadIdx.x, frames = gridDim.z / 2;
     if (x >= a.w) return;
-    const Rgb p = rgb_at(a.planes, in_planes(x, a.plane, a.row), a.plane);
+    const bool of_style = blockIdx.z < frames;
+    const uint32_t frame = of_style ? blockIdx.z : blockIdx.z - frames;
+    const Rgb p = rgb_at(of_style ? a.style : a.planes, in_planes(frame, x, a.plane, a.row), a.plane);
     const uint64_t to = in_rows(x, a.w);
     memory_at<float>(a.saturations)[to] = saturation(p);
     memory_at<uint8_t>(a.bins)[to] = (uint8_t)bin_of(hue(p));
@@ -77,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) hsv_join(const __grid_cons
 {
     const uint32_t x = blockIdx.x * THREADS + threadIdx.x;
     if (x >= a.w) return;
-    const uint64_t at = in_planes(x, a.plane, a.row);
+    const uint64_t at = in_planes(blockIdx.z, x, a.plane, a.row);
     const Rgb own = rgb_at(a.planes, at, a.plane);
     const float s = memory_at<const float>(a.saturations)[in_rows(x, a.w)], v = own.most;
     const float sixths = __fmul_rn(hue(own), 6.0f), whole = floorf(sixths), f = __fsub_rn(sixths, whole);
@@ -93,14 +95,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) hsv_join(const __grid_cons
     to[2 * (uint64_t)a.plane] = __fsub_rn(__fmul_rn(clamp_unit(b), 2.0f), 1.0f);
 }
 
+/* Blocks: x pixels, y pictures. */
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) hsv_keys(const __grid_constant__ CudaHueKeys a)
 {
     const uint32_t i = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (i >= a.n) return;
-    const uint32_t bin = memory_at<const uint8_t>(a.bins)[memory_at<const uint32_t>(a.where)[i]];
+    const uint64_t picture = (uint64_t)blockIdx.y * a.n, at = picture + i;
+    const uint32_t bin = memory_at<const uint8_t>(a.bins)[picture + memory_at<const uint32_t>(a.where)[at]];
     const bool in_first = bin == 0 || bin >= CUDA_HUES - 1, in_others = bin > 0 && bin < CUDA_HUES;
     const uint32_t first = in_first ? 0 : CUDA_NO_HUE, others = in_others ? bin : CUDA_NO_HUE;
-    memory_at<uint32_t>(a.keys)[i] = a.first ? first : others;
+    memory_at<uint32_t>(a.keys)[at] = a.first ? first : others;
 }
 
 /* A pixel takes the saturation of the style's pixel that has its rank, or its share of the ranks, in the same bin. */
@@ -126,7 +130,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) hsv_mix(const __grid_const
 {
     const uint32_t x = blockIdx.x * THREADS + threadIdx.x;
     if (x >= a.w) return;
-    const uint64_t at = in_planes(x, a.plane, a.row);
+    const uint64_t at = in_planes(blockIdx.z, x, a.plane, a.row);
     const float have = saturation(rgb_at(a.content, at, a.plane)), want = saturation(rgb_at(a.style, at, a.plane));
     const float over = __fsub_rn(saturation(rgb_at(a.wavelet, at, a.plane)), want);
     const float power = __fmul_rn(-5.0f, __fsub_rn(__fsub_rn(have, want), 0.15f));

@@ -2,9 +2,11 @@
  * Values matched by rank, as kernels/cpu/color_rank.c: a radix sort of floats as 32-bit keys in the same order, 8 bits a pass,
  * least first. Every pass keeps the order of equal digits, so ranks are the same however the work is divided.
  *
- * A pass: digits of every tile are counted; the counts of a digit become places within it, tile by tile, and its total; totals
- * become the places where digits begin; tiles put their keys there. A warp has keys in a row, so that lanes with the same digit
- * find their places by looking at one another.
+ * A pass: digits of every tile are counted; the counts of a digit become places within it, tile by tile, and its total; tiles
+ * put their keys there, behind the totals of the digits below. A warp has keys in a row, so that lanes with the same digit find
+ * their places by looking at one another. Its lanes have all their keys in registers: their loads wait together.
+ *
+ * Several arrays are sorted at once: blockIdx.y.
  */
 #include "ptx.cuh"
 
@@ -22,12 +24,36 @@ __device__ __forceinline__ float value_of(uint32_t key)
     return __uint_as_float(key ^ (key >> 31 ? 0x80000000u : 0xffffffffu));
 }
 
-__device__ __forceinline__ uint32_t key_at(const CudaRank &a, uint32_t i)
+/* The first of a lane's keys; the others follow 32 apart. Blocks: x tiles, y arrays. */
+__device__ __forceinline__ uint32_t first_of_lane()
 {
-    return a.values != 0 ? key_of(memory_at<const float>(a.values)[i]) : memory_at<const uint32_t>(a.keys)[i];
+    return blockIdx.x * CUDA_RANK_TILE + threadIdx.x / 32 * (32 * ROUNDS) + threadIdx.x % 32;
+}
+
+__device__ __forceinline__ void load_words(uint32_t (&x)[ROUNDS], uint64_t from, uint32_t first, uint32_t n)
+{
+    const uint32_t *words = memory_at<const uint32_t>(from) + first;
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) x[i] = first + i * 32 < n ? words[i * 32] : 0;
+}
+
+__device__ __forceinline__ void load_keys(uint32_t (&keys)[ROUNDS], const CudaRank &a, uint32_t first, bool floats)
+{
+    load_words(keys, a.from + sizeof(uint32_t) * a.from_step * blockIdx.y, first, a.n);
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) keys[i] = floats ? key_of(__uint_as_float(keys[i])) : keys[i];
 }
 
 __device__ __forceinline__ uint32_t digit_of(const CudaRank &a, uint32_t key) { return key >> a.shift & (DIGITS - 1); }
+
+/* Adds the digits of a lane's keys to counts in shared memory. */
+__device__ __forceinline__ void count_digits(uint32_t *count, const CudaRank &a, const uint32_t (&keys)[ROUNDS], uint32_t first)
+{
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) {
+        if (first + i * 32 < a.n) atomicAdd(&count[digit_of(a, keys[i])], 1u);
+    }
+}
 
 /* The lanes whose digit is this one's; none for a lane without a key. */
 __device__ __forceinline__ uint32_t equals(uint32_t digit, bool valid)
@@ -36,26 +62,24 @@ __device__ __forceinline__ uint32_t equals(uint32_t digit, bool valid)
 #pragma unroll
     for (int bit = 0; bit < 8; bit++) {
         const bool set = digit >> bit & 1;
-        const uint32_t have = __ballot_sync(~0u, set);
-        lanes &= set ? have : ~have;
+        lanes &= __ballot_sync(~0u, set) ^ (set ? 0 : ~0u);
     }
     return valid ? lanes : 0;
 }
 
-/* Counts of the digits of every tile: [digit][tile]. */
+/* Counts of the digits of every tile: [array][digit][tile]. */
 extern "C" __global__ void __launch_bounds__(THREADS) rank_count(const __grid_constant__ CudaRank a)
 {
     __shared__ uint32_t count[DIGITS];
+    const uint32_t first = first_of_lane();
+    uint32_t keys[ROUNDS];
+    load_keys(keys, a, first, a.at_first);
     count[threadIdx.x] = 0;
     __syncthreads();
-    const uint32_t first = blockIdx.x * CUDA_RANK_TILE + threadIdx.x;
-#pragma unroll 1
-    for (int i = 0; i < ROUNDS; i++) {
-        const uint32_t at = first + i * THREADS;
-        if (at < a.n) atomicAdd(&count[digit_of(a, key_at(a, at))], 1u);
-    }
+    count_digits(count, a, keys, first);
     __syncthreads();
-    memory_at<uint32_t>(a.counts)[threadIdx.x * a.tiles + blockIdx.x] = count[threadIdx.x];
+    const uint64_t row = (uint64_t)(blockIdx.y * DIGITS + threadIdx.x) * a.tiles;
+    memory_at<uint32_t>(a.counts)[row + blockIdx.x] = count[threadIdx.x];
 }
 
 /* Exclusive sums over all threads of the block, and the sum of all. */
@@ -81,10 +105,11 @@ __device__ __forceinline__ uint32_t sums_before(uint32_t x, uint32_t *all)
     return before + sum - x;
 }
 
-/* Counts of one digit to places among its keys, and their number. Blocks: x digits. */
+/* Counts of one digit to places among its keys, and their number. Blocks: x digits, y arrays. */
 extern "C" __global__ void __launch_bounds__(THREADS) rank_places(const __grid_constant__ CudaRank a)
 {
-    uint32_t *counts = memory_at<uint32_t>(a.counts) + blockIdx.x * a.tiles, before = 0;
+    const uint32_t digit = blockIdx.y * DIGITS + blockIdx.x;
+    uint32_t *counts = memory_at<uint32_t>(a.counts) + (uint64_t)digit * a.tiles, before = 0;
 #pragma unroll 1
     for (uint32_t first = 0; first < a.tiles; first += THREADS) {
         const uint32_t tile = first + threadIdx.x, count = tile < a.tiles ? counts[tile] : 0;
@@ -93,37 +118,24 @@ extern "C" __global__ void __launch_bounds__(THREADS) rank_places(const __grid_c
         if (tile < a.tiles) counts[tile] = before + place;
         before += all;
     }
-    if (threadIdx.x == 0) memory_at<uint32_t>(a.totals)[blockIdx.x] = before;
+    if (threadIdx.x == 0) memory_at<uint32_t>(a.totals)[digit] = before;
 }
 
-/* Totals of digits to places where they begin. One block. */
-extern "C" __global__ void __launch_bounds__(THREADS) rank_starts(const __grid_constant__ CudaRank a)
-{
-    uint32_t *totals = memory_at<uint32_t>(a.totals), all;
-    totals[threadIdx.x] = sums_before(totals[threadIdx.x], &all);
-}
-
-/* Keys, and where they come from, in the order of this digit. */
-extern "C" __global__ void __launch_bounds__(THREADS) rank_scatter(const __grid_constant__ CudaRank a)
+/* Places of a lane's keys in the order of this digit. */
+__device__ __forceinline__ void find_places(uint32_t (&to)[ROUNDS], const CudaRank &a, const uint32_t (&keys)[ROUNDS],
+                                            uint32_t first)
 {
     __shared__ uint32_t places[WARPS][DIGITS];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    uint32_t *place = places[warp];
-#pragma unroll 1
-    for (int i = lane; i < DIGITS; i += 32) place[i] = 0;
+    const int lane = threadIdx.x % 32;
+    uint32_t *place = places[threadIdx.x / 32];
+#pragma unroll
+    for (int i = 0; i < DIGITS / 32; i++) place[i * 32 + lane] = 0;
     __syncwarp();
-    const uint32_t first = blockIdx.x * CUDA_RANK_TILE + warp * 32 * ROUNDS + lane, below = (1u << lane) - 1;
-#pragma unroll 1
-    for (int i = 0; i < ROUNDS; i++) {
-        const uint32_t at = first + i * 32;
-        const uint32_t digit = at < a.n ? digit_of(a, key_at(a, at)) : 0, lanes = equals(digit, at < a.n);
-        if (lanes != 0 && (lanes & below) == 0) place[digit] += __popc(lanes);
-        __syncwarp();
-    }
-    __syncthreads();
-    const uint32_t digit = threadIdx.x;
-    uint32_t next = memory_at<const uint32_t>(a.totals)[digit];
-    next += memory_at<const uint32_t>(a.counts)[digit * a.tiles + blockIdx.x];
+    count_digits(place, a, keys, first);
+    const uint32_t digit = threadIdx.x, of_array = blockIdx.y * DIGITS + digit;
+    uint32_t all, next = sums_before(memory_at<const uint32_t>(a.totals)[of_array], &all);
+    if (a.starts != 0 && blockIdx.x == 0) memory_at<uint32_t>(a.starts)[of_array] = next;
+    next += memory_at<const uint32_t>(a.counts)[(uint64_t)of_array * a.tiles + blockIdx.x];
 #pragma unroll
     for (int i = 0; i < WARPS; i++) {
         const uint32_t count = places[i][digit];
@@ -131,27 +143,61 @@ extern "C" __global__ void __launch_bounds__(THREADS) rank_scatter(const __grid_
         next += count;
     }
     __syncthreads();
-#pragma unroll 1
+    const uint32_t below = (1u << lane) - 1;
+#pragma unroll
     for (int i = 0; i < ROUNDS; i++) {
-        const uint32_t at = first + i * 32, key = at < a.n ? key_at(a, at) : 0, own = digit_of(a, key);
-        const uint32_t lanes = equals(own, at < a.n), begin = place[own];
+        const uint32_t own = digit_of(a, keys[i]), lanes = equals(own, first + i * 32 < a.n), begin = place[own];
+        to[i] = begin + __popc(lanes & below);
         __syncwarp();
-        if (lanes != 0) {
-            const uint32_t to = begin + __popc(lanes & below);
-            if ((lanes & below) == 0) place[own] = begin + __popc(lanes);
-            memory_at<uint32_t>(a.to_keys)[to] = key;
-            const uint32_t where = a.where != 0 ? memory_at<const uint32_t>(a.where)[at] : at;
-            if (a.to_where != 0) memory_at<uint32_t>(a.to_where)[to] = where;
-        }
+        if (lanes != 0 && (lanes & below) == 0) place[own] = begin + __popc(lanes);
         __syncwarp();
     }
 }
 
-/* The value of rank i becomes keep * itself + share * the one of that rank in the reference, whose keys are `keys`. */
-extern "C" __global__ void __launch_bounds__(THREADS) rank_match(const __grid_constant__ CudaRankMatch a)
+/* Keys, and where they come from, in the order of this digit. */
+extern "C" __global__ void __launch_bounds__(THREADS) rank_scatter(const __grid_constant__ CudaRank a)
 {
-    const uint32_t i = blockIdx.x * THREADS + threadIdx.x;
-    if (i >= a.n) return;
-    float *value = memory_at<float>(a.values) + memory_at<const uint32_t>(a.where)[i];
-    *value = __fadd_rn(__fmul_rn(a.keep, *value), __fmul_rn(a.share, value_of(memory_at<const uint32_t>(a.keys)[i])));
+    const uint32_t first = first_of_lane();
+    uint32_t keys[ROUNDS], to[ROUNDS];
+    load_keys(keys, a, first, a.at_first);
+    find_places(to, a, keys, first);
+    if (!a.places_only) {
+        uint32_t *sorted = memory_at<uint32_t>(a.to) + a.to_step * blockIdx.y;
+#pragma unroll
+        for (int i = 0; i < ROUNDS; i++) {
+            if (first + i * 32 < a.n) sorted[to[i]] = keys[i];
+        }
+    }
+    if (blockIdx.y < a.plain) return;
+    const uint64_t array = (uint64_t)a.n * (blockIdx.y - a.plain);
+    if (!a.at_first) load_words(keys, a.where + sizeof(uint32_t) * array, first, a.n);
+    uint32_t *where = memory_at<uint32_t>(a.to_where) + array;
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) {
+        if (first + i * 32 < a.n) where[to[i]] = a.at_first ? first + i * 32 : keys[i];
+    }
+}
+
+/* A last pass, whose keys need not be put in order: each goes back where it comes from, as keep * itself + share * the value of
+ * its rank in the reference. */
+extern "C" __global__ void __launch_bounds__(THREADS) rank_match(const __grid_constant__ CudaRank a)
+{
+    const uint32_t first = first_of_lane();
+    const uint64_t array = a.to_step * blockIdx.y;
+    uint32_t keys[ROUNDS], to[ROUNDS];
+    load_keys(keys, a, first, false);
+    find_places(to, a, keys, first);
+    const uint32_t *reference = memory_at<const uint32_t>(a.reference) + array;
+    const float keep = blockIdx.y == 0 ? a.keep : 0.0f, share = __fsub_rn(1.0f, keep);
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) {
+        const float other = value_of(first + i * 32 < a.n ? reference[to[i]] : 0);
+        keys[i] = __float_as_uint(__fadd_rn(__fmul_rn(keep, value_of(keys[i])), __fmul_rn(share, other)));
+    }
+    load_words(to, a.where + sizeof(uint32_t) * a.n * blockIdx.y, first, a.n);
+    uint32_t *values = memory_at<uint32_t>(a.to) + array;
+#pragma unroll
+    for (int i = 0; i < ROUNDS; i++) {
+        if (first + i * 32 < a.n) values[to[i]] = keys[i];
+    }
 }

@@ -4,7 +4,7 @@
 #include "kernels/cpu/color.h"
 #include "runtime/cuda/dev.h"
 
-enum { THREADS = 128, RANK_THREADS = 256, DIGITS = 256, DIGIT_BITS = 8, LEVELS = 5 };
+enum { THREADS = 128, RANK_THREADS = 256, DIGITS = 256, DIGIT_BITS = 8, PASSES = 32 / DIGIT_BITS, LEVELS = 5 };
 
 static unsigned blocks_of(uint64_t items, unsigned size) { return (unsigned)((items + size - 1) / size); }
 
@@ -95,175 +95,227 @@ static void adain(Dev *d, const ColorArgs *c)
 
 /* ------------------------------------------------------------------------------------------------------------- ranks */
 
-/* Memory of sorts of n keys: keys on their way from one to another, counts. Their places are the caller's. */
+/* Keys of arrays that are sorted together, at most: launches of more gain nothing, and their memory stays small. */
+static const uint64_t most_keys = 1 << 24;
+
+static bool sorted_together(const Dev *d, uint64_t n, unsigned arrays)
+{
+    const uint64_t tested = cuda_setup_of(d)->sort_keys;
+    return n * arrays <= (tested > 0 ? tested : most_keys);
+}
+
+/* Memory of sorts of `arrays` arrays of n keys: keys on their way from one order to another, counts. */
 typedef struct Sorter {
-    CudaScratch keys[2], counts, totals;
+    CudaScratch keys, counts, totals;
     uint32_t n;
+    unsigned arrays;
 } Sorter;
 
-static Sorter sorter(Dev *d, uint32_t n)
+static Sorter sorter(Dev *d, uint32_t n, unsigned arrays)
 {
-    Sorter s = {.n = n, .totals = cuda_scratch(d, DIGITS * sizeof n)};
-    for (int i = 0; i < 2; i++) s.keys[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
-    s.counts = cuda_scratch(d, (uint64_t)DIGITS * blocks_of(n, CUDA_RANK_TILE) * sizeof n);
+    Sorter s = {.n = n, .arrays = arrays};
+    s.totals = cuda_scratch(d, (uint64_t)arrays * DIGITS * sizeof n);
+    s.keys = cuda_scratch(d, (uint64_t)arrays * n * sizeof n);
+    s.counts = cuda_scratch(d, (uint64_t)arrays * DIGITS * blocks_of(n, CUDA_RANK_TILE) * sizeof n);
     return s;
 }
 
 static void sorter_free(Dev *d, Sorter *s)
 {
     cuda_scratch_free(d, &s->counts);
-    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &s->keys[i]);
+    cuda_scratch_free(d, &s->keys);
     cuda_scratch_free(d, &s->totals);
 }
 
-static CudaRank rank_of(const Sorter *s, CUdeviceptr totals)
+/* Of arrays without gaps between them. */
+static CudaRank rank_of(const Sorter *s)
 {
-    return (CudaRank){.counts = s->counts.address, .totals = totals, .n = s->n, .tiles = blocks_of(s->n, CUDA_RANK_TILE)};
+    return (CudaRank){.counts = s->counts.address, .totals = s->totals.address, .from_step = s->n, .to_step = s->n, .n = s->n,
+                      .tiles = blocks_of(s->n, CUDA_RANK_TILE)};
 }
 
-/* By the digit at a->shift; a->totals become the places where digits begin. */
-static void sort_pass(Dev *d, const CudaRank *a)
+static CudaGrid tiles_grid(const CudaRank *a, unsigned arrays) { return (CudaGrid){a->tiles, arrays, 1, RANK_THREADS, 0}; }
+
+/* How often every digit at a->shift occurs, and where each tile's begin among them. */
+static void count_digits(Dev *d, const CudaRank *a, unsigned arrays)
 {
-    const CudaGrid tiles = {a->tiles, 1, 1, RANK_THREADS, 0};
-    cuda_launch(d, "rank", "rank_count", "", tiles, a);
-    cuda_launch(d, "rank", "rank_places", "", (CudaGrid){DIGITS, 1, 1, RANK_THREADS, 0}, a);
-    cuda_launch(d, "rank", "rank_starts", "", (CudaGrid){1, 1, 1, RANK_THREADS, 0}, a);
-    cuda_launch(d, "rank", "rank_scatter", "", tiles, a);
+    cuda_launch(d, "rank", "rank_count", "", tiles_grid(a, arrays), a);
+    cuda_launch(d, "rank", "rank_places", "", (CudaGrid){DIGITS, arrays, 1, RANK_THREADS, 0}, a);
 }
 
-/* Sorts floats at `values`. Four passes: keys end in the second of `keys`, their places in where[1] unless `where` is NULL. */
-static void sort(Dev *d, const Sorter *s, CUdeviceptr values, const CUdeviceptr keys[2], const CudaScratch *where)
+static void sort_pass(Dev *d, const CudaRank *a, unsigned arrays)
 {
-    CudaRank a = rank_of(s, s->totals.address);
-    a.values = values;
-    for (int pass = 0; pass < 32 / DIGIT_BITS; pass++) {
-        a.shift = (uint32_t)(pass * DIGIT_BITS);
-        a.to_keys = keys[pass % 2];
-        a.to_where = where != NULL ? where[pass % 2].address : 0;
-        sort_pass(d, &a);
-        a.values = 0;
-        a.keys = a.to_keys;
-        a.where = a.to_where;
-    }
+    count_digits(d, a, arrays);
+    cuda_launch(d, "rank", "rank_scatter", "", tiles_grid(a, arrays), a);
 }
 
 /* --------------------------------------------------------------------------------------------------------------- lab */
 
-/* Values are matched with those of the reference by rank; the reference's memory is used up. */
-static void rank_match(Dev *d, const Sorter *s, const CudaScratch where[2], CUdeviceptr values, CUdeviceptr reference,
-                       float keep)
+enum { CHANNELS = 3 };
+
+/* The arrays of both pictures, the style's first: three of each. Of them those of some channels are sorted together. */
+typedef struct Channels {
+    CUdeviceptr values;
+    CudaScratch where[2]; /* of the content */
+    unsigned count;
+} Channels;
+
+/* A pass between values and s->keys, and back. */
+static CudaRank channels_pass(const Sorter *s, const Channels *c, int pass)
 {
-    sort(d, s, reference, (CUdeviceptr[]){s->keys[0].address, reference}, NULL);
-    sort(d, s, values, (CUdeviceptr[]){s->keys[0].address, s->keys[1].address}, where);
-    const CudaRankMatch a = {.values = values, .where = where[1].address, .keys = reference, .n = s->n, .keep = keep,
-                             .share = 1.0f - keep};
-    cuda_launch(d, "rank", "rank_match", "", (CudaGrid){blocks_of(s->n, RANK_THREADS), 1, 1, RANK_THREADS, 0}, &a);
+    const uint64_t apart = (uint64_t)CHANNELS / c->count * s->n; /* the style's channels, then the content's */
+    const bool back = pass % 2 != 0;
+    CudaRank a = rank_of(s);
+    a.from = back ? s->keys.address : c->values;
+    a.to = back ? c->values : s->keys.address;
+    if (back) a.to_step = apart;
+    else a.from_step = apart;
+    a.at_first = pass == 0;
+    a.shift = (uint32_t)(pass * DIGIT_BITS);
+    a.plain = c->count;
+    a.where = c->where[(pass + 1) % 2].address;
+    a.to_where = c->where[pass % 2].address;
+    return a;
+}
+
+/* The content's values are matched with the style's by rank, and stand in their old places again; the style's are used up. */
+static void match_channels(Dev *d, const Sorter *s, const Channels *c, float keep)
+{
+    for (int pass = 0; pass < PASSES - 1; pass++) {
+        const CudaRank a = channels_pass(s, c, pass);
+        sort_pass(d, &a, s->arrays);
+    }
+    CudaRank a = channels_pass(s, c, PASSES - 1);
+    count_digits(d, &a, s->arrays);
+    cuda_launch(d, "rank", "rank_scatter", "", tiles_grid(&a, c->count), &a);
+    const uint64_t skipped = c->count; /* the style's arrays */
+    a.reference = a.to;
+    a.to += CHANNELS * (uint64_t)s->n * sizeof(float);
+    a.from += skipped * s->n * sizeof(float);
+    a.counts += skipped * DIGITS * a.tiles * sizeof(uint32_t);
+    a.totals += skipped * DIGITS * sizeof(uint32_t);
+    a.keep = keep;
+    cuda_launch(d, "rank", "rank_match", "", tiles_grid(&a, c->count), &a);
 }
 
 static void lab(Dev *d, const ColorArgs *c)
 {
     const Tensor x = c->content;
     const uint64_t all = (uint64_t)(x.t / 3) * (uint64_t)x.h * (uint64_t)x.c, array = all * sizeof(float);
-    const CudaGrid grid = samples_grid(x, x.t / 3);
     wavelet(d, c);
-    CudaScratch content = cuda_scratch(d, 3 * array), style = cuda_scratch(d, 3 * array);
-    CudaLab a = {.planes = cuda_at(d, c->style), .lab = style.address, .all = all, .plane = (uint32_t)x.stride_t,
-                 .row = (uint32_t)x.stride_h, .w = (uint32_t)x.c};
-    cuda_launch(d, "color", "color_to_lab", "", grid, &a);
-    a.planes = cuda_at(d, x);
-    a.lab = content.address;
-    cuda_launch(d, "color", "color_to_lab", "", grid, &a);
-    CudaScratch where[2] = {cuda_scratch(d, array), cuda_scratch(d, array)};
-    Sorter s = sorter(d, (uint32_t)all);
-    for (uint64_t i = 0; i < 3; i++)
-        rank_match(d, &s, where, content.address + i * array, style.address + i * array, i == 0 ? 0.8f : 0.0f);
+    CudaScratch values = cuda_scratch(d, 2 * CHANNELS * array);
+    CudaLab a = {.planes = cuda_at(d, x), .style = cuda_at(d, c->style), .lab = values.address, .all = all,
+                 .plane = (uint32_t)x.stride_t, .row = (uint32_t)x.stride_h, .w = (uint32_t)x.c};
+    cuda_launch(d, "color", "color_to_lab", "", samples_grid(x, 2 * (x.t / 3)), &a);
+    const unsigned together = sorted_together(d, all, 2 * CHANNELS) ? CHANNELS : 1;
+    Channels some = {.where = {cuda_scratch(d, together * array), cuda_scratch(d, together * array)}, .count = together};
+    Sorter s = sorter(d, (uint32_t)all, 2 * together);
+    for (unsigned i = 0; i < CHANNELS; i += together) {
+        some.values = values.address + i * array;
+        match_channels(d, &s, &some, i == 0 ? 0.8f : 0.0f);
+    }
     sorter_free(d, &s);
-    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &where[i]);
-    cuda_launch(d, "color", "color_from_lab", "", grid, &a);
-    cuda_scratch_free(d, &style);
-    cuda_scratch_free(d, &content);
+    for (int i = 2; i-- > 0;) cuda_scratch_free(d, &some.where[i]);
+    a.lab = values.address + CHANNELS * array;
+    cuda_launch(d, "color", "color_from_lab", "", samples_grid(x, x.t / 3), &a);
+    cuda_scratch_free(d, &values);
 }
 
 /* --------------------------------------------------------------------------------------------------------------- hsv */
 
-/* Of a picture: its pixels' saturations and bins of hue, their places in order, and where bins begin in it. */
+/* Of style and content: their pixels' saturations and bins of hue, their places in order, and where bins begin in it. */
 typedef struct Hues {
-    CudaScratch saturations, bins, starts, where[2];
+    CudaScratch saturations, bins, starts, keys, where[2];
 } Hues;
 
-static Hues hues(Dev *d, uint32_t n)
+static Hues hues(Dev *d, const Sorter *s)
 {
-    Hues h = {.saturations = cuda_scratch(d, (uint64_t)n * sizeof(float)), .bins = cuda_scratch(d, n)};
-    h.starts = cuda_scratch(d, DIGITS * sizeof n);
-    for (int i = 0; i < 2; i++) h.where[i] = cuda_scratch(d, (uint64_t)n * sizeof n);
+    const uint64_t array = (uint64_t)s->n * sizeof(float);
+    Hues h = {.saturations = cuda_scratch(d, 2 * array), .bins = cuda_scratch(d, 2 * (uint64_t)s->n)};
+    h.starts = cuda_scratch(d, 2 * DIGITS * sizeof(uint32_t));
+    h.keys = cuda_scratch(d, s->arrays * array);
+    for (int i = 0; i < 2; i++) h.where[i] = cuda_scratch(d, 2 * array);
     return h;
 }
 
 static void hues_free(Dev *d, Hues *h)
 {
     for (int i = 2; i-- > 0;) cuda_scratch_free(d, &h->where[i]);
+    cuda_scratch_free(d, &h->keys);
     cuda_scratch_free(d, &h->starts);
     cuda_scratch_free(d, &h->bins);
     cuda_scratch_free(d, &h->saturations);
 }
 
-static CudaHsv hsv_of(const Dev *d, Tensor x, const Hues *h)
+static CudaHsv hsv_of(const Dev *d, const ColorArgs *c, const Hues *h)
 {
-    return (CudaHsv){.planes = cuda_at(d, x), .saturations = h->saturations.address, .bins = h->bins.address,
-                     .plane = (uint32_t)x.stride_t, .row = (uint32_t)x.stride_h, .w = (uint32_t)x.c};
+    const Tensor x = c->content;
+    return (CudaHsv){.planes = cuda_at(d, x), .style = cuda_at(d, c->style), .saturations = h->saturations.address,
+                     .bins = h->bins.address, .plane = (uint32_t)x.stride_t, .row = (uint32_t)x.stride_h, .w = (uint32_t)x.c};
 }
 
-static CudaGrid rows_grid_of(uint32_t n) { return (CudaGrid){blocks_of(n, RANK_THREADS), 1, 1, RANK_THREADS, 0}; }
-
-/* Pixels by saturation; places in h->where[1]. */
-static void hues_sort(Dev *d, const Sorter *s, Tensor x, const Hues *h)
+/* Pixels of pictures from `first` on by saturation: their places in h->where[1]. */
+static void hues_sort(Dev *d, const Sorter *s, const Hues *h, unsigned first)
 {
-    const CudaHsv a = hsv_of(d, x, h);
-    cuda_launch(d, "hsv", "hsv_split", "", samples_grid(x, x.t / 3), &a);
-    sort(d, s, h->saturations.address, (CUdeviceptr[]){s->keys[0].address, s->keys[1].address}, h->where);
+    const uint64_t skipped = (uint64_t)first * s->n * sizeof(float);
+    CudaRank a = rank_of(s);
+    a.from = h->saturations.address + skipped;
+    a.at_first = true;
+    for (int pass = 0; pass < PASSES; pass++) {
+        a.shift = (uint32_t)(pass * DIGIT_BITS);
+        a.to = pass % 2 ? h->keys.address : s->keys.address;
+        a.places_only = pass == PASSES - 1;
+        a.to_where = h->where[pass % 2].address + skipped;
+        sort_pass(d, &a, s->arrays);
+        a.at_first = false;
+        a.from = a.to;
+        a.where = a.to_where;
+    }
 }
 
-/* And by bins: the first, or the others, before what is in none. Places in h->where[0], bins in the second of s->keys. */
-static void hues_group(Dev *d, const Sorter *s, const Hues *h, bool first)
+/* And by bins: the first, or the others, before what is in none. Places in h->where[0], bins in h->keys. */
+static void hues_group(Dev *d, const Sorter *s, const Hues *h, unsigned first, bool first_bin)
 {
-    const CudaHueKeys k = {.bins = h->bins.address, .where = h->where[1].address, .keys = s->keys[0].address, .n = s->n,
-                           .first = first};
-    cuda_launch(d, "hsv", "hsv_keys", "", rows_grid_of(s->n), &k);
-    CudaRank a = rank_of(s, h->starts.address);
-    a.keys = k.keys;
+    const uint64_t skipped = (uint64_t)first * s->n, bytes = skipped * sizeof(float);
+    const CudaHueKeys k = {.bins = h->bins.address + skipped, .where = h->where[1].address + bytes, .keys = s->keys.address,
+                           .n = s->n, .first = first_bin};
+    cuda_launch(d, "hsv", "hsv_keys", "", (CudaGrid){blocks_of(s->n, RANK_THREADS), s->arrays, 1, RANK_THREADS, 0}, &k);
+    CudaRank a = rank_of(s);
+    a.from = k.keys;
     a.where = k.where;
-    a.to_keys = s->keys[1].address;
-    a.to_where = h->where[0].address;
-    sort_pass(d, &a);
+    a.to = h->keys.address;
+    a.to_where = h->where[0].address + bytes;
+    a.starts = h->starts.address + first * DIGITS * sizeof(uint32_t);
+    sort_pass(d, &a, s->arrays);
 }
 
 static void hsv(Dev *d, const ColorArgs *c, CUdeviceptr to)
 {
     const Tensor x = c->content;
     const uint32_t n = (uint32_t)((uint64_t)(x.t / 3) * (uint64_t)x.h * (uint64_t)x.c);
-    Hues own = hues(d, n), style = hues(d, n);
-    Sorter s = sorter(d, n);
-    hues_sort(d, &s, c->style, &style);
-    hues_sort(d, &s, x, &own);
+    const uint64_t array = (uint64_t)n * sizeof(float);
+    Sorter s = sorter(d, n, sorted_together(d, n, 2) ? 2 : 1);
+    Hues h = hues(d, &s);
+    CudaHsv a = hsv_of(d, c, &h);
+    cuda_launch(d, "hsv", "hsv_split", "", samples_grid(x, 2 * (x.t / 3)), &a);
+    for (unsigned i = 0; i < 2; i += s.arrays) hues_sort(d, &s, &h, i);
     for (int first = 1; first >= 0; first--) { /* where a pixel is in two bins, the last counts */
-        hues_group(d, &s, &style, first);
-        hues_group(d, &s, &own, first);
-        const CudaHueMatch m = {.keys = s.keys[1].address,
-                                .where = own.where[0].address,
-                                .starts = own.starts.address,
-                                .to = own.saturations.address,
-                                .style_where = style.where[0].address,
-                                .style_starts = style.starts.address,
-                                .style = style.saturations.address,
+        for (unsigned i = 0; i < 2; i += s.arrays) hues_group(d, &s, &h, i, first);
+        const CudaHueMatch m = {.keys = h.keys.address + (s.arrays - 1) * array, /* the content's are the last */
+                                .where = h.where[0].address + array,
+                                .starts = h.starts.address + DIGITS * sizeof n,
+                                .to = h.saturations.address + array,
+                                .style_where = h.where[0].address,
+                                .style_starts = h.starts.address,
+                                .style = h.saturations.address,
                                 .n = n};
-        cuda_launch(d, "hsv", "hsv_match", "", rows_grid_of(n), &m);
+        cuda_launch(d, "hsv", "hsv_match", "", (CudaGrid){blocks_of(n, RANK_THREADS), 1, 1, RANK_THREADS, 0}, &m);
     }
-    sorter_free(d, &s);
-    CudaHsv a = hsv_of(d, x, &own);
+    a.saturations += array;
     a.to = to;
     cuda_launch(d, "hsv", "hsv_join", "", samples_grid(x, x.t / 3), &a);
-    hues_free(d, &style);
-    hues_free(d, &own);
+    hues_free(d, &h);
+    sorter_free(d, &s);
 }
 
 static void wavelet_adaptive(Dev *d, const ColorArgs *c)

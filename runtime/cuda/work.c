@@ -211,25 +211,30 @@ static double lab_bytes(const void *args, CudaGrid grid)
     return (double)a->w * grid.y * grid.z * 24;
 }
 
-static double rank_bytes(const void *args, CudaGrid grid)
-{
-    const CudaRank *a = args;
-    (void)grid;
-    return 16.0 * a->n;
-}
-
 static double rank_count_bytes(const void *args, CudaGrid grid)
 {
     const CudaRank *a = args;
-    (void)grid;
-    return 4.0 * a->n;
+    return 4.0 * a->n * grid.y;
 }
 
+static double rank_places_bytes(const void *args, CudaGrid grid)
+{
+    const CudaRank *a = args;
+    return 8.0 * grid.x * grid.y * a->tiles;
+}
+
+static double rank_scatter_bytes(const void *args, CudaGrid grid)
+{
+    const CudaRank *a = args;
+    const double placed = grid.y > a->plain ? grid.y - a->plain : 0;
+    return a->n * (grid.y * (a->places_only ? 4.0 : 8.0) + placed * (a->at_first ? 4 : 8));
+}
+
+/* Keys, where they go, and the values of their ranks, read; values, written. */
 static double rank_match_bytes(const void *args, CudaGrid grid)
 {
-    const CudaRankMatch *a = args;
-    (void)grid;
-    return 16.0 * a->n;
+    const CudaRank *a = args;
+    return 16.0 * a->n * grid.y;
 }
 
 static double hsv_split_bytes(const void *args, CudaGrid grid)
@@ -247,8 +252,7 @@ static double hsv_join_bytes(const void *args, CudaGrid grid)
 static double hsv_keys_bytes(const void *args, CudaGrid grid)
 {
     const CudaHueKeys *a = args;
-    (void)grid;
-    return 9.0 * a->n;
+    return 9.0 * a->n * grid.y;
 }
 
 static double hsv_match_bytes(const void *args, CudaGrid grid)
@@ -357,7 +361,8 @@ static const struct {
     {"hsv_split", hsv_split_bytes}, {"hsv_join", hsv_join_bytes}, {"hsv_keys", hsv_keys_bytes},
     {"hsv_match", hsv_match_bytes}, {"hsv_mix", hsv_mix_bytes},
     {"adain_rows", adain_rows_bytes}, {"adain_apply", adain_apply_bytes},
-    {"rank_count", rank_count_bytes}, {"rank_scatter", rank_bytes}, {"rank_match", rank_match_bytes},
+    {"rank_count", rank_count_bytes}, {"rank_places", rank_places_bytes},
+    {"rank_scatter", rank_scatter_bytes}, {"rank_match", rank_match_bytes},
     {"flash8_keys", keys8_bytes}, {"flash8_sums", sums8_bytes}, {"flash8_queries", queries8_bytes},
     {"attention_gather", gather_bytes}, {"attention_softmax", softmax_bytes},
     {"attention_transpose", transpose_bytes}, {"attention_scatter", scatter_bytes},
