@@ -15,7 +15,7 @@ AT(CudaCodes, wide, 52);
 AT(CudaCodes, flags, 60);
 AT(CudaCodes, top, 64);
 
-enum { THREADS = 128, CODES_THREADS = 256, RESIZE_ROWS = 4 };
+enum { THREADS = 128, CODES_THREADS = 256, RESIZE_ROWS = 4, RESIZE_COLUMNS = 4 };
 
 static unsigned blocks_of(int64_t items, int threads) { return (unsigned)((items + threads - 1) / threads); }
 
@@ -122,7 +122,7 @@ static void resize_height(Dev *d, const ResizeArgs *r, const CudaAxis *rows, CUd
                                 .to_row = (int32_t)r->y.stride_h,
                                 .is_signed = r->window != NULL,
                                 .pad_edge = filling_of(r, &w)};
-    const CudaGrid grid = {blocks_of(a.to_row, THREADS), (unsigned)a.to_h, (unsigned)r->y.t, THREADS, 0};
+    const CudaGrid grid = {blocks_of(a.to_row, THREADS * RESIZE_COLUMNS), (unsigned)a.to_h, (unsigned)r->y.t, THREADS, 0};
     cuda_launch(d, "resize", "resize_height", "", grid, &a);
 }
 
