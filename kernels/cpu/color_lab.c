@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/clamp.h"
 #include "kernels/cpu/color_rank.h"
+#include "kernels/cpu/color_roots.h"
 
 #include <string.h>
 
@@ -18,90 +19,16 @@ static const float cube_edge = 0.00885645168f; /* (6/29)^3: below it the cube ro
 static const float root_edge = 0.20689655172f; /* 6/29 */
 static const float kappa = 903.296296296f;     /* (29/3)^3 */
 
-/*
- * Roots by Newton's steps for x^(-1/k), three in float from a guess out of x's bits (3 % off) and one in double, and what is
- * made of them: the same bits on every machine, whatever its C library, and on GPUs (kernels/cuda/color.cu). All are within
- * 0.6 units in the last place. x in 0.002 .. 2.
- */
-static uint32_t bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static float guess(float x, uint32_t origin, uint32_t k)
-{
-    float z;
-    uint32_t bits = origin - bits_of(x) / k;
-    memcpy(&z, &bits, sizeof z);
-    return z;
-}
-
-static float step_float(float z, float x, float power, float share)
-{
-    return z + z * (1.0f - x * power) * share;
-}
-
-static double step_double(double z, double x, double power, double share)
-{
-    return z + z * (1.0 - x * power) * share;
-}
-
-static float cube_root(float x)
-{
-    float z = guess(x, 0x54a22eca, 3);
-    for (int i = 0; i < 3; i++) z = step_float(z, x, z * z * z, (float)(1.0 / 3));
-    double d = z;
-    d = step_double(d, (double)x, d * d * d, 1.0 / 3);
-    return (float)((double)x * d * d);
-}
-
-/* x^y for y near `exact` whose power is at hand: x^y = x^exact (1 + (y - exact) log x), of which log x is needed to 5 %. */
-static float nearby_power(double power, float x, double apart)
-{
-    const double log2_x = (double)((int32_t)bits_of(x) - 0x3f7a7efa) * 0x1p-23;
-    return (float)(power + power * (log2_x * (apart * 0.6931471805599453)));
-}
-
-/* x^2.4f; what makes float's 2.4 of 12/5 shows in the last places. */
-static float power_2_4(float x)
-{
-    float z = guess(x, 0x4c2bb153, 5);
-    for (int i = 0; i < 3; i++) z = step_float(z, x, z * z * (z * z) * z, (float)(1.0 / 5));
-    double d = z;
-    d = step_double(d, (double)x, d * d * (d * d) * d, 1.0 / 5);
-    d = (double)x * d;
-    return nearby_power(d * d * d, x, (double)2.4f - 2.4);
-}
-
-static float twelfth_power(float z)
-{
-    const float third = z * z * z, sixth = third * third;
-    return sixth * sixth;
-}
-
-/* x^(1 / 2.4f) */
-static float root_2_4(float x)
-{
-    float z = guess(x, 0x44c4326a, 12);
-    for (int i = 0; i < 3; i++) z = step_float(z, x, twelfth_power(z), (float)(1.0 / 12));
-    double d = z, third = d * d * d, sixth = third * third;
-    d = step_double(d, (double)x, sixth * sixth, 1.0 / 12);
-    third = d * d * d;
-    return nearby_power((double)x * (third * third) * d, x, (double)(1.0f / 2.4f) - 5.0 / 12);
-}
-
 /* One signed sample to linear light. */
 static float linear_of(float x)
 {
     float u = clamp_unit((x + 1.0f) * 0.5f);
-    return u > 0.04045f ? power_2_4((u + 0.055f) / 1.055f) : u / 12.92f;
+    return u > 0.04045f ? color_power_2_4((u + 0.055f) / 1.055f) : u / 12.92f;
 }
 
 static float signed_of(float linear)
 {
-    float u = linear > 0.0031308f ? root_2_4(linear) * 1.055f - 0.055f : linear * 12.92f;
+    float u = linear > 0.0031308f ? color_root_2_4(linear) * 1.055f - 0.055f : linear * 12.92f;
     return clamp_unit(u) * 2.0f - 1.0f;
 }
 
@@ -118,7 +45,7 @@ static void to_lab(const float *src, size_t plane, float *dst, size_t apart)
         float f[3];
         for (int c = 0; c < 3; c++) {
             float v = dot3(rgb_to_xyz[c], r, g, b) / white[c];
-            f[c] = v > cube_edge ? cube_root(v) : (v * kappa + 16.0f) / 116.0f;
+            f[c] = v > cube_edge ? color_cube_root(v) : (v * kappa + 16.0f) / 116.0f;
         }
         dst[i] = f[1] * 116.0f - 16.0f;
         dst[apart + i] = (f[0] - f[1]) * 500.0f;

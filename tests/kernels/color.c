@@ -3,6 +3,7 @@
  */
 #include "kernels/cpu/color.h"
 #include "kernels/cpu/color_rank.h"
+#include "kernels/cpu/color_roots.h"
 
 #include "tests/kernels/check.h"
 #include "tests/kernels/tests.h"
@@ -201,6 +202,76 @@ static void check_adain(int frames, int h, int w)
 }
 
 /* -------------------------------------------------------------------------------------------------------------- lab */
+
+enum { EVERY = 1009 }; /* 1 tries all floats, which takes a minute */
+
+/* Units in the last place between a float and what it ought to be. */
+static double last_places(float got, double want)
+{
+    int exponent;
+    frexp(want, &exponent);
+    return fabs((double)got - want) / ldexp(1, exponent - 24);
+}
+
+static double cube_root(double x) { return cbrt(x); }
+static double power(double x) { return pow(x, (double)2.4f); }
+static double root(double x) { return pow(x, (double)(1.0f / 2.4f)); }
+
+/* Where colours are in gamut, and some way out of it. The bounds are those of all floats: 0.5 is rounding. */
+static void check_root(const char *name, float (*of)(float), double (*plain)(double), double bound)
+{
+    if (!check_begin("color_%s", name)) return;
+    double worst = 0;
+    float at = 0;
+    for (uint32_t bits = color_bits(0.002f); bits <= color_bits(2.0f); bits += EVERY) {
+        const float x = color_float(bits);
+        const double apart = last_places(of(x), plain((double)x));
+        if (!(apart <= worst)) worst = apart, at = x;
+    }
+    check_true(worst <= bound, "%g units in the last place at %.9g, bound %g", worst, (double)at, bound);
+    check_end();
+}
+
+/* What is brighter than white stays so: it is clamped behind the root. */
+static void check_bright(void)
+{
+    if (!check_begin("color_root_2_4_bright")) return;
+    for (uint32_t bits = color_bits(1.0f); bits < color_bits(0x1p40f); bits += EVERY) {
+        const float x = color_float(bits), y = color_root_2_4(x);
+        if (!(y >= 1)) check_true(false, "the root of %.9g is %.9g", (double)x, (double)y), bits = color_bits(0x1p40f);
+    }
+    check_end();
+}
+
+/* The remainders of products, and of products that are nearly 1, against the C library's multiply-add. */
+static void check_beyond(void)
+{
+    if (!check_begin("color_beyond")) return;
+    float x[3];
+    for (int i = 0; i < 100000; i++) {
+        check_uniform(x, 3, 0.5f, 8);
+        const float rounded = x[0] * x[1], inverse = (1 + (x[2] - 4) * 0x1p-9f) / x[0];
+        const float low = color_beyond(x[0], x[1], rounded), apart = color_beyond(x[0], inverse, 1);
+        if (low == fmaf(x[0], x[1], -rounded) && apart == fmaf(x[0], inverse, -1)) continue;
+        check_true(false, "%.9g * %.9g or %.9g", (double)x[0], (double)x[1], (double)inverse);
+        break;
+    }
+    check_end();
+}
+
+/* GPUs divide by constants in three steps (`divided` in kernels/cuda/color.cu): that must be division. */
+static void check_divided(float by)
+{
+    if (!check_begin("color_divided_%g", (double)by)) return;
+    const float inverse = 1 / by;
+    for (uint32_t bits = color_bits(1); bits < color_bits(2); bits += EVERY / 10) {
+        const float x = color_float(bits), near = x * inverse, got = fmaf(fmaf(-by, near, x), inverse, near);
+        if (got == x / by) continue;
+        check_true(false, "%.9g becomes %.9g, is %.9g", (double)x, (double)got, (double)(x / by));
+        break;
+    }
+    check_end();
+}
 
 static const double white[3] = {0.95047, 1, 1.08883};
 static const double to_xyz[3][3] = {
@@ -431,6 +502,14 @@ void test_color(void)
     check_fixpoint(COLOR_WAVELET_ADAPTIVE, "wavelet_adaptive");
     check_fixpoint(COLOR_ADAIN, "adain");
     check_mix();
+
+    check_root("cube_root", color_cube_root, cube_root, 0.503);
+    check_root("power_2_4", color_power_2_4, power, 0.559);
+    check_root("root_2_4", color_root_2_4, root, 0.521);
+    check_bright();
+    check_beyond();
+    static const float divisors[] = {12.92f, 1.055f, 0.95047f, 1.08883f, 116, 903.296296296f, 500, 200};
+    for (size_t i = 0; i < sizeof divisors / sizeof *divisors; i++) check_divided(divisors[i]);
 
     bench_method("wavelet", COLOR_WAVELET);
     bench_method("adain", COLOR_ADAIN);
