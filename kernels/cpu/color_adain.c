@@ -10,8 +10,16 @@ typedef struct Moments {
     float mean, deviation;
 } Moments;
 
-/* Sums have 32 lanes, which take values in turn and are added by halves: rows, then the sums of rows. A GPU's order, too. */
+/*
+ * One reading of a picture, and sums without doubles, of which GPUs do few: a sum is a float and the rest that its roundings
+ * left (Knuth's sum of two), together as good as 48 bits, so that the mean can be taken off the squares' sum afterwards. Sums
+ * have 32 lanes, which take values in turn and are added by halves, as doubles: rows, then sums of rows. A GPU's order, too.
+ */
 enum { LANES = 32 };
+
+typedef struct Sum {
+    float sum[LANES], rest[LANES];
+} Sum;
 
 static double lanes_sum(double lane[LANES])
 {
@@ -21,35 +29,53 @@ static double lanes_sum(double lane[LANES])
     return lane[0];
 }
 
-static double row_sum(const float *x, int w, double from, bool squares)
+static inline void add(Sum *s, int lane, float x)
 {
-    double lane[LANES] = {0};
-    int i = 0;
-    for (; i + LANES <= w; i += LANES) {
-        for (int k = 0; k < LANES; k++) {
-            const double distance = (double)x[i + k] - from;
-            lane[k] += squares ? distance * distance : distance;
-        }
-    }
-    for (int k = 0; i + k < w; k++) {
-        const double distance = (double)x[i + k] - from;
-        lane[k] += squares ? distance * distance : distance;
-    }
+    const float before = s->sum[lane], sum = before + x, added = sum - before;
+    s->rest[lane] += (before - (sum - added)) + (x - added);
+    s->sum[lane] = sum;
+}
+
+/* x * x is a float and what it was rounded by, which is one as well. */
+static inline void add_both(Sum *sum, Sum *squares, int lane, float x)
+{
+    const double exact = (double)x * (double)x;
+    const float square = (float)exact;
+    add(sum, lane, x);
+    add(squares, lane, square);
+    squares->rest[lane] += (float)(exact - (double)square);
+}
+
+static double sum_of(const Sum *s)
+{
+    double lane[LANES];
+    for (int k = 0; k < LANES; k++) lane[k] = (double)s->sum[k] + (double)s->rest[k];
     return lanes_sum(lane);
 }
 
-static double plane_sum(const float *x, int h, int w, double from, bool squares)
+static void row_sums(const float *x, int w, double *sum, double *squares)
 {
-    double lane[LANES] = {0};
-    for (int y = 0; y < h; y++) lane[y % LANES] += row_sum(x + (size_t)y * (size_t)w, w, from, squares);
-    return lanes_sum(lane);
+    Sum s = {{0}, {0}}, q = {{0}, {0}};
+    int i = 0;
+    for (; i + LANES <= w; i += LANES) {
+        for (int k = 0; k < LANES; k++) add_both(&s, &q, k, x[i + k]);
+    }
+    for (int k = 0; i + k < w; k++) add_both(&s, &q, k, x[i + k]);
+    *sum = sum_of(&s);
+    *squares = sum_of(&q);
 }
 
 static Moments moments(const float *x, int h, int w, double divisor)
 {
-    double mean = plane_sum(x, h, w, 0.0, false) / ((double)h * w);
-    double squares = plane_sum(x, h, w, mean, true);
-    return (Moments){(float)mean, (float)sqrt(squares / divisor + 1e-5)};
+    double sums[LANES] = {0}, squares[LANES] = {0};
+    for (int y = 0; y < h; y++) {
+        double sum, square;
+        row_sums(x + (size_t)y * (size_t)w, w, &sum, &square);
+        sums[y % LANES] += sum;
+        squares[y % LANES] += square;
+    }
+    const double sum = lanes_sum(sums), mean = sum / ((double)h * w), apart = lanes_sum(squares) - sum * mean;
+    return (Moments){(float)mean, (float)sqrt((apart > 0 ? apart : 0) / divisor + 1e-5)};
 }
 
 void color_adain(const float *content, const float *style, int frames, int h, int w, bool population, float *out)

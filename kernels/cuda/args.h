@@ -375,12 +375,13 @@ typedef struct CudaWavelet {
     int32_t unused;
 } CudaWavelet;
 
-/* Content and style of one shape, their rows' sums as doubles [2][planes][h], means [2][planes], moments float2 [2][planes]. */
+/* Content and style of one shape; of their rows the sums of values and of squares, double2 [2][planes][h]; moments float2
+ * [2][planes]. count: values of a plane. */
 typedef struct CudaAdain {
-    uint64_t content, style, rows, means, moments;
+    uint64_t content, style, rows, moments;
     uint32_t plane, row;
-    int32_t w, h, squares, clamped;
-    double divisor; /* of the sums */
+    int32_t w, h, clamped, unused;
+    double count, divisor; /* divisor: of squares */
 } CudaAdain;
 
 /* Planes of frames and their L, a, b: arrays of `all` values. color_to_lab: the style's three, then the content's. */

@@ -62,40 +62,71 @@ __device__ __forceinline__ double lanes_sum(double x)
     return x;
 }
 
-/* Sums of rows, or of squared distances from the mean; a warp has a row. Blocks: x rows, y planes, z content and style. */
-extern "C" __global__ void __launch_bounds__(THREADS) adain_rows(const __grid_constant__ CudaAdain a)
+/* A float and the rest that its roundings left. */
+struct Sum {
+    float sum, rest;
+};
+
+__device__ __forceinline__ void add(Sum &s, float x)
 {
-    const int y = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (y >= a.h) return;
-    const int sums = blockIdx.z * gridDim.y + blockIdx.y;
-    const uint64_t row = (uint64_t)blockIdx.y * a.plane + (uint64_t)y * a.row;
-    const float *x = memory_at<const float>(blockIdx.z == 0 ? a.content : a.style) + row;
-    const double mean = a.squares ? memory_at<const double>(a.means)[sums] : 0.0;
-    double sum = 0.0;
-#pragma unroll 1
-    for (int i = lane; i < a.w; i += 32) {
-        const double from_mean = __dsub_rn(x[i], mean);
-        sum = __dadd_rn(sum, a.squares ? __dmul_rn(from_mean, from_mean) : from_mean);
-    }
-    sum = lanes_sum(sum);
-    if (lane == 0) memory_at<double>(a.rows)[(uint64_t)sums * a.h + y] = sum;
+    const float sum = __fadd_rn(s.sum, x), added = __fsub_rn(sum, s.sum);
+    s.rest = __fadd_rn(s.rest, __fadd_rn(__fsub_rn(s.sum, __fsub_rn(sum, added)), __fsub_rn(x, added)));
+    s.sum = sum;
 }
 
-/* Sums of rows to means, or to means and deviations as floats; a warp has a plane. Blocks: x planes of content, then of
- * style. */
+__device__ __forceinline__ void add_both(Sum &sum, Sum &squares, float x)
+{
+    const float square = __fmul_rn(x, x);
+    add(sum, x);
+    add(squares, square);
+    squares.rest = __fadd_rn(squares.rest, __fmaf_rn(x, x, -square));
+}
+
+__device__ __forceinline__ double lanes_sum(const Sum &s) { return lanes_sum(__dadd_rn((double)s.sum, (double)s.rest)); }
+
+/* Sums of rows and of their squares; a warp has a row. Blocks: x rows, y planes, z content and style. */
+extern "C" __global__ void __launch_bounds__(THREADS) adain_rows(const __grid_constant__ CudaAdain a)
+{
+    enum { TOGETHER = 8 }; /* loads */
+    const int y = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (y >= a.h) return;
+    const uint64_t row = (uint64_t)blockIdx.y * a.plane + (uint64_t)y * a.row;
+    const float *x = memory_at<const float>(blockIdx.z == 0 ? a.content : a.style) + row;
+    Sum sum = {0.0f, 0.0f}, squares = {0.0f, 0.0f};
+    int i = lane;
+#pragma unroll 1
+    for (; i + 32 * (TOGETHER - 1) < a.w; i += 32 * TOGETHER) {
+        float some[TOGETHER];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) some[k] = x[i + 32 * k];
+#pragma unroll
+        for (int k = 0; k < TOGETHER; k++) add_both(sum, squares, some[k]);
+    }
+#pragma unroll 1
+    for (; i < a.w; i += 32) add_both(sum, squares, x[i]);
+    const double all = lanes_sum(sum), all_squares = lanes_sum(squares);
+    const uint64_t at = (uint64_t)(blockIdx.z * gridDim.y + blockIdx.y) * a.h + y;
+    if (lane == 0) memory_at<double2>(a.rows)[at] = make_double2(all, all_squares);
+}
+
+/* Sums of rows to means and deviations as floats; a warp has a plane. Blocks: x planes of content, then of style. */
 extern "C" __global__ void __launch_bounds__(32) adain_moments(const __grid_constant__ CudaAdain a)
 {
-    const double *rows = memory_at<const double>(a.rows) + (uint64_t)blockIdx.x * a.h;
-    double sum = 0.0;
+    const double2 *rows = memory_at<const double2>(a.rows) + (uint64_t)blockIdx.x * a.h;
+    double sum = 0.0, squares = 0.0;
 #pragma unroll 1
-    for (int y = threadIdx.x; y < a.h; y += 32) sum = __dadd_rn(sum, rows[y]);
+    for (int y = threadIdx.x; y < a.h; y += 32) {
+        const double2 row = rows[y];
+        sum = __dadd_rn(sum, row.x);
+        squares = __dadd_rn(squares, row.y);
+    }
     sum = lanes_sum(sum);
+    squares = lanes_sum(squares);
     if (threadIdx.x != 0) return;
-    double *mean = memory_at<double>(a.means) + blockIdx.x;
-    const double share = __ddiv_rn(sum, a.divisor);
-    if (!a.squares) *mean = share;
-    else memory_at<float2>(a.moments)[blockIdx.x] =
-             make_float2(__double2float_rn(*mean), __double2float_rn(__dsqrt_rn(__dadd_rn(share, 1e-5))));
+    const double mean = __ddiv_rn(sum, a.count), apart = __dsub_rn(squares, __dmul_rn(sum, mean));
+    const double square = __ddiv_rn(apart > 0.0 ? apart : 0.0, a.divisor);
+    memory_at<float2>(a.moments)[blockIdx.x] =
+        make_float2(__double2float_rn(mean), __double2float_rn(__dsqrt_rn(__dadd_rn(square, 1e-5))));
 }
 
 /* Blocks: x columns, y rows, z planes. */

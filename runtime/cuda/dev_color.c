@@ -69,27 +69,24 @@ static void adain(Dev *d, const ColorArgs *c)
     const Tensor x = c->content;
     const uint64_t planes = (uint64_t)x.t, count = (uint64_t)x.h * (uint64_t)x.c, divisor = c->population ? count : count - 1;
     if (divisor == 0) return; /* one pixel has no deviation */
-    CudaScratch rows = cuda_scratch(d, 2 * planes * (uint64_t)x.h * sizeof(double));
-    CudaScratch means = cuda_scratch(d, 2 * planes * sizeof(double)), moments = cuda_scratch(d, 2 * planes * 2 * sizeof(float));
-    CudaAdain a = {.content = cuda_at(d, x),
-                   .style = cuda_at(d, c->style),
-                   .rows = rows.address,
-                   .means = means.address,
-                   .moments = moments.address,
-                   .plane = (uint32_t)x.stride_t,
-                   .row = (uint32_t)x.stride_h,
-                   .w = x.c,
-                   .h = x.h,
-                   .clamped = c->population};
-    const CudaGrid rows_grid = {blocks_of((uint64_t)x.h, THREADS / 32), (unsigned)planes, 2, THREADS, 0};
-    for (a.squares = 0; a.squares < 2; a.squares++) {
-        a.divisor = (double)(a.squares ? divisor : count);
-        cuda_launch(d, "color", "adain_rows", "", rows_grid, &a);
-        cuda_launch(d, "color", "adain_moments", "", (CudaGrid){2 * (unsigned)planes, 1, 1, 32, 0}, &a);
-    }
+    CudaScratch rows = cuda_scratch(d, 2 * planes * (uint64_t)x.h * 2 * sizeof(double));
+    CudaScratch moments = cuda_scratch(d, 2 * planes * 2 * sizeof(float));
+    const CudaAdain a = {.content = cuda_at(d, x),
+                         .style = cuda_at(d, c->style),
+                         .rows = rows.address,
+                         .moments = moments.address,
+                         .plane = (uint32_t)x.stride_t,
+                         .row = (uint32_t)x.stride_h,
+                         .w = x.c,
+                         .h = x.h,
+                         .clamped = c->population,
+                         .count = (double)count,
+                         .divisor = (double)divisor};
+    cuda_launch(d, "color", "adain_rows", "", (CudaGrid){blocks_of((uint64_t)x.h, THREADS / 32), (unsigned)planes, 2, THREADS, 0},
+                &a);
+    cuda_launch(d, "color", "adain_moments", "", (CudaGrid){2 * (unsigned)planes, 1, 1, 32, 0}, &a);
     cuda_launch(d, "color", "adain_apply", "", samples_grid(x, x.t), &a);
     cuda_scratch_free(d, &moments);
-    cuda_scratch_free(d, &means);
     cuda_scratch_free(d, &rows);
 }
 

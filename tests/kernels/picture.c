@@ -371,7 +371,7 @@ void test_picture(void)
     color((Color){.method = COLOR_WAVELET, .frames = 2, .h = 9, .w = 133, .strength = 1}, 0);
     color((Color){.method = COLOR_WAVELET, .frames = 1, .h = 40, .w = 38, .other = true, .strength = 0.7f}, 0);
     color((Color){.method = COLOR_WAVELET, .frames = 1, .h = 1, .w = 1, .strength = 1}, 0);
-    color((Color){.method = COLOR_ADAIN, .frames = 2, .h = 37, .w = 133, .strength = 1}, 0);
+    color((Color){.method = COLOR_ADAIN, .frames = 2, .h = 37, .w = 301, .strength = 1}, 0);
     color((Color){.method = COLOR_ADAIN, .frames = 1, .h = 5, .w = 7, .other = true, .strength = 0.25f}, 0);
     color((Color){.method = COLOR_ADAIN, .frames = 1, .h = 1, .w = 1, .strength = 1}, 0);
     color((Color){.method = COLOR_LAB, .frames = 1, .h = 67, .w = 131, .strength = 1}, 127);
