@@ -475,9 +475,13 @@ typedef struct CudaWindow {
 
 /*
  * Rows of windows, and of the text behind each window's own, to packed operands [heads][rows][depth]: RMS norm with gain over
- * head_dim channels, rotation of adjacent pairs, conversion, zeros in channels head_dim .. depth - 1. Grid: (row, head) pairs;
- * part (0 q, 1 k, 2 v; a destination of 0 is left out); windows. Rows of text are left out where there is no text source.
- * q_scale, on sm_120, for heads of 128 channels: q becomes int8, a float of scale for each row of each head, as CudaFlash8 has it.
+ * head_dim channels, rotation of adjacent pairs, conversion, zeros in channels head_dim .. depth - 1. Rows of text are left out
+ * where there is no text source. Grid: x; part (0 q, 1 k, 2 v; a destination of 0 is left out); windows.
+ *     attention_gather       anything. x: (row, head) pairs, `lanes` of 256 threads each
+ *     attention_gather_bf16  rows whose source is bf16, heads of 128 channels to bf16. x: rows of a window, of its text alone
+ *                            where its own tokens are of another type. 32 threads
+ *     attention_gather_f32   the same of sources of floats
+ * q_scale, on sm_120, for the last two: q becomes int8, a float of scale for each row of each head, as CudaFlash8 has it.
  */
 typedef struct CudaGather {
     CudaTokens from[3], text[3];
@@ -526,7 +530,7 @@ typedef struct CudaFlash {
  *     flash8_sums     of 64 keys: sums [heads][head_tiles][128]. Grid: tiles; windows; heads. 128 threads
  *     flash8_means    of all keys: means [heads][windows][128]. Grid: 1; windows; heads. 128 threads
  *     flash8_keys     tiles, the means taken from the keys. Grid: tiles; windows; heads. 256 threads
- *     flash8_queries  rows of a window, own + text_queries, or q_rows. Grid: 8 rows; windows; heads. 256 threads
+ *     flash8_queries  rows of a window, own + text_queries, or q_rows. Grid: 32 rows; windows; heads. 256 threads
  */
 typedef struct CudaFlash8Pack {
     uint64_t q, k, v;

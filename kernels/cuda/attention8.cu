@@ -112,23 +112,65 @@ __device__ __forceinline__ float4 load_four(uint64_t from, int64_t element)
     return make_float4(bf16_low(pairs.x), bf16_high(pairs.x), bf16_low(pairs.y), bf16_high(pairs.y));
 }
 
-/* A warp a row. */
+/* Eight of a row's channels, eight lanes having 64; `most` is the largest. As a block of int8, or of 32 of e4m3. */
+struct Eight {
+    float4 low, high;
+    float most;
+};
+
+__device__ __forceinline__ Eight load_eight(uint64_t from)
+{
+    const uint4 x = *memory_at<const uint4>(from);
+    Eight e = {make_float4(bf16_low(x.x), bf16_high(x.x), bf16_low(x.y), bf16_high(x.y)),
+               make_float4(bf16_low(x.z), bf16_high(x.z), bf16_low(x.w), bf16_high(x.w)), 0.0f};
+    e.most = fmaxf(largest(e.low), largest(e.high));
+    return e;
+}
+
+__device__ __forceinline__ uint2 eight_i8(const Eight &e, float inverse)
+{
+    return make_uint2(int8_quad(e.low.x, e.low.y, e.low.z, e.low.w, inverse),
+                      int8_quad(e.high.x, e.high.y, e.high.z, e.high.w, inverse));
+}
+
+__device__ __forceinline__ uint2 eight_e4m3(const Eight &e, float inverse)
+{
+    return make_uint2(e4m3_four(e.low.x, e.low.y, e.low.z, e.low.w, inverse),
+                      e4m3_four(e.high.x, e.high.y, e.high.z, e.high.w, inverse));
+}
+
+/* Eight lanes a row. Those behind the last do it again: their warps stay whole. */
 extern "C" __global__ void __launch_bounds__(256) flash8_queries(const __grid_constant__ CudaFlash8Pack a)
 {
-    const int lane = threadIdx.x % 32;
-    int row = blockIdx.x * 8 + threadIdx.x / 32;
-    if (a.windows == 0) {
-        if (row >= a.q_rows) return;
-    } else {
+    const int lane = threadIdx.x % 8, first = blockIdx.x * 32;
+    int rows = a.q_rows, base = 0;
+    if (a.windows != 0) {
         const CudaWindow *w = memory_at<const CudaWindow>(a.windows) + blockIdx.y;
-        if (row >= w->own + a.text_queries) return;
-        row += w->first;
+        rows = w->own + a.text_queries;
+        base = w->first;
     }
-    const float4 x = load_four(a.q, (int64_t)row * a.q_pitch + (int64_t)blockIdx.z * a.q_head + lane * 4);
-    const Quantized q = quantize(x, a.fp8 != 0);
+    if (first >= rows) return;
+    const int row = base + min(first + (int)threadIdx.x / 8, rows - 1);
+    const uint64_t from = a.q + ((int64_t)row * a.q_pitch + (int64_t)blockIdx.z * a.q_head + lane * 8) * 2;
+    const Eight x = load_eight(from), y = load_eight(from + 64 * 2);
     const int64_t to = (int64_t)blockIdx.z * a.q_rows + row;
-    *memory_at<uint32_t>(a.to_q + to * DEPTH + lane * 4) = q.four;
-    if (lane == 0) *memory_at<uint32_t>(a.q_scale + to * 4) = q.scale;
+    uint32_t scale;
+    uint2 here, further;
+    if (a.fp8) {
+        const uint32_t low = fp8_scale(most<4>(x.most)), high = fp8_scale(most<4>(y.most));
+        scale = low | high << 16;
+        scale |= __shfl_down_sync(ALL_LANES, scale, 4) << 8;
+        here = eight_e4m3(x, fp8_inverse(low));
+        further = eight_e4m3(y, fp8_inverse(high));
+    } else {
+        const Int8Scale s = int8_scale(most<8>(fmaxf(x.most, y.most)));
+        scale = __float_as_uint(s.scale) & ~3u;
+        here = eight_i8(x, s.inverse);
+        further = eight_i8(y, s.inverse);
+    }
+    *memory_at<uint2>(a.to_q + to * DEPTH + lane * 8) = here;
+    *memory_at<uint2>(a.to_q + to * DEPTH + lane * 8 + 64) = further;
+    if (lane == 0) *memory_at<uint32_t>(a.q_scale + to * 4) = scale;
 }
 
 /* The 64 keys from `first` on, less their mean, each warp eight of them. */

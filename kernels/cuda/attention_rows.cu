@@ -56,19 +56,6 @@ __device__ __forceinline__ void rotate(const CudaGather &a, const int (&axis)[3]
     v = v * turn.x + x * turn.y;
 }
 
-#ifdef UPRES_FP8
-/* A warp's row of queries: kernels/cpu/attention8.h. */
-__device__ __forceinline__ void set_four_i8(const CudaGather &a, int64_t row_start, int lane, float4 x)
-{
-    float most = fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
-#pragma unroll
-    for (int m = 16; m > 0; m >>= 1) most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, m));
-    const Int8Scale s = int8_scale(most);
-    *memory_at<uint32_t>(a.to[0] + row_start + lane * 4) = int8_quad(x.x, x.y, x.z, x.w, s.inverse);
-    if (lane == 0) *memory_at<uint32_t>(a.q_scale + row_start / 32) = __float_as_uint(s.scale) & ~3u; /* 128 bytes a float */
-}
-#endif
-
 extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_constant__ CudaGather a)
 {
     const CudaWindow w = memory_at<const CudaWindow>(a.windows)[blockIdx.z];
@@ -120,14 +107,176 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
             rotate(a, axis, c / 2, x.x, x.y);
             rotate(a, axis, c / 2 + 1, x.z, x.w);
         }
-#ifdef UPRES_FP8
-        if (part == 0 && a.q_scale != 0) { /* the row in one turn of the warp */
-            set_four_i8(a, target, lane, x);
-            return;
-        }
-#endif
         set_four(a.to[part], a.to_type, target + c, x);
     }
+}
+
+/* ------------------------------------------------------------------------------------- gather, heads of 128 channels */
+
+/*
+ * A warp has a row, a block of its own: what all heads of the row share is made once, and whatever decides is the same for all
+ * threads. Eight lanes have a head, each four channels and those 32, 64 and 96 further on; added up in the order below, sums
+ * have attention_gather's bits.
+ */
+struct Lane {
+    float4 gain[4];
+    float2 turn[8];
+    bool normed, turned;
+};
+
+/* Pairs behind the last of the table stay as they are. */
+__device__ __forceinline__ void find_turns(const CudaGather &a, const int (&axis)[3], Lane &l)
+{
+    const int p = a.rope_pairs, first[3] = {axis[0] * p, (axis[1] - 1) * p, (axis[2] - 2) * p};
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const int j = threadIdx.x % 8 * 2 + i % 2 + i / 2 * 16;
+        const int at = j + (j < p ? first[0] : j < 2 * p ? first[1] : first[2]);
+        l.turn[i] = make_float2(1.0f, 0.0f);
+        if (j < 3 * p) l.turn[i] = memory_at<const float2>(a.rope)[at];
+    }
+}
+
+__device__ __forceinline__ float squares(float4 x)
+{
+    return __fmaf_rn(x.w, x.w, __fmaf_rn(x.z, x.z, __fmaf_rn(x.x, x.x, __fmul_rn(x.y, x.y))));
+}
+
+__device__ __forceinline__ void turn_pair(float2 turn, float &u, float &v)
+{
+    const float x = u;
+    u = __fsub_rn(__fmul_rn(x, turn.x), __fmul_rn(v, turn.y));
+    v = __fmaf_rn(v, turn.x, __fmul_rn(x, turn.y));
+}
+
+/* A row of a head. */
+__device__ __forceinline__ void norm_and_turn(const Lane &l, float4 (&x)[4], float eps)
+{
+    if (l.normed) {
+        float sum = __fadd_rn(__fadd_rn(squares(x[0]), squares(x[2])), __fadd_rn(squares(x[1]), squares(x[3])));
+#pragma unroll
+        for (int m = 4; m > 0; m >>= 1) sum = __fadd_rn(sum, __shfl_xor_sync(ALL_LANES, sum, m));
+        const float factor = __frcp_rn(__fsqrt_rn(__fadd_rn(__fmul_rn(sum, 1.0f / 128), eps)));
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float4 g = l.gain[i];
+            x[i] = make_float4(__fmul_rn(__fmul_rn(x[i].x, factor), g.x), __fmul_rn(__fmul_rn(x[i].y, factor), g.y),
+                               __fmul_rn(__fmul_rn(x[i].z, factor), g.z), __fmul_rn(__fmul_rn(x[i].w, factor), g.w));
+        }
+    }
+    if (l.turned) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            turn_pair(l.turn[2 * i], x[i].x, x[i].y);
+            turn_pair(l.turn[2 * i + 1], x[i].z, x[i].w);
+        }
+    }
+}
+
+__device__ __forceinline__ float4 floats_of(float4 x) { return x; }
+__device__ __forceinline__ float4 floats_of(uint2 x)
+{
+    return make_float4(bf16_low(x.x), bf16_high(x.x), bf16_low(x.y), bf16_high(x.y));
+}
+
+#ifdef UPRES_FP8
+/* Of a row that becomes int8: kernels/cpu/attention8.h. */
+__device__ __forceinline__ Int8Scale scale_of(const float4 (&x)[4])
+{
+    float most = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        most = fmaxf(most, fmaxf(fmaxf(fabsf(x[i].x), fabsf(x[i].y)), fmaxf(fabsf(x[i].z), fabsf(x[i].w))));
+    }
+#pragma unroll
+    for (int m = 4; m > 0; m >>= 1) most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, m));
+    return int8_scale(most);
+}
+#endif
+
+/* All heads. Four: four channels as they lie in the source. from, to: where the lane's first channels of its first head lie. */
+template <class Four, bool I8>
+__device__ __forceinline__ void take_heads(const CudaGather &a, const Lane &l, uint64_t from, uint64_t to, uint64_t scale)
+{
+    const int mine = threadIdx.x / 8;
+    const int64_t step = a.to_head * 4;
+#pragma unroll 1
+    for (int left = a.heads; left > 0; left -= 4) {
+        float4 x[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            Four four = {};
+            if (mine < left) four = memory_at<const Four>(from)[i * 8];
+            x[i] = floats_of(four);
+        }
+        norm_and_turn(l, x, a.eps);
+#ifdef UPRES_FP8
+        if (I8) {
+            const Int8Scale s = scale_of(x);
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const uint32_t four = int8_quad(x[i].x, x[i].y, x[i].z, x[i].w, s.inverse);
+                if (mine < left) memory_at<uint32_t>(to)[i * 8] = four;
+            }
+            if (mine < left && threadIdx.x % 8 == 0) *memory_at<uint32_t>(scale) = __float_as_uint(s.scale) & ~3u;
+        }
+#endif
+#pragma unroll
+        for (int i = 0; i < 4 && !I8; i++) {
+            if (mine < left) memory_at<uint2>(to)[i * 8] = make_uint2(bf16_pack(x[i].x, x[i].y), bf16_pack(x[i].z, x[i].w));
+        }
+        from += 4 * 32 * sizeof(Four);
+        to += step * (I8 ? 1 : 2);
+        scale += step / 32;
+    }
+}
+
+template <class Four, int TYPE> __device__ __forceinline__ void gather_heads(const CudaGather &a)
+{
+    const CudaWindow w = memory_at<const CudaWindow>(a.windows)[blockIdx.z];
+    const int part = blockIdx.y, row = blockIdx.x + (a.from[part].type == TYPE ? 0 : w.own);
+    const bool text = row >= w.own;
+    const CudaTokens &from = text ? a.text[part] : a.from[part];
+    if (row >= w.own + a.text_rows || from.type != TYPE || from.at == 0 || a.to[part] == 0) return;
+
+    int token = row - w.own, axis[3] = {token, token, token};
+    if (!text) {
+        const int line = (uint32_t)row / (uint32_t)w.wide, x = row - line * w.wide;
+        const int t = (uint32_t)line / (uint32_t)w.tall, y = line - t * w.tall;
+        token = (w.t + t) * from.frame + (w.h + y) * from.row + w.w + x;
+        axis[0] = w.rope_t + t;
+        axis[1] = w.rope_h + y;
+        axis[2] = w.rope_w + x;
+    }
+    const uint64_t gain = text ? a.text_gain[part] : a.gain[part];
+    const int c = threadIdx.x % 8 * 4, head = threadIdx.x / 8;
+    Lane l;
+    l.normed = gain != 0;
+    l.turned = part < 2 && a.rope != 0 && (!text || a.rope_text);
+    if (l.normed) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) l.gain[i] = memory_at<const float4>(gain + c * 4)[i * 8];
+    }
+    if (l.turned) find_turns(a, axis, l);
+    const uint64_t source = from.at + ((int64_t)token * from.pitch + (a.first_head + head) * 128 + c) * (sizeof(Four) / 4);
+    const int64_t target = head * a.to_head + (int64_t)(w.first + row) * 128;
+#ifdef UPRES_FP8
+    if (part == 0 && a.q_scale != 0) {
+        take_heads<Four, true>(a, l, source, a.to[0] + target + c, a.q_scale + target / 32); /* 128 bytes a float */
+        return;
+    }
+#endif
+    take_heads<Four, false>(a, l, source, a.to[part] + (target + c) * 2, 0);
+}
+
+extern "C" __global__ void __launch_bounds__(32) attention_gather_bf16(const __grid_constant__ CudaGather a)
+{
+    gather_heads<uint2, CUDA_BF16>(a);
+}
+
+extern "C" __global__ void __launch_bounds__(32) attention_gather_f32(const __grid_constant__ CudaGather a)
+{
+    gather_heads<float4, CUDA_F32>(a);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- results */

@@ -45,10 +45,29 @@ int cuda_depth(int head_dim)
     return head_dim <= FLASH_NARROW ? FLASH_NARROW : FLASH_WIDE;
 }
 
+/* A block of 32 threads a row, for all heads; text of another type than the rest has a launch of its own. */
+static void gather_heads(Dev *d, const CudaGather *g, int rows, int windows)
+{
+    static const char *const functions[2] = {[CUDA_F32] = "attention_gather_f32", [CUDA_BF16] = "attention_gather_bf16"};
+    for (int type = 0; type < 2; type++) {
+        bool own = false, text = false;
+        for (int part = 0; part < 3; part++) {
+            own = own || (g->from[part].pitch > 0 && g->from[part].type == type);
+            text = text || (g->text[part].pitch > 0 && g->text[part].type == type);
+        }
+        const CudaGrid grid = {(unsigned)(own ? rows : g->text_rows), 3, (unsigned)windows, 32, 0};
+        if (own || text) cuda_launch(d, "attention_rows", functions[type], "", grid, g);
+    }
+}
+
 void cuda_gather(Dev *d, CudaGather *g, Element type, int rows, int windows)
 {
     g->to_type = type;
     g->depth = cuda_depth(g->head_dim);
+    if (type == ELEMENT_BF16 && g->head_dim == FLASH_WIDE) {
+        gather_heads(d, g, rows, windows);
+        return;
+    }
     g->lanes = g->depth < 128 ? 8 : 32;
     const int per_block = 256 / g->lanes;
     const CudaGrid grid = {(unsigned)divide_up((int64_t)rows * g->heads, per_block), 3, (unsigned)windows, 256, 0};
@@ -358,7 +377,7 @@ static void describe_gather(Job *j)
                              .text_gain = {cuda_vector(d, a->text_q_gain), cuda_vector(d, a->text_k_gain)},
                              .head_dim = a->head_dim, .text_rows = j->text, .rope_pairs = a->rope_pairs,
                              .rope_text = a->rope_text, .eps = a->eps};
-    if (j->text_queries == 0) j->gather.text[0].at = 0;
+    if (j->text_queries == 0) j->gather.text[0] = (CudaTokens){0};
     if (a->rope != NULL) j->gather.rope = j->tables.address;
 }
 

@@ -54,7 +54,7 @@ static CudaGrid grid_of(int64_t x, int windows, int heads, unsigned threads)
 
 void cuda_flash8_queries(Dev *d, const CudaFlash8Pack *p, int rows, int windows, int heads)
 {
-    cuda_launch(d, "attention8", "flash8_queries", "", grid_of(divide_up(rows, 8), windows, heads, 256), p);
+    cuda_launch(d, "attention8", "flash8_queries", "", grid_of(divide_up(rows, 32), windows, heads, 256), p);
 }
 
 void cuda_flash8_sums(Dev *d, const CudaFlash8Pack *p, int keys, int windows, int heads)

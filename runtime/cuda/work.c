@@ -268,12 +268,30 @@ static double hsv_mix_bytes(const void *args, CudaGrid grid)
     return (double)a->w * grid.y * grid.z * 60;
 }
 
+/* Of windows of `rows` rows at most, what comes from sources of one type; type -1: of any. */
+static double gathered_bytes(const CudaGather *a, double rows, double windows, int type)
+{
+    const double there = (double)a->to_head / a->depth, all = rows * windows < there ? rows * windows : there;
+    double bytes = 0;
+    for (int part = 0; part < 3; part++) {
+        const double to = part == 0 && a->q_scale != 0 ? a->depth + 4 : a->depth * size_of(a->to_type);
+        const CudaTokens *const from[2] = {&a->from[part], &a->text[part]};
+        const double of[2] = {all - windows * a->text_rows, windows * a->text_rows};
+        for (int i = 0; i < 2; i++) {
+            if (from[i]->pitch == 0 || (type >= 0 && from[i]->type != type)) continue;
+            bytes += of[i] * a->heads * (a->head_dim * size_of(from[i]->type) + to);
+        }
+    }
+    return bytes;
+}
+
+static double gather_bf16_bytes(const void *args, CudaGrid grid) { return gathered_bytes(args, grid.x, grid.z, CUDA_BF16); }
+static double gather_f32_bytes(const void *args, CudaGrid grid) { return gathered_bytes(args, grid.x, grid.z, CUDA_F32); }
+
 static double gather_bytes(const void *args, CudaGrid grid)
 {
     const CudaGather *a = args;
-    const double rows = (double)grid.x * (grid.threads / (unsigned)a->lanes) * grid.y * grid.z;
-    const double written = a->depth * size_of(a->to_type), of_q = a->q_scale != 0 ? a->depth + 4.0 : written;
-    return rows * (a->head_dim * size_of(a->from[0].type) + (of_q + (grid.y - 1) * written) / grid.y);
+    return gathered_bytes(a, (double)grid.x * (grid.threads / (unsigned)a->lanes) / a->heads, grid.z, -1);
 }
 
 /* Keys and values of bf16, read; and 8 bits of each, written. */
@@ -291,8 +309,9 @@ static double sums8_bytes(const void *args, CudaGrid grid)
 
 static double queries8_bytes(const void *args, CudaGrid grid)
 {
-    (void)args;
-    return (double)grid.x * grid.y * grid.z * (grid.threads / 32) * CUDA_FLASH8_DEPTH * (2 + 1);
+    const CudaFlash8Pack *a = args;
+    const double rows = (double)grid.x * (grid.threads / 8) * grid.y;
+    return (rows < a->q_rows ? rows : a->q_rows) * grid.z * (CUDA_FLASH8_DEPTH * (2 + 1) + 4);
 }
 
 static double softmax_bytes(const void *args, CudaGrid grid)
@@ -364,6 +383,7 @@ static const struct {
     {"rank_count", rank_count_bytes}, {"rank_places", rank_places_bytes},
     {"rank_scatter", rank_scatter_bytes}, {"rank_match", rank_match_bytes},
     {"flash8_keys", keys8_bytes}, {"flash8_sums", sums8_bytes}, {"flash8_queries", queries8_bytes},
+    {"attention_gather_bf16", gather_bf16_bytes}, {"attention_gather_f32", gather_f32_bytes},
     {"attention_gather", gather_bytes}, {"attention_softmax", softmax_bytes},
     {"attention_transpose", transpose_bytes}, {"attention_scatter", scatter_bytes},
     {"dequant_", dequant_bytes}, {"pack_", pack_bytes}, {"fold_sum", sum_bytes}, {"fold_gather", fold_gather_bytes},

@@ -42,6 +42,7 @@ static void cuda_tests(void)
     test_cuda_norm();
     test_cuda_picture();
     test_cuda_fp8();
+    test_cuda_gather();
     test_attention8();
     test_cuda_layers();
 }

@@ -32,6 +32,7 @@ void test_cuda_gemm(void);
 void test_cuda_norm(void);
 void test_cuda_picture(void);
 void test_cuda_fp8(void);
+void test_cuda_gather(void);
 void test_attention8(void);
 void test_cuda_layers(void);
 
