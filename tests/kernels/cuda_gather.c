@@ -1,5 +1,5 @@
 /*
- * Rows of heads of 128 channels as attention's operands, to the bits of the definition below: windows of unequal length, text of
+ * Rows of heads of 128 channels as operands of attention, to the bits of the definition below: windows of unequal length, text of
  * the same type as the tokens and of another, heads that are no whole number of fours, int8 where a part has it.
  */
 #include "kernels/cpu/int8.h"
