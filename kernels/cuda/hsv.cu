@@ -1,8 +1,8 @@
 /*
  * Colour by saturation, and its mixture with the wavelet method: kernels/cpu/color_hsv.c, operation by operation.
  *
- * Saturations of both pictures are sorted once (rank.cu); one more pass of the sort, by bins of hue, then puts the pixels of every
- * bin in a row, in order. Red lies in two bins, the first and the last, so that pass is done for the first alone, then for the
+ * Saturations of both are sorted once (rank.cu); one more pass of the sort, by bins of hue, then puts the pixels of every bin
+ * in a row, in order. Red lies in two bins, the first and the last, so that pass is done for the first alone, then for the
  * others. Which bins count, the device sees for itself: the places where they begin tell their sizes.
  */
 #include "color.cuh"

@@ -82,8 +82,8 @@ static void adain(Dev *d, const ColorArgs *c)
                          .clamped = c->population,
                          .count = (double)count,
                          .divisor = (double)divisor};
-    cuda_launch(d, "color", "adain_rows", "", (CudaGrid){blocks_of((uint64_t)x.h, THREADS / 32), (unsigned)planes, 2, THREADS, 0},
-                &a);
+    const CudaGrid rows_grid = {blocks_of((uint64_t)x.h, THREADS / 32), (unsigned)planes, 2, THREADS, 0};
+    cuda_launch(d, "color", "adain_rows", "", rows_grid, &a);
     cuda_launch(d, "color", "adain_moments", "", (CudaGrid){2 * (unsigned)planes, 1, 1, 32, 0}, &a);
     cuda_launch(d, "color", "adain_apply", "", samples_grid(x, x.t), &a);
     cuda_scratch_free(d, &moments);
