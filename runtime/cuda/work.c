@@ -190,7 +190,8 @@ static double codes_bytes(const void *args, CudaGrid grid)
 static double wavelet_bytes(const void *args, CudaGrid grid)
 {
     const CudaWavelet *a = args;
-    return (double)a->w * a->h * grid.z * 12;
+    const bool between = a->reach > 1 && !a->last; /* reads one picture, not two */
+    return (double)a->w * a->h * grid.z * (between ? 8 : 12);
 }
 
 static double adain_rows_bytes(const void *args, CudaGrid grid)
