@@ -75,5 +75,5 @@ void test_norm(void)
     one(2, 9, 17, 64, 32, 0.5f, 9);
     one(1, 8, 16, 96, 32, -3.0f, 8);
     one(1, 33, 50, 32, 32, 1000.0f, 33);
-    one(1, 65, 290, 32, 32, 1000.0f, 4); /* the first half patch is far from the others; more of them than a block's threads */
+    one(1, 273, 290, 4, 4, 1000.0f, 4); /* the first half patch is far from the others; threads have five of them or six */
 }
