@@ -67,6 +67,12 @@ __device__ __forceinline__ PixelNorm pixel_norm(uint64_t pixel, int type, int c,
 
 /* ------------------------------------------------------------------------------------------------ 8 channels of a pixel */
 
+__device__ __forceinline__ void unpack(float (&v)[8], uint4 pairs)
+{
+    v[0] = bf16_low(pairs.x), v[1] = bf16_high(pairs.x), v[2] = bf16_low(pairs.y), v[3] = bf16_high(pairs.y);
+    v[4] = bf16_low(pairs.z), v[5] = bf16_high(pairs.z), v[6] = bf16_low(pairs.w), v[7] = bf16_high(pairs.w);
+}
+
 /* The first 4, and with `second` the other 4 as well, of which the rest stays 0. */
 __device__ __forceinline__ void load_channels(float (&v)[8], uint64_t at, int type, bool second)
 {
@@ -92,8 +98,7 @@ __device__ __forceinline__ void load_channels(float (&v)[8], uint64_t at, int ty
             pairs.z = high.x, pairs.w = high.y;
         }
     }
-    v[0] = bf16_low(pairs.x), v[1] = bf16_high(pairs.x), v[2] = bf16_low(pairs.y), v[3] = bf16_high(pairs.y);
-    v[4] = bf16_low(pairs.z), v[5] = bf16_high(pairs.z), v[6] = bf16_low(pairs.w), v[7] = bf16_high(pairs.w);
+    unpack(v, pairs);
 }
 
 __device__ __forceinline__ void store_floats(const float (&v)[8], uint64_t at, bool second)
@@ -127,23 +132,45 @@ __device__ __forceinline__ float block_top(const float (&v)[8])
     return top;
 }
 
+__device__ __forceinline__ void multiply(float (&v)[8], float4 low, float4 high)
+{
+    v[0] = __fmul_rn(v[0], low.x), v[1] = __fmul_rn(v[1], low.y), v[2] = __fmul_rn(v[2], low.z), v[3] = __fmul_rn(v[3], low.w);
+    v[4] = __fmul_rn(v[4], high.x), v[5] = __fmul_rn(v[5], high.y), v[6] = __fmul_rn(v[6], high.z), v[7] = __fmul_rn(v[7], high.w);
+}
+
+__device__ __forceinline__ void add(float (&v)[8], float4 low, float4 high)
+{
+    v[0] = __fadd_rn(v[0], low.x), v[1] = __fadd_rn(v[1], low.y), v[2] = __fadd_rn(v[2], low.z), v[3] = __fadd_rn(v[3], low.w);
+    v[4] = __fadd_rn(v[4], high.x), v[5] = __fadd_rn(v[5], high.y), v[6] = __fadd_rn(v[6], high.z), v[7] = __fadd_rn(v[7], high.w);
+}
+
 /* v * gain + shift; either may be missing. */
 __device__ __forceinline__ void affine(float (&v)[8], uint64_t gain, uint64_t shift, int64_t first)
 {
-    if (gain != 0) {
-        const float4 low = memory_at<const float4>(gain)[first / 4], high = memory_at<const float4>(gain)[first / 4 + 1];
-        v[0] = __fmul_rn(v[0], low.x), v[1] = __fmul_rn(v[1], low.y);
-        v[2] = __fmul_rn(v[2], low.z), v[3] = __fmul_rn(v[3], low.w);
-        v[4] = __fmul_rn(v[4], high.x), v[5] = __fmul_rn(v[5], high.y);
-        v[6] = __fmul_rn(v[6], high.z), v[7] = __fmul_rn(v[7], high.w);
+    const float4 *gains = memory_at<const float4>(gain) + first / 4, *shifts = memory_at<const float4>(shift) + first / 4;
+    if (gain != 0) multiply(v, gains[0], gains[1]);
+    if (shift != 0) add(v, shifts[0], shifts[1]);
+}
+
+/* int8_quad of numbers that are at most 127 times what `inverse` is of: 1.5 * 2^23 more, they end in their codes. */
+__device__ __forceinline__ uint32_t codes_of(float x, float y, float z, float w, float inverse)
+{
+    const float numbers[4] = {x, y, z, w};
+    uint32_t code[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) code[i] = __float_as_uint(__fadd_rn(__fmul_rn(numbers[i], inverse), 12582912.0f));
+    return __byte_perm(__byte_perm(code[0], code[1], 0x0040), __byte_perm(code[2], code[3], 0x0040), 0x5410);
+}
+
+/* A pixel's channels of this thread, with those of 15 others that share a scale. */
+__device__ __forceinline__ void store_i8(const CudaPre &a, const float (&v)[8], uint32_t pixel, uint32_t lane)
+{
+    const Int8Scale s = int8_scale(block_top(v));
+    if ((int)lane * 8 < a.to_pad) {
+        *memory_at<uint2>(a.to + (uint64_t)pixel * a.to_pitch + lane * 8) =
+            make_uint2(codes_of(v[0], v[1], v[2], v[3], s.inverse), codes_of(v[4], v[5], v[6], v[7], s.inverse));
     }
-    if (shift != 0) {
-        const float4 low = memory_at<const float4>(shift)[first / 4], high = memory_at<const float4>(shift)[first / 4 + 1];
-        v[0] = __fadd_rn(v[0], low.x), v[1] = __fadd_rn(v[1], low.y);
-        v[2] = __fadd_rn(v[2], low.z), v[3] = __fadd_rn(v[3], low.w);
-        v[4] = __fadd_rn(v[4], high.x), v[5] = __fadd_rn(v[5], high.y);
-        v[6] = __fadd_rn(v[6], high.z), v[7] = __fadd_rn(v[7], high.w);
-    }
+    if (lane % 16 == 0) memory_at<float>(a.to_scale)[(uint64_t)pixel * a.blocks + lane / 16] = s.scale;
 }
 
 #ifdef UPRES_FP8
@@ -182,14 +209,24 @@ __device__ __forceinline__ void store_fp8(const CudaPre &, const float (&)[8], u
 
 /* ------------------------------------------------------------------------------------------------------------ kernels */
 
+/* What a block does: pixels of a row, the first of them in x and in `to`. */
+struct Pixels {
+    uint32_t count, from, to;
+};
+
+__device__ __forceinline__ Pixels pixels_of(const CudaPre &a)
+{
+    const uint32_t run = a.run, runs = (a.w + run - 1) / run, row = blockIdx.x / runs, first = (blockIdx.x - row * runs) * run;
+    return {min(run, a.w - first), blockIdx.y * a.x_frame + row * a.x_row + first, a.to_frame[blockIdx.y] + row * a.to_row + first};
+}
+
 /* FP8: to_type is one of those, else one of the others. */
 template <bool FP8> __device__ __forceinline__ void pre_frames(const CudaPre &a)
 {
     __shared__ PixelNorm norms[PRE_PIXELS];
-    const uint32_t run = a.run, runs = (a.w + run - 1) / run, row = blockIdx.x / runs, first = (blockIdx.x - row * runs) * run;
-    const uint32_t frame = blockIdx.y, pixels = min(run, a.w - first), x_bytes = a.x_type == CUDA_F32 ? 4 : 2;
-    const uint64_t from = a.x + (uint64_t)(frame * a.x_frame + row * a.x_row + first) * (a.x_pitch * x_bytes);
-    const uint32_t to_pixel = a.to_frame[frame] + row * a.to_row + first;
+    const Pixels own = pixels_of(a);
+    const uint32_t frame = blockIdx.y, pixels = own.count, to_pixel = own.to, x_bytes = a.x_type == CUDA_F32 ? 4 : 2;
+    const uint64_t from = a.x + (uint64_t)own.from * (a.x_pitch * x_bytes);
     const bool by_pixel = a.norm >= CUDA_NORM_RMS;
     if (by_pixel) {
         const uint32_t pixel = threadIdx.x / 16;
@@ -226,12 +263,7 @@ template <bool FP8> __device__ __forceinline__ void pre_frames(const CudaPre &a)
         if (FP8) {
             store_fp8(a, v, to_pixel + pixel, lane);
         } else if (a.to_type == CUDA_I8) {
-            const Int8Scale s = int8_scale(block_top(v));
-            if (channel < a.to_pad) {
-                *memory_at<uint2>(a.to + to) = make_uint2(int8_quad(v[0], v[1], v[2], v[3], s.inverse),
-                                                       int8_quad(v[4], v[5], v[6], v[7], s.inverse));
-            }
-            if (lane % 16 == 0) memory_at<float>(a.to_scale)[(uint64_t)(to_pixel + pixel) * a.blocks + lane / 16] = s.scale;
+            store_i8(a, v, to_pixel + pixel, lane);
         } else if (a.to_type == CUDA_BF16) {
             store_bf16(v, a.to + to * 2, channel + 4 < a.to_pad);
         } else {
@@ -243,6 +275,47 @@ template <bool FP8> __device__ __forceinline__ void pre_frames(const CudaPre &a)
             lane -= lanes;
             pixel++;
         }
+    }
+}
+
+/*
+ * silu, but for x below -87 nothing instead of less than 1e-35, which no code of 8 bits shows. 2^n goes straight into the
+ * exponent. The quotient is made from the reciprocal and mended twice, which gives what division rounds to; that takes as long
+ * again for the ends of the range.
+ */
+__device__ __forceinline__ float silu_of_code(float x)
+{
+    int exponent;
+    const float fraction = exp_fraction(-x, exponent);
+    const float d = __fadd_rn(1.0f, __int_as_float(__float_as_int(fraction) + (exponent << 23)));
+    float guess;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(guess) : "f"(d));
+    const float inverse = __fmaf_rn(guess, __fmaf_rn(-d, guess, 1.0f), guess), near = __fmul_rn(x, inverse);
+    const float nearer = __fmaf_rn(__fmaf_rn(-d, near, x), inverse, near);
+    return __fmaf_rn(__fmaf_rn(-d, nearer, x), inverse, nearer);
+}
+
+/*
+ * Most of a decoder's: bf16 to codes of 8 bits by gain, shift and SiLU, of 128, 256, 512, 1024 or 2048 channels, x in units of
+ * 16 bytes. A thread has the same channels of all its pixels, and what belongs to them in registers.
+ */
+extern "C" __global__ void __launch_bounds__(PRE_THREADS, 4) pre_silu_i8(const __grid_constant__ CudaPre a)
+{
+    const Pixels own = pixels_of(a);
+    const uint32_t lanes = a.c / 8, lane = threadIdx.x & (lanes - 1), step = PRE_THREADS / lanes;
+    const int64_t channel = lane * 8, vectors = (a.by_frame ? blockIdx.y * a.c : 0) + channel;
+    const float4 *gain = memory_at<const float4>(a.gain + vectors * 4), *shift = memory_at<const float4>(a.shift + vectors * 4);
+    const float4 low_gain = gain[0], high_gain = gain[1], low_shift = shift[0], high_shift = shift[1];
+    const uint64_t from = a.x + ((uint64_t)own.from * a.x_pitch + channel) * 2;
+#pragma unroll 1
+    for (uint32_t pixel = threadIdx.x / lanes; pixel < own.count; pixel += step) {
+        float v[8];
+        unpack(v, *memory_at<const uint4>(from + (uint64_t)(pixel * a.x_pitch) * 2));
+        multiply(v, low_gain, high_gain);
+        add(v, low_shift, high_shift);
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = silu_of_code(v[i]);
+        store_i8(a, v, own.to + pixel, lane);
     }
 }
 

@@ -15,8 +15,9 @@ template <class T> __device__ __forceinline__ T *memory_at(uint64_t at) { return
 
 /* ------------------------------------------------------------------------------------------------------- activations */
 
-/* e^x as in kernels/cpu/rows_body.h: the same operations, the same bits. */
-__device__ __forceinline__ float exp_poly(float x)
+/* e^x as in kernels/cpu/rows_body.h, the same operations, the same bits: a float in 0.7 .. 1.42 times 2^n. n stands in the low
+ * bits of `exponent`. */
+__device__ __forceinline__ float exp_fraction(float x, int &exponent)
 {
     const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer held in the low mantissa bits */
     x = x > 88.0f ? 88.0f : x;
@@ -32,9 +33,15 @@ __device__ __forceinline__ float exp_poly(float x)
     p = __fadd_rn(__fmul_rn(p, r), 1.6666665459e-1f);
     p = __fadd_rn(__fmul_rn(p, r), 5.0000001201e-1f);
     p = __fadd_rn(__fmul_rn(p, __fmul_rn(r, r)), r);
-    p = __fadd_rn(p, 1.0f);
-    const int exponent = __float_as_int(shifted) - __float_as_int(shifter);
-    return __fmul_rn(p, __int_as_float((exponent + 127) << 23));
+    exponent = __float_as_int(shifted);
+    return __fadd_rn(p, 1.0f);
+}
+
+__device__ __forceinline__ float exp_poly(float x)
+{
+    int exponent;
+    const float fraction = exp_fraction(x, exponent);
+    return __fmul_rn(fraction, __int_as_float((exponent - __float_as_int(12582912.0f) + 127) << 23));
 }
 
 /* 2^x by the hardware's function: about 2 units in the last place, not the same everywhere. */

@@ -3,7 +3,8 @@
 
 #include <stddef.h>
 
-enum { PRE_THREADS = 256, PRE_ITEMS = 1024, PRE_PIXELS = 16, VECTOR_THREADS = 128, STATS_THREADS = 128, MERGE_THREADS = 256 };
+enum { PRE_THREADS = 256, PRE_ITEMS = 1024, SILU_ITEMS = 2048 /* 8 channels each, of a block */, PRE_PIXELS = 16 };
+enum { VECTOR_THREADS = 128, STATS_THREADS = 128, MERGE_THREADS = 256 };
 enum { HALF_BYTES = 256 /* of a pixel: what a block of threads takes of half a patch */ };
 
 static unsigned blocks_of(int64_t count, int of) { return (unsigned)((count + of - 1) / of); }
@@ -67,6 +68,13 @@ bool pre_is_identity(const Pre *pre)
            !pre->shift.valid;
 }
 
+/* Is it what pre_silu_i8 does? */
+static bool is_silu_i8(Tensor x, const Pre *pre, const CudaPre *a)
+{
+    const bool whole = x.type == ELEMENT_BF16 && x.at % 16 == 0 && x.c_pad % 8 == 0 && x.c % 128 == 0;
+    return whole && PRE_THREADS % (x.c / 8) == 0 && a->to_type == CUDA_I8 && pre->norm == NORM_GROUP && pre->act == ACT_SILU;
+}
+
 /* pre(x) to where *a says; the rest of *a is filled in. */
 static void produce(Dev *d, Tensor x, const Pre *pre, CudaPre *a)
 {
@@ -93,8 +101,10 @@ static void produce(Dev *d, Tensor x, const Pre *pre, CudaPre *a)
     a->gain = v.gain;
     a->shift = v.shift;
     a->by_frame = v.by_frame;
-    a->run = pre->norm >= NORM_RMS ? PRE_PIXELS : lanes < PRE_ITEMS ? PRE_ITEMS / lanes : 1;
-    cuda_launch(d, "pre", a->to_type > CUDA_I8 ? "pre_fp8" : "pre", "",
+    const bool silu_i8 = is_silu_i8(x, pre, a);
+    const int items = silu_i8 ? SILU_ITEMS : PRE_ITEMS;
+    a->run = pre->norm >= NORM_RMS ? PRE_PIXELS : lanes < items ? items / lanes : 1;
+    cuda_launch(d, "pre", a->to_type > CUDA_I8 ? "pre_fp8" : silu_i8 ? "pre_silu_i8" : "pre", "",
                 (CudaGrid){blocks_of(x.w, a->run) * (unsigned)x.h, (unsigned)x.t, 1, PRE_THREADS, 0}, a);
     cuda_scratch_free(d, &v.scratch);
 }

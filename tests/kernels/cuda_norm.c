@@ -243,7 +243,8 @@ static const float *source_pixel(const Run *r, const float *norm, int t, int y, 
     return norm + (((int64_t)t * (c->h + 1) + v) * (c->w + 2) + u + 2) * all_channels(c) + c->view;
 }
 
-static void check_frames(Run *r, const float *norm, Element type, bool edges)
+/* precision: of the input, whose values are the same in either. */
+static void check_frames(Run *r, const float *norm, DevPrecision precision, Element type, bool edges)
 {
     static const char *const names[] = {"frames of fp32", "frames of bf16", "frames of int8"};
     const Case *c = r->c;
@@ -256,7 +257,7 @@ static void check_frames(Run *r, const float *norm, Element type, bool edges)
     float *want = check_floats((size_t)c->c), *want_scales = check_floats((size_t)blocks);
     int8_t *q = check_bytes((size_t)c->c);
     check_poison(r->values, (size_t)(r->pixels * c->c));
-    run_cuda(frames_work, r, DEV_FP32, names[type], want);
+    run_cuda(frames_work, r, precision, names[type], want);
     for (int p = 0; p < r->pixels; p++) {
         const float *from = source_pixel(r, norm, c->t - p / (h * w), p / w % h, p % w);
         if (p < h * w) from = NULL; /* slot 0 */
@@ -290,7 +291,8 @@ static void norm(const Case *c)
     compare(norm_in_place, &r, count, false);
     float *want = check_floats(count);
     run_cpu(norm_work, &r, want);
-    for (Element type = ELEMENT_F32; type <= ELEMENT_I8; type++) check_frames(&r, want, type, c->h % 2 == 0);
+    for (Element type = ELEMENT_F32; type <= ELEMENT_I8; type++) check_frames(&r, want, DEV_FP32, type, c->h % 2 == 0);
+    check_frames(&r, want, DEV_BF16, ELEMENT_I8, c->h % 2 != 0);
     check_end();
 }
 
@@ -463,6 +465,7 @@ void test_cuda_norm(void)
         {1, 2, 6, 37, 0, NORM_NONE, 0, ACT_GELU_TANH, SCALE | SHIFT},
         {2, 9, 17, 96, 0, NORM_GROUP, 32, ACT_SILU, GAMMA | BETA},
         {1, 10, 33, 128, 0, NORM_GROUP, 32, ACT_SILU, 0},
+        {2, 3, 70, 256, 0, NORM_GROUP, 32, ACT_SILU, GAMMA | BETA},
         {1, 8, 16, 12, 4, NORM_GROUP, 3, ACT_NONE, GAMMA | BETA},
         {1, 5, 5, 272, 0, NORM_GROUP, 2, ACT_SILU, BETA},
         {1, 7, 13, 33, 0, NORM_GROUP, 11, ACT_NONE, 0},
