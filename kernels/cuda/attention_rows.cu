@@ -36,14 +36,21 @@ __device__ __forceinline__ void set_four(uint64_t to, int type, int64_t at, floa
     else *memory_at<uint2>(to + at * 2) = make_uint2(bf16_pack(x.x, x.y), bf16_pack(x.z, x.w));
 }
 
-/* The number of a window's token in the grid. */
-__device__ __forceinline__ int token_of(const CudaWindow &w, const CudaTokens &grid, int row)
-{
-    const int line = row / w.wide;
-    return (w.t + line / w.tall) * grid.frame + (w.h + line % w.tall) * grid.row + w.w + row % w.wide;
-}
-
 /* ----------------------------------------------------------------------------------------------------------- gather */
+
+/* A row of a window, or of the text behind it: its token in the grid, and the rows of the table that it is turned by. */
+struct Row {
+    int token, axis[3];
+};
+
+__device__ __forceinline__ Row row_of(const CudaWindow &w, const CudaTokens &from, int row)
+{
+    const int text = row - w.own;
+    if (text >= 0) return {text, {text, text, text}};
+    const int line = (uint32_t)row / (uint32_t)w.wide, x = row - line * w.wide;
+    const int t = (uint32_t)line / (uint32_t)w.tall, y = line - t * w.tall;
+    return {(w.t + t) * from.frame + (w.h + y) * from.row + w.w + x, {w.rope_t + t, w.rope_h + y, w.rope_w + x}};
+}
 
 /* Pair j of the channels turns on one of three axes. */
 __device__ __forceinline__ void rotate(const CudaGather &a, const int (&axis)[3], int j, float &u, float &v)
@@ -67,8 +74,8 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
     const CudaTokens &from = text ? a.text[part] : a.from[part];
     if (from.at == 0 || a.to[part] == 0) return;
 
-    const int token = text ? row - w.own : token_of(w, from, row);
-    const int64_t source = (int64_t)token * from.pitch + (a.first_head + head) * a.head_dim;
+    const Row own = row_of(w, from, row);
+    const int64_t source = (int64_t)own.token * from.pitch + (a.first_head + head) * a.head_dim;
     const int64_t target = head * a.to_head + (int64_t)(w.first + row) * a.depth;
     const uint64_t gain = text ? a.text_gain[part] : a.gain[part];
     const bool whole = a.head_dim % 4 == 0;
@@ -86,15 +93,6 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
         for (int m = a.lanes / 2; m > 0; m >>= 1) sum += __shfl_xor_sync(group, sum, m);
         factor = __fdiv_rn(1.0f, __fsqrt_rn(__fdiv_rn(sum, (float)a.head_dim) + a.eps));
     }
-    int axis[3];
-    if (text) {
-        axis[0] = axis[1] = axis[2] = token;
-    } else {
-        const int line = row / w.wide;
-        axis[0] = w.rope_t + line / w.tall;
-        axis[1] = w.rope_h + line % w.tall;
-        axis[2] = w.rope_w + row % w.wide;
-    }
     const bool turned = part < 2 && a.rope != 0 && (!text || a.rope_text);
 #pragma unroll 1
     for (int c = lane * 4; c < a.depth; c += a.lanes * 4) {
@@ -104,8 +102,8 @@ extern "C" __global__ void __launch_bounds__(256) attention_gather(const __grid_
             x = make_float4(x.x * factor * g.x, x.y * factor * g.y, x.z * factor * g.z, x.w * factor * g.w);
         }
         if (turned) {
-            rotate(a, axis, c / 2, x.x, x.y);
-            rotate(a, axis, c / 2 + 1, x.z, x.w);
+            rotate(a, own.axis, c / 2, x.x, x.y);
+            rotate(a, own.axis, c / 2 + 1, x.z, x.w);
         }
         set_four(a.to[part], a.to_type, target + c, x);
     }
@@ -239,15 +237,7 @@ template <class Four, int TYPE> __device__ __forceinline__ void gather_heads(con
     const CudaTokens &from = text ? a.text[part] : a.from[part];
     if (row >= w.own + a.text_rows || from.type != TYPE || from.at == 0 || a.to[part] == 0) return;
 
-    int token = row - w.own, axis[3] = {token, token, token};
-    if (!text) {
-        const int line = (uint32_t)row / (uint32_t)w.wide, x = row - line * w.wide;
-        const int t = (uint32_t)line / (uint32_t)w.tall, y = line - t * w.tall;
-        token = (w.t + t) * from.frame + (w.h + y) * from.row + w.w + x;
-        axis[0] = w.rope_t + t;
-        axis[1] = w.rope_h + y;
-        axis[2] = w.rope_w + x;
-    }
+    const Row own = row_of(w, from, row);
     const uint64_t gain = text ? a.text_gain[part] : a.gain[part];
     const int c = threadIdx.x % 8 * 4, head = threadIdx.x / 8;
     Lane l;
@@ -257,8 +247,8 @@ template <class Four, int TYPE> __device__ __forceinline__ void gather_heads(con
 #pragma unroll
         for (int i = 0; i < 4; i++) l.gain[i] = memory_at<const float4>(gain + c * 4)[i * 8];
     }
-    if (l.turned) find_turns(a, axis, l);
-    const uint64_t source = from.at + ((int64_t)token * from.pitch + (a.first_head + head) * 128 + c) * (sizeof(Four) / 4);
+    if (l.turned) find_turns(a, own.axis, l);
+    const uint64_t source = from.at + ((int64_t)own.token * from.pitch + (a.first_head + head) * 128 + c) * (sizeof(Four) / 4);
     const int64_t target = head * a.to_head + (int64_t)(w.first + row) * 128;
 #ifdef UPRES_FP8
     if (part == 0 && a.q_scale != 0) {
@@ -379,7 +369,7 @@ extern "C" __global__ void __launch_bounds__(256) attention_scatter(const __grid
     if (c >= a.head_dim) return;
     const float x = memory_at<const float>(a.from)[(int64_t)blockIdx.y * a.depth + c];
     if (row < a.window.own) {
-        const int64_t token = token_of(a.window, a.o, row);
+        const int64_t token = row_of(a.window, a.o, row).token;
         set_element(a.o.at, a.o.type, token * a.o.pitch + a.head * a.head_dim + c, x);
     } else {
         memory_at<float>(a.text_o)[(int64_t)(row - a.window.own) * a.depth + c] = x;

@@ -152,23 +152,13 @@ __device__ __forceinline__ void affine(float (&v)[8], uint64_t gain, uint64_t sh
     if (shift != 0) add(v, shifts[0], shifts[1]);
 }
 
-/* int8_quad of numbers that are at most 127 times what `inverse` is of: 1.5 * 2^23 more, they end in their codes. */
-__device__ __forceinline__ uint32_t codes_of(float x, float y, float z, float w, float inverse)
-{
-    const float numbers[4] = {x, y, z, w};
-    uint32_t code[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) code[i] = __float_as_uint(__fadd_rn(__fmul_rn(numbers[i], inverse), 12582912.0f));
-    return __byte_perm(__byte_perm(code[0], code[1], 0x0040), __byte_perm(code[2], code[3], 0x0040), 0x5410);
-}
-
 /* A pixel's channels of this thread, with those of 15 others that share a scale. */
 __device__ __forceinline__ void store_i8(const CudaPre &a, const float (&v)[8], uint32_t pixel, uint32_t lane)
 {
     const Int8Scale s = int8_scale(block_top(v));
     if ((int)lane * 8 < a.to_pad) {
         *memory_at<uint2>(a.to + (uint64_t)pixel * a.to_pitch + lane * 8) =
-            make_uint2(codes_of(v[0], v[1], v[2], v[3], s.inverse), codes_of(v[4], v[5], v[6], v[7], s.inverse));
+            make_uint2(int8_quad(v[0], v[1], v[2], v[3], s.inverse), int8_quad(v[4], v[5], v[6], v[7], s.inverse));
     }
     if (lane % 16 == 0) memory_at<float>(a.to_scale)[(uint64_t)pixel * a.blocks + lane / 16] = s.scale;
 }
@@ -279,9 +269,9 @@ template <bool FP8> __device__ __forceinline__ void pre_frames(const CudaPre &a)
 }
 
 /*
- * silu, but for x below -87 nothing instead of less than 1e-35, which no code of 8 bits shows. 2^n goes straight into the
- * exponent. The quotient is made from the reciprocal and mended twice, which gives what division rounds to; that takes as long
- * again for the ends of the range.
+ * silu, but for x below -87 nothing instead of less than 1e-35, which no code of 8 bits shows. The power of two goes straight
+ * into the exponent. The quotient is made from the reciprocal and mended twice, which gives what division rounds to; that takes
+ * as long again for the ends of the range.
  */
 __device__ __forceinline__ float silu_of_code(float x)
 {

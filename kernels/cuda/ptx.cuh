@@ -15,8 +15,7 @@ template <class T> __device__ __forceinline__ T *memory_at(uint64_t at) { return
 
 /* ------------------------------------------------------------------------------------------------------- activations */
 
-/* e^x as in kernels/cpu/rows_body.h, the same operations, the same bits: a float in 0.7 .. 1.42 times 2^n. n stands in the low
- * bits of `exponent`. */
+/* e^x as in kernels/cpu/rows_body.h, the same operations, the same bits: a float in 0.7 .. 1.42, times 2^exponent. */
 __device__ __forceinline__ float exp_fraction(float x, int &exponent)
 {
     const float shifter = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer held in the low mantissa bits */
@@ -33,7 +32,7 @@ __device__ __forceinline__ float exp_fraction(float x, int &exponent)
     p = __fadd_rn(__fmul_rn(p, r), 1.6666665459e-1f);
     p = __fadd_rn(__fmul_rn(p, r), 5.0000001201e-1f);
     p = __fadd_rn(__fmul_rn(p, __fmul_rn(r, r)), r);
-    exponent = __float_as_int(shifted);
+    exponent = __float_as_int(shifted) - __float_as_int(shifter);
     return __fadd_rn(p, 1.0f);
 }
 
@@ -41,7 +40,7 @@ __device__ __forceinline__ float exp_poly(float x)
 {
     int exponent;
     const float fraction = exp_fraction(x, exponent);
-    return __fmul_rn(fraction, __int_as_float((exponent - __float_as_int(12582912.0f) + 127) << 23));
+    return __fmul_rn(fraction, __int_as_float((exponent + 127) << 23));
 }
 
 /* 2^x by the hardware's function: about 2 units in the last place, not the same everywhere. */

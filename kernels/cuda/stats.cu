@@ -90,10 +90,11 @@ struct Sums {
     double distances, squares;
 };
 
-/* The halves a thread takes: of `size` channels, `middle` the number from which distances are. */
-__device__ __forceinline__ Sums sums_of_halves(const CudaMoments &a, const double2 *from, double middle, const double *counts)
+/* Of the halves that a thread takes. middle: the number from which distances are. */
+__device__ __forceinline__ Sums sums_of_halves(const CudaMoments &a, int halves, const double2 *from, double middle,
+                                               const double *counts)
 {
-    const int across = halves_across(a.w), halves = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * across;
+    const int across = halves_across(a.w);
     const int down = MERGE_THREADS / across, along = MERGE_THREADS - down * across;
     int row = threadIdx.x / across, column = threadIdx.x - row * across;
     Sums sums = {0.0, 0.0};
@@ -127,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(MERGE_THREADS) stats_merge(const __
     const int halves = (a.h + 2 * CUDA_HALF_H - 1) / (2 * CUDA_HALF_H) * halves_across(a.w);
     const double2 *from = memory_at<const double2>(a.moments) + ((uint64_t)blockIdx.y * a.groups + blockIdx.x) * halves;
     const double middle = from->x;
-    part[own] = sums_of_halves(a, from, middle, counts);
+    part[own] = sums_of_halves(a, halves, from, middle, counts);
 #pragma unroll 1
     for (int step = MERGE_THREADS / 2; step > 0; step /= 2) {
         __syncthreads();
